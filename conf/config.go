@@ -1,0 +1,362 @@
+package conf
+
+import "time"
+
+// Config is a whole pgpool.conf: one section per part of the daemon. It is immutable once Load or Reload returned it, so
+// sections may be copied and kept freely. File names that the manual calls relative to pgpool.conf are absolute here; SHOW
+// prints them as written.
+type Config struct {
+	Path string // absolute name of the file it came from
+	Dir  string // directory of Path
+
+	BackendClusteringMode ClusteringMode
+	ReplicationMode       bool // remnant without effect on the mode, see replication_mode
+
+	Connections    Connections
+	Pool           Pool
+	Backends       []Backend // index = node id; gaps have Port 0
+	Auth           Auth
+	SSL            SSL
+	Logging        Logging
+	Files          Files
+	LoadBalance    LoadBalance
+	Replication    Replication
+	StreamingCheck StreamingCheck
+	HealthCheck    HealthCheck
+	Failover       Failover
+	Recovery       Recovery
+	Watchdog       Watchdog
+	QueryCache     QueryCache
+	RelationCache  RelationCache
+	IO             IO
+
+	assigned assignments // what the file said, by parameter and index
+}
+
+// Connections is where clients and administrators connect to.
+type Connections struct {
+	ListenAddresses       []string // "*" = all; empty = no TCP
+	Port                  int
+	UnixSocketDirectories []string
+	UnixSocketGroup       string
+	UnixSocketPermissions uint32 // mode bits
+	PcpListenAddresses    []string
+	PcpPort               int
+	PcpSocketDir          []string
+}
+
+// Pool bounds client sessions and the server connections kept for them.
+type Pool struct {
+	NumInitChildren           int
+	ListenBacklogMultiplier   int
+	ReservedConnections       int
+	SerializeAccept           bool
+	ProcessManagementMode     ProcessManagementMode
+	ProcessManagementStrategy ProcessManagementStrategy
+	MinSpareChildren          int
+	MaxSpareChildren          int
+	MaxPool                   int
+	ChildLifeTime             time.Duration // 0 = never
+	ChildMaxConnections       int           // 0 = never
+	ConnectionLifeTime        time.Duration // 0 = never
+	ClientIdleLimit           time.Duration // 0 = off
+	ConnectionCache           bool
+	ResetQueryList            []string
+	MaxClientConn             int           // ours; 0 = derived, see ClientBound
+	QueryWaitTimeout          time.Duration // ours; 0 = off
+}
+
+// ClientBound is the number of client sockets that may be open at a time, queued ones included: max_client_conn, or when
+// that is 0 num_init_children plus the listen queue Pgpool-II would have (num_init_children × listen_backlog_multiplier,
+// at most 10000).
+func (p *Pool) ClientBound() int {
+	if p.MaxClientConn > 0 {
+		return p.MaxClientConn
+	}
+	return p.NumInitChildren + Backlog(p.NumInitChildren, p.ListenBacklogMultiplier)
+}
+
+// Backlog is the length of the listen queue of a TCP socket.
+func Backlog(children, multiplier int) int {
+	const limit = 10000
+	if multiplier > limit || children > limit || children*multiplier > limit {
+		return limit
+	}
+	return children * multiplier
+}
+
+// Backend is one backend_*N group. A node exists when its port is set.
+type Backend struct {
+	Hostname        string // leading '/' = Unix socket directory; never empty for an existing node
+	Port            int
+	Weight          float64 // as written, not normalized
+	DataDirectory   string
+	ApplicationName string
+	Flag            BackendFlag
+}
+
+// Exists tells a configured node from a gap in the numbering.
+func (b *Backend) Exists() bool { return b.Port != 0 }
+
+// BackendFlag is backend_flagN.
+type BackendFlag struct {
+	DisallowFailover bool
+	AlwaysPrimary    bool
+}
+
+func (f BackendFlag) String() string {
+	s := "ALLOW_TO_FAILOVER"
+	if f.DisallowFailover {
+		s = "DISALLOW_TO_FAILOVER"
+	}
+	if f.AlwaysPrimary {
+		s += "|ALWAYS_PRIMARY"
+	}
+	return s
+}
+
+// Auth is how clients prove who they are.
+type Auth struct {
+	EnablePoolHba              bool
+	PoolPasswd                 string        // absolute; "" = no password file
+	AuthenticationTimeout      time.Duration // 0 = off
+	AllowClearTextFrontendAuth bool
+	AllowInsecureKeyFile       bool // ours
+}
+
+// SSL is TLS towards clients and servers.
+type SSL struct {
+	SSL                    bool
+	SSLKey                 string // absolute
+	SSLCert                string // absolute
+	SSLCaCert              string // absolute
+	SSLCaCertDir           string
+	SSLCrlFile             string // absolute
+	SSLCiphers             string
+	SSLPreferServerCiphers bool
+	SSLEcdhCurve           string
+	SSLDhParamsFile        string
+	SSLPassphraseCommand   string
+}
+
+// Logging is what is written to the log and told to clients.
+type Logging struct {
+	LogDestination         LogDestination
+	LoggingCollector       bool
+	LogDirectory           string
+	LogFilename            string
+	LogFileMode            uint32 // mode bits
+	LogTruncateOnRotation  bool
+	LogRotationAge         time.Duration // 0 = off
+	LogRotationSize        int64         // bytes; 0 = off
+	SyslogFacility         SyslogFacility
+	SyslogIdent            string
+	ClientMinMessages      Level
+	LogMinMessages         Level
+	LogErrorVerbosity      ErrorVerbosity
+	LogLinePrefix          string
+	LogStatement           bool
+	LogPerNodeStatement    bool
+	NoticePerNodeStatement bool
+	LogClientMessages      bool
+	LogBackendMessages     BackendMessages
+	LogConnections         bool
+	LogDisconnections      bool
+	LogPcpProcesses        bool
+	LogHostname            bool
+	LogFormat              LogFormat // ours
+}
+
+// LogDestination is the set log_destination names.
+type LogDestination struct {
+	Stderr, Syslog bool
+}
+
+// Files are the places of files that belong to the whole process.
+type Files struct {
+	PidFileName string // absolute
+	WorkDir     string
+}
+
+// LoadBalance is which node a statement goes to.
+type LoadBalance struct {
+	LoadBalanceMode                   bool
+	IgnoreLeadingWhiteSpace           bool
+	AllowSQLComments                  bool
+	ReadOnlyFunctionList              Patterns
+	WriteFunctionList                 Patterns
+	PrimaryRoutingQueryPatternList    Patterns
+	UserRedirectPreferenceList        RedirectList
+	DatabaseRedirectPreferenceList    RedirectList
+	AppNameRedirectPreferenceList     RedirectList
+	DisableLoadBalanceOnWrite         DisableLoadBalanceOnWrite
+	DmlAdaptiveObjectRelationshipList ObjectRelationships
+	StatementLevelLoadBalance         bool
+}
+
+// Replication belongs to the modes in which we replicate the statements.
+type Replication struct {
+	ReplicateSelect                  bool
+	InsertLock                       bool
+	LobjLockTable                    string
+	ReplicationStopOnMismatch        bool
+	FailoverIfAffectedTuplesMismatch bool
+}
+
+// StreamingCheck is the check of replication lag, and the account the search for the primary uses.
+type StreamingCheck struct {
+	SrCheckPeriod           time.Duration // 0 = off
+	SrCheckUser             string
+	SrCheckPassword         string
+	SrCheckDatabase         string
+	DelayThreshold          int64         // bytes; 0 = off. Ignored while DelayThresholdByTime is set
+	DelayThresholdByTime    time.Duration // 0 = off
+	PreferLowerDelayStandby bool
+	LogStandbyDelay         LogStandbyDelay
+}
+
+// HealthCheck holds the settings of all nodes' health checks.
+type HealthCheck struct {
+	Global          NodeHealthCheck         // the index-free parameters
+	Nodes           map[int]NodeHealthCheck // nodes with values of their own, complete. Never written after load
+	HealthCheckTest bool
+}
+
+// For returns what holds for a node: nameN where it is given, else name.
+func (h *HealthCheck) For(node int) NodeHealthCheck {
+	if n, ok := h.Nodes[node]; ok {
+		return n
+	}
+	return h.Global
+}
+
+// NodeHealthCheck is how one node is probed.
+type NodeHealthCheck struct {
+	Period         time.Duration // 0 = no checks
+	Timeout        time.Duration // 0 = none
+	User           string
+	Password       string
+	Database       string // never empty
+	MaxRetries     int
+	RetryDelay     time.Duration
+	ConnectTimeout time.Duration // 0 = none
+}
+
+// Failover is when a node is detached or attached, and what is run then.
+type Failover struct {
+	FailoverCommand           string
+	FailbackCommand           string
+	FollowPrimaryCommand      string
+	FailoverOnBackendError    bool
+	FailoverOnBackendShutdown bool
+	SearchPrimaryNodeTimeout  time.Duration // 0 = for ever
+	DetachFalsePrimary        bool
+	AutoFailback              bool
+	AutoFailbackInterval      time.Duration
+}
+
+// Recovery is online recovery.
+type Recovery struct {
+	RecoveryUser              string
+	RecoveryPassword          string
+	RecoveryDatabase          string // never empty
+	Recovery1stStageCommand   string
+	Recovery2ndStageCommand   string
+	RecoveryTimeout           time.Duration
+	ClientIdleLimitInRecovery time.Duration // 0 = no, negative = at once
+}
+
+// Watchdog is the group of pgpool nodes.
+type Watchdog struct {
+	UseWatchdog                           bool
+	NodeID                                int             // local node, from the file pgpool_node_id; -1 when the watchdog is off
+	Nodes                                 []WatchdogNode  // index = watchdog node id; gaps have WdPort 0
+	Heartbeat                             []HeartbeatPeer // index = watchdog node id; gaps have Port 0
+	WdListenAddress                       string
+	WdListenPort                          int // 0 = own WdPort
+	WdPriority                            int
+	WdAuthkey                             string
+	WdIpcSocketDir                        string
+	TrustedServers                        []string
+	TrustedServerCommand                  string
+	DelegateIP                            string
+	IfCmdPath                             string
+	IfUpCmd                               string
+	IfDownCmd                             string
+	ArpingPath                            string
+	ArpingCmd                             string
+	PingPath                              string
+	ClearMemqcacheOnEscalation            bool
+	WdEscalationCommand                   string
+	WdDeEscalationCommand                 string
+	FailoverWhenQuorumExists              bool
+	FailoverRequireConsensus              bool
+	AllowMultipleFailoverRequestsFromNode bool
+	EnableConsensusWithHalfVotes          bool
+	WdRemoveShutdownNodes                 bool
+	WdLostNodeRemovalTimeout              time.Duration // 0 = never
+	WdNoShowNodeRemovalTimeout            time.Duration // 0 = never
+	WdLifecheckMethod                     LifecheckMethod
+	WdMonitoringInterfacesList            []string
+	WdInterval                            time.Duration
+	WdHeartbeatListenAddresses            []string
+	WdHeartbeatListenPort                 int // 0 = own heartbeat port
+	WdHeartbeatKeepalive                  time.Duration
+	WdHeartbeatDeadtime                   time.Duration
+	WdLifePoint                           int
+	WdLifecheckQuery                      string
+	WdLifecheckDbname                     string
+	WdLifecheckUser                       string
+	WdLifecheckPassword                   string
+}
+
+// WatchdogNode is one hostnameN/wd_portN/pgpool_portN group.
+type WatchdogNode struct {
+	Hostname   string
+	WdPort     int
+	PgpoolPort int
+}
+
+// HeartbeatPeer is one heartbeat_*N group.
+type HeartbeatPeer struct {
+	Hostnames []string
+	Port      int
+	Devices   []string
+}
+
+// QueryCache is the cache of query results.
+type QueryCache struct {
+	MemoryCacheEnabled             bool
+	MemqcacheMethod                MemqcacheMethod
+	MemqcacheMemcachedHost         string
+	MemqcacheMemcachedPort         int
+	MemqcacheTotalSize             int64 // bytes
+	MemqcacheMaxNumCache           int
+	MemqcacheExpire                time.Duration // 0 = until invalidated
+	MemqcacheAutoCacheInvalidation bool
+	MemqcacheMaxcache              int64 // bytes
+	MemqcacheCacheBlockSize        int64 // bytes
+	MemqcacheOiddir                string
+	CacheSafeMemqcacheTableList    Patterns
+	CacheUnsafeMemqcacheTableList  Patterns
+}
+
+// RelationCache is how catalogue look-ups are made and kept.
+type RelationCache struct {
+	RelcacheExpire       time.Duration // 0 = process life time
+	RelcacheSize         int
+	EnableSharedRelcache bool
+	RelcacheQueryTarget  RelcacheQueryTarget
+	CheckTempTable       CheckTempTable
+	CheckUnloggedTable   bool
+}
+
+// IO is ours: the event loops and the kernel's care for connections. It holds for both sides, clients and servers.
+type IO struct {
+	IoLoops        int // 0 = half the processors, at least 1
+	TCPKeepalive   bool
+	TCPKeepidle    time.Duration // 0 = the kernel's
+	TCPKeepintvl   time.Duration // 0 = the kernel's
+	TCPKeepcnt     int           // 0 = the kernel's
+	TCPUserTimeout time.Duration // 0 = the kernel's
+}
