@@ -1,0 +1,159 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/conf"
+)
+
+// First makes the View a start begins with, before any server was asked: all configured nodes waiting, or as the status file
+// says. No primary is known yet, but for a node with the flag ALWAYS_PRIMARY. Nodes the file does not list stay unused (manual:
+// pgpool_status).
+func First(mode cluster.Mode, backends []conf.Backend, marks []Mark, now time.Time) (*cluster.View, []Reason) {
+	v := &cluster.View{Mode: mode, Primary: cluster.NoNode, Nodes: make([]cluster.Node, len(backends))}
+	var why []Reason
+	for i := range backends {
+		id := cluster.NodeID(i)
+		v.Nodes[i] = cluster.Node{ID: id, LastStatusChange: now}
+		if !backends[i].Exists() {
+			continue
+		}
+		configure(&v.Nodes[i], &backends[i])
+		v.Nodes[i].Host, v.Nodes[i].Port = backends[i].Hostname, backends[i].Port
+		v.Nodes[i].DataDirectory = backends[i].DataDirectory
+		v.Nodes[i].Epoch = 1
+		v.Nodes[i].Status = cluster.StatusWaiting
+		if marks == nil {
+			continue
+		}
+		m := Mark{Status: cluster.StatusUnused}
+		if i < len(marks) {
+			m = marks[i]
+		}
+		v.Nodes[i].Status = m.Status
+		if m.Status == cluster.StatusWaiting {
+			why = append(why, Reason{Kind: StatusGarbled, Node: id, New: m.Line})
+		} else {
+			why = append(why, Reason{Kind: StatusRead, Node: id, New: m.Status.String()})
+		}
+	}
+	if id := alwaysPrimary(v); mode.HasPrimary() && id != cluster.NoNode {
+		v.Primary = id
+		why = append(why, Reason{Kind: AlwaysPrimarySo, Node: id})
+	}
+	assignRoles(v)
+	return v, why
+}
+
+// configure takes over what may change at any time.
+func configure(n *cluster.Node, b *conf.Backend) {
+	n.Weight, n.ApplicationName = b.Weight, b.ApplicationName
+	n.DisallowFailover, n.AlwaysPrimary = b.Flag.DisallowFailover, b.Flag.AlwaysPrimary
+}
+
+// Memory is what decisions about roles must know of the past. It belongs to the View's writer.
+type Memory struct {
+	// Was has the last role each node told of itself, index = NodeID.
+	Was []cluster.Role
+	// Promoted marks nodes that were seen as a standby and later as a primary: somebody promoted them under our eyes. A
+	// server that has said "primary" from the start is a stray one and never takes over.
+	Promoted []bool
+}
+
+// Plan is what to do about a request. Nothing is to be published where View is nil.
+type Plan struct {
+	View    *cluster.View
+	Memory  Memory
+	Reasons []Reason
+	Save    bool // the status file is to be written
+}
+
+// Decide answers a request. It is pure: v is never changed.
+func Decide(v *cluster.View, m Memory, r Request, now time.Time) Plan {
+	switch r := r.(type) {
+	case NodeUsed:
+		return used(v, m, r.Node, now)
+	case RolesSeen:
+		return rolesSeen(v, m, r, now)
+	case BackendsReloaded:
+		return reloaded(v, m, r.Backends, now)
+	default:
+		panic(fmt.Sprintf("failover: no such request: %T", r))
+	}
+}
+
+// edit copies a View for changing.
+func edit(v *cluster.View) *cluster.View {
+	c := *v
+	c.Nodes = slices.Clone(v.Nodes)
+	return &c
+}
+
+func used(v *cluster.View, m Memory, id cluster.NodeID, now time.Time) Plan {
+	if id < 0 || int(id) >= len(v.Nodes) || v.Nodes[id].Status != cluster.StatusWaiting {
+		return Plan{Memory: m}
+	}
+	next := edit(v)
+	next.Nodes[id].Status = cluster.StatusUp
+	next.Nodes[id].LastStatusChange = now
+	return Plan{View: next, Memory: m, Reasons: []Reason{{Kind: FirstUse, Node: id}}, Save: true}
+}
+
+// reloaded takes over what a reload may change. New nodes come as down, and a node keeps its place until a restart
+// (manual: backend settings).
+func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time) Plan {
+	next := edit(v)
+	var why []Reason
+	for i := range backends {
+		b, id := &backends[i], cluster.NodeID(i)
+		if i == len(next.Nodes) {
+			next.Nodes = append(next.Nodes, cluster.Node{ID: id, LastStatusChange: now})
+		}
+		n := &next.Nodes[i]
+		switch {
+		case !b.Exists():
+			continue
+		case n.Port == 0:
+			*n = cluster.Node{
+				ID: id, Host: b.Hostname, Port: b.Port, DataDirectory: b.DataDirectory,
+				Status: cluster.StatusDown, Epoch: n.Epoch + 1, LastStatusChange: now,
+			}
+			why = append(why, Reason{Kind: NodeAdded, Node: id})
+		default:
+			why = append(why, changed(n, b)...)
+			if n.Status == cluster.StatusUnused || n.Status == cluster.StatusDown {
+				n.DataDirectory = b.DataDirectory
+			}
+		}
+		configure(n, b)
+	}
+	if id := alwaysPrimary(next); next.Mode.HasPrimary() && id != cluster.NoNode && id != next.Primary {
+		setPrimary(next, id, now)
+		why = append(why, Reason{Kind: AlwaysPrimarySo, Node: id})
+	}
+	assignRoles(next)
+	// The status file is rewritten on reload even if nothing changed: somebody may have edited it.
+	return Plan{View: next, Memory: m, Reasons: why, Save: true}
+}
+
+// changed tells the differences between a node in force and its new configuration.
+func changed(n *cluster.Node, b *conf.Backend) []Reason {
+	var why []Reason
+	if n.Host != b.Hostname || n.Port != b.Port {
+		why = append(why, Reason{
+			Kind: Immovable, Node: n.ID,
+			Old: fmt.Sprintf("%s:%d", n.Host, n.Port), New: fmt.Sprintf("%s:%d", b.Hostname, b.Port),
+		})
+	}
+	if n.Weight != b.Weight {
+		why = append(why, Reason{
+			Kind: WeightChanged, Node: n.ID,
+			Old: strconv.FormatFloat(n.Weight, 'f', 6, 64), New: strconv.FormatFloat(b.Weight, 'f', 6, 64),
+		})
+	}
+	return why
+}

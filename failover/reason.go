@@ -1,0 +1,138 @@
+package failover
+
+import (
+	"fmt"
+	"strconv"
+
+	"gopgpool/cluster"
+	"gopgpool/logging"
+)
+
+// Kind says what was found or decided.
+type Kind uint8
+
+// The kinds of Reason.
+const (
+	// Of the status file.
+	StatusRead      Kind = iota + 1 // a line was applied
+	StatusGarbled                   // a line says nothing: the node starts waiting
+	StatusBogus                     // no line says up: the file is disregarded
+	StatusMissing                   // there is no file
+	StatusDiscarded                 // -D
+	StatusNotRead                   // the file cannot be read; all nodes start waiting
+	StatusNotSaved                  // the file cannot be written
+	StatusKept                      // not written, because all nodes are down
+
+	// Of the roles.
+	PrimaryFound    // no primary was known, now one is
+	PrimaryChanged  // another node took over
+	PrimaryLost     // the primary became a standby and nobody took over
+	StandbyFound    // told once for each standby when the primary is found
+	SeveralPrimary  // more than one node says it is the primary
+	UnsurePrimary   // another node says it is the primary and the known one is silent: nothing is changed
+	AlwaysPrimarySo // the primary is the node flagged ALWAYS_PRIMARY
+
+	// Of a node.
+	FirstUse      // a waiting node was used
+	NodeAdded     // by a reload
+	WeightChanged // by a reload
+	Immovable     // a reload tried to change host or port
+)
+
+// Reason is one finding or consequence of a decision: what is logged and what an administrator is told.
+type Reason struct {
+	Kind Kind
+	Node cluster.NodeID // whom it is about, NoNode for none
+	// Old and New are the values of a change, as the Kind has them.
+	Old, New string
+	// Others are the nodes that compete (SeveralPrimary, UnsurePrimary).
+	Others []cluster.NodeID
+}
+
+// String is the text of the log line.
+func (r Reason) String() string {
+	n := int(r.Node)
+	switch r.Kind {
+	case StatusRead:
+		return fmt.Sprintf("reading status file: %d th backend is set to %s status", n, r.New)
+	case StatusGarbled:
+		return "invalid data in status file, ignoring..."
+	case StatusBogus:
+		return fmt.Sprintf("status file %q says that no backend is up and is disregarded", r.Old)
+	case StatusMissing:
+		return fmt.Sprintf("Backend status file %s does not exist", r.Old)
+	case StatusDiscarded:
+		return fmt.Sprintf("Backend status file %s discarded", r.Old)
+	case StatusNotRead:
+		return fmt.Sprintf("Backend status file %s could not be read: %s", r.Old, r.New)
+	case StatusNotSaved:
+		return fmt.Sprintf("failed to open status file at: %q", r.Old)
+	case StatusKept:
+		return "All the DB nodes are in down status and skip writing status file."
+	case PrimaryFound, AlwaysPrimarySo:
+		return fmt.Sprintf("find_primary_node: primary node is %d", n)
+	case PrimaryChanged:
+		return fmt.Sprintf("failover: set new primary node: %d", n)
+	case PrimaryLost:
+		return fmt.Sprintf("primary node %d has become a standby and no other node is primary", n)
+	case StandbyFound:
+		return fmt.Sprintf("find_primary_node: standby node is %d", n)
+	case SeveralPrimary:
+		return fmt.Sprintf("nodes %s say they are primary, node %d is taken", list(r.Others), n)
+	case UnsurePrimary:
+		return fmt.Sprintf("node %s says it is primary while primary node %d does not answer, nothing is changed",
+			list(r.Others), n)
+	case FirstUse:
+		return fmt.Sprintf("node %d is used for the first time", n)
+	case NodeAdded:
+		return fmt.Sprintf("node %d has been added and is down, attach it to use it", n)
+	case WeightChanged:
+		return fmt.Sprintf("initializing pool configuration: backend weight for backend:%d changed from %s to %s",
+			n, r.Old, r.New)
+	case Immovable:
+		return fmt.Sprintf("backend_hostname and backend_port of node %d cannot be changed from %s to %s without a restart",
+			n, r.Old, r.New)
+	default:
+		panic("failover: no such kind of reason: " + strconv.Itoa(int(r.Kind)))
+	}
+}
+
+// Severity is the level the reason is logged with.
+func (r Reason) Severity() logging.Severity {
+	switch r.Kind {
+	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, PrimaryLost, Immovable:
+		return logging.Warning
+	case FirstUse:
+		return logging.Debug1
+	case StatusRead, StatusBogus, StatusMissing, StatusDiscarded, PrimaryFound, PrimaryChanged, StandbyFound,
+		AlwaysPrimarySo, NodeAdded, WeightChanged:
+		return logging.Log
+	default:
+		panic("failover: no such kind of reason: " + strconv.Itoa(int(r.Kind)))
+	}
+}
+
+// event is the log line of a reason, under the View of generation gen.
+func (r Reason) event(gen cluster.Generation) logging.Event {
+	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
+	switch r.Kind { //nolint:exhaustive // only a few have more to say
+	case StatusNotSaved:
+		e.Detail = r.New
+	case StatusGarbled:
+		e.Detail = fmt.Sprintf("The line of node %d is %q, the node starts waiting.", r.Node, r.New)
+	case AlwaysPrimarySo:
+		e.Detail = "The node has the flag ALWAYS_PRIMARY, no server is asked."
+	}
+	return e
+}
+
+func list(ids []cluster.NodeID) string {
+	s := ""
+	for i, id := range ids {
+		if i > 0 {
+			s += ", "
+		}
+		s += strconv.Itoa(int(id))
+	}
+	return s
+}
