@@ -1,0 +1,16 @@
+# The comparison with a direct connection, PgBouncer and Pgpool-II; results go to docs/bench. It says how long it takes.
+#   make bench BENCH=quick                             only the rows of the targets
+#   make bench BENCHFLAGS="-rows three/ -rounds 5"     see bin/bench -help
+#   make bench-profile ROW=one/select/simple/16        perf record of that row
+BENCHFLAGS ?=
+ROW ?= one/select/simple/16
+
+.PHONY: bench bench-profile
+
+bench: build
+	go build -o bin/bench ./internal/bench
+	bin/bench $(if $(filter quick,$(BENCH)),-quick) $(BENCHFLAGS)
+
+bench-profile: build
+	go build -o bin/bench ./internal/bench
+	bin/bench -profile $(ROW) $(BENCHFLAGS)

@@ -1,0 +1,3 @@
+package main
+
+func chart(r report) string { return "" }

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// report is all that was measured; results.json is this, as it stands.
+type report struct {
+	Started  time.Time         `json:"started"`
+	Quick    bool              `json:"quick"`
+	Seconds  int               `json:"seconds_per_run"`
+	Rounds   int               `json:"rounds"`
+	Jobs     int               `json:"pgbench_jobs"`
+	Scale    int               `json:"pgbench_scale"`
+	Machine  machine           `json:"machine"`
+	Versions map[string]string `json:"versions"`
+	Rows     []rowResult       `json:"rows"`
+	Idle     []idleResult      `json:"idle,omitempty"`
+	Targets  []target          `json:"targets"`
+}
+
+// machine is where it was measured.
+type machine struct {
+	Processor string `json:"processor"`
+	Count     int    `json:"count"`
+	Kernel    string `json:"kernel"`
+	Go        string `json:"go"`
+}
+
+// rowResult is one row with all its contenders.
+type rowResult struct {
+	row
+	ID    string `json:"id"`
+	Cells []cell `json:"contenders"`
+}
+
+// cell is one contender in one row. TPS, CPU and latencies are medians over the runs.
+type cell struct {
+	Contender    string    `json:"contender"`
+	TPS          float64   `json:"tps"`
+	Ratio        float64   `json:"ratio_to_direct"`
+	CPU          float64   `json:"proxy_cpu_us_per_transaction"`
+	P50          int64     `json:"latency_p50_us"`
+	P95          int64     `json:"latency_p95_us"`
+	P99          int64     `json:"latency_p99_us"`
+	Memory       int64     `json:"proxy_memory_bytes"`
+	Transactions int64     `json:"transactions"`
+	Failed       int64     `json:"failed_transactions"`
+	Runs         []float64 `json:"tps_of_each_run"`
+	Errors       []string  `json:"errors,omitempty"`
+}
+
+// ok tells whether the cell may be compared.
+func (c cell) ok() bool { return len(c.Errors) == 0 && c.Failed == 0 && c.TPS > 0 }
+
+// cell finds a contender in the row.
+func (r rowResult) cell(contender string) (cell, bool) {
+	for _, c := range r.Cells {
+		if c.Contender == contender {
+			return c, true
+		}
+	}
+	return cell{}, false
+}
+
+// relate fills in the ratios once every cell is there.
+func (r *rowResult) relate() {
+	base, ok := r.cell(direct)
+	if !ok || base.TPS == 0 {
+		return
+	}
+	for i := range r.Cells {
+		r.Cells[i].Ratio = r.Cells[i].TPS / base.TPS
+	}
+}
+
+// row finds a row by its id.
+func (r report) row(id string) (rowResult, bool) {
+	for _, x := range r.Rows {
+		if x.ID == id {
+			return x, true
+		}
+	}
+	return rowResult{}, false
+}
+
+// problems lists what went wrong; a report with any is a failed run.
+func (r report) problems() []string {
+	var all []string
+	for _, row := range r.Rows {
+		for _, c := range row.Cells {
+			if c.Failed > 0 {
+				all = append(all, fmt.Sprintf("%s %s: %d failed transactions", row.ID, c.Contender, c.Failed))
+			}
+			for _, e := range c.Errors {
+				all = append(all, fmt.Sprintf("%s %s: %s", row.ID, c.Contender, e))
+			}
+		}
+	}
+	for _, i := range r.Idle {
+		if i.Error != "" {
+			all = append(all, fmt.Sprintf("idle %s: %s", i.Contender, i.Error))
+		}
+	}
+	return all
+}
+
+// write puts results.json, results.md and chart.svg into dir.
+func (r report) write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	js, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	var md strings.Builder
+	r.markdown(&md)
+	for name, text := range map[string]string{
+		"results.json": string(js) + "\n",
+		"results.md":   md.String(),
+		"chart.svg":    chart(r),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// markdown writes the report for people.
+func (r report) markdown(w io.Writer) {
+	fmt.Fprintf(w, "# Benchmark\n\n")
+	fmt.Fprintf(w, "Written by `make bench`%s on %s. Each figure is the median of %d runs of %d s; the contenders take turns in\neach "+
+		"round. `pgbench` (scale %d, %d threads), the servers and the proxies share the machine: %d × %s, Linux %s.\n\n",
+		map[bool]string{true: " (`BENCH=quick`)"}[r.Quick], r.Started.UTC().Format("2006-01-02"),
+		r.Rounds, r.Seconds, r.Scale, r.Jobs, r.Machine.Count, r.Machine.Processor, r.Machine.Kernel)
+	for _, name := range []string{"postgresql", pgbouncer, pgpool2, gopgpool} {
+		if v := r.Versions[name]; v != "" {
+			fmt.Fprintf(w, "- %s: %s\n", name, v)
+		}
+	}
+	fmt.Fprintf(w, "\n![Throughput and processor time](chart.svg)\n\n## Targets\n\n")
+	r.markdownTargets(w)
+	for _, t := range []topology{oneBackend, threeBackends} {
+		r.markdownRows(w, t)
+	}
+	r.markdownIdle(w)
+	if problems := r.problems(); len(problems) > 0 {
+		fmt.Fprintf(w, "## Failed\n\n")
+		for _, p := range problems {
+			fmt.Fprintf(w, "- %s\n", p)
+		}
+		fmt.Fprintln(w)
+	}
+	fmt.Fprintf(w, `## How to read it
+
+- CPU is the proxy's user and system time per transaction, of all its processes. Latencies of `+"`-S`"+` come from a sample
+  of 5 %% of the transactions, elsewhere from all; for `+"`-C`"+` they leave out the connecting.
+- Memory is taken half-way through a run; pages that several processes share are counted once.
+- "direct" over three servers is the primary alone: one server without a proxy.
+- PgBouncer pools by session; both pgpools have the same files (statement-level balancing over three servers).
+  Everything else is at its default, passwords are off, fsync is off.
+`)
+}
+
+func (r report) markdownTargets(w io.Writer) {
+	fmt.Fprintf(w, "| target | wanted | reached | |\n|---|---|---|---|\n")
+	for _, t := range r.Targets {
+		fmt.Fprintf(w, "| %s | %s | %s | %s |\n", t.Name, t.Wanted, t.Reached, t.verdict())
+	}
+	fmt.Fprintln(w)
+}
+
+func (r report) markdownRows(w io.Writer, t topology) {
+	heading := map[topology]string{oneBackend: "One server", threeBackends: "Primary and two standbys"}[t]
+	started := false
+	for _, row := range r.Rows {
+		if row.Topology != t {
+			continue
+		}
+		if !started {
+			fmt.Fprintf(w, "## %s\n\n| pgbench | clients | contender | TPS | × direct | CPU µs | p50 ms | p95 ms | p99 ms | memory MB |\n"+
+				"|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n", heading)
+			started = true
+		}
+		for _, c := range row.Cells {
+			fmt.Fprintf(w, "| %s | %d | %s |%s\n", row.command(), row.Clients, c.Contender, c.columns())
+		}
+	}
+	if started {
+		fmt.Fprintln(w)
+	}
+}
+
+// command is the row as pgbench options.
+func (r row) command() string {
+	s := "TPC-B"
+	if r.Script == selectOnly {
+		s = "-S"
+	}
+	if r.Reconnect {
+		s += " -C"
+	}
+	return s + " -M " + string(r.Mode)
+}
+
+// columns are the figures of a cell as Markdown, "failed" where there are none.
+func (c cell) columns() string {
+	if !c.ok() {
+		return " failed | | | | | | |"
+	}
+	cpu, memory := "", ""
+	if c.Contender != direct {
+		cpu, memory = fmt.Sprintf("%.1f", c.CPU), megabytes(c.Memory)
+	}
+	return fmt.Sprintf(" %.0f | %.2f | %s | %s | %s | %s | %s |",
+		c.TPS, c.Ratio, cpu, milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), memory)
+}
+
+func milliseconds(µs int64) string { return fmt.Sprintf("%.2f", float64(µs)/1000) }
+
+func megabytes(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.1f", float64(bytes)/(1<<20))
+}
+
+func (r report) markdownIdle(w io.Writer) {
+	if len(r.Idle) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "## Idle clients\n\nLogged in, no statement sent.\n\n"+
+		"| contender | clients | memory before MB | with them MB | bytes per client | server connections |\n|---|--:|--:|--:|--:|--:|\n")
+	for _, i := range r.Idle {
+		if i.Error != "" {
+			fmt.Fprintf(w, "| %s | %d | failed | | | |\n", i.Contender, i.Clients)
+			continue
+		}
+		fmt.Fprintf(w, "| %s | %d | %s | %s | %d | %d |\n",
+			i.Contender, i.Clients, megabytes(i.Before), megabytes(i.After), i.perClient(), i.ServerConnections)
+	}
+	fmt.Fprintln(w)
+}
+
+// printRow shows a row as soon as it is complete.
+func printRow(w io.Writer, r rowResult) {
+	fmt.Fprintf(w, "%s\n", r.ID)
+	for _, c := range r.Cells {
+		if !c.ok() {
+			fmt.Fprintf(w, "  %-10s failed: %d failed transactions %s\n", c.Contender, c.Failed, strings.Join(c.Errors, "; "))
+			continue
+		}
+		fmt.Fprintf(w, "  %-10s %8.0f tps  %5.2f × direct  %6.1f µs cpu  p50 %s  p95 %s  p99 %s ms  %s MB\n", c.Contender, c.TPS, c.Ratio,
+			c.CPU, milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), megabytes(c.Memory))
+	}
+}
+
+// printTargets shows the targets and what was reached.
+func printTargets(w io.Writer, targets []target) {
+	fmt.Fprintf(w, "\n%-58s %-10s %-10s\n", "target", "wanted", "reached")
+	for _, t := range targets {
+		fmt.Fprintf(w, "%-58s %-10s %-10s %s\n", t.Name, t.Wanted, t.Reached, t.verdict())
+	}
+}
