@@ -1,0 +1,5 @@
+//go:build race
+
+package pgcluster
+
+const raceEnabled = true

@@ -1,0 +1,162 @@
+package pgcluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+)
+
+// RequireEnv names the environment variable that turns a missing PostgreSQL server from a skipped test into a failed one.
+const RequireEnv = "GOPGPOOL_REQUIRE_SERVER"
+
+// ProgramsEnv names the environment variable with the directory of programs to test, instead of building them.
+const ProgramsEnv = "GOPGPOOL_BIN"
+
+// Shared is one cluster for all tests of a package, started when the first asks for it:
+//
+//	var shared = pgcluster.NewShared(pgcluster.Options{})
+//
+//	func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
+//
+//	func TestRead(t *testing.T) {
+//		primary := shared.Cluster(t).Nodes[0]
+//
+// Tests that stop servers or promote them start a cluster of their own with [StartTest].
+type Shared struct {
+	opts     Options
+	start    func() (*Cluster, error)
+	mu       sync.Mutex // guards what follows
+	cluster  *Cluster
+	programs map[string]string
+}
+
+// NewShared describes the cluster; nothing is started.
+func NewShared(opts Options) *Shared {
+	s := &Shared{opts: opts, programs: map[string]string{}}
+	s.start = sync.OnceValues(s.startNow)
+	return s
+}
+
+func (s *Shared) startNow() (*Cluster, error) {
+	c, err := Start(context.Background(), s.opts)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cluster = c
+	return c, err
+}
+
+// Main runs the tests, closes the cluster and returns the exit status for os.Exit: not 0 also when closing found a process
+// that had to be killed or a pgpool with a defect.
+func (s *Shared) Main(m *testing.M) int {
+	status := m.Run()
+	s.mu.Lock()
+	c := s.cluster
+	s.mu.Unlock()
+	if c == nil {
+		return status
+	}
+	if err := c.Close(); err != nil {
+		fmt.Fprintln(os.Stderr, "closing the cluster:", err)
+		return max(status, 1)
+	}
+	return status
+}
+
+// Cluster returns the cluster. Without PostgreSQL the test is skipped, or fails if [RequireEnv] is set.
+func (s *Shared) Cluster(tb testing.TB) *Cluster {
+	tb.Helper()
+	c, err := s.start()
+	judge(tb, err)
+	return c
+}
+
+// StartTest starts a cluster for one test, which closes it.
+func StartTest(tb testing.TB, opts Options) *Cluster {
+	tb.Helper()
+	c, err := Start(tb.Context(), opts)
+	judge(tb, err)
+	tb.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return c
+}
+
+func judge(tb testing.TB, err error) {
+	tb.Helper()
+	if errors.Is(err, ErrNoServer) && os.Getenv(RequireEnv) == "" {
+		tb.Skip(err)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// Program returns the path of a program of ours (a directory below cmd/), built once and with the race detector if the test
+// has it.
+func (s *Shared) Program(tb testing.TB, name string) string {
+	tb.Helper()
+	if dir := os.Getenv(ProgramsEnv); dir != "" {
+		return filepath.Join(dir, name)
+	}
+	c := s.Cluster(tb)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if path, ok := s.programs[name]; ok {
+		return path
+	}
+	path := filepath.Join(c.Dir, "bin", name)
+	if err := buildProgram(tb.Context(), name, path); err != nil {
+		tb.Fatal(err)
+	}
+	s.programs[name] = path
+	return path
+}
+
+func buildProgram(ctx context.Context, name, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	args := []string{"build", "-buildvcs=false", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.CommandContext(ctx, "go", append(args, "gopgpool/cmd/"+name)...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", name, err, out)
+	}
+	return nil
+}
+
+// Pgpool starts a pgpool of ours in front of the shared cluster for one test, which closes it. opts.Binary is filled in.
+func (s *Shared) Pgpool(tb testing.TB, opts PgpoolOptions) *Pgpool {
+	tb.Helper()
+	if opts.Binary == "" {
+		opts.Binary = s.Program(tb, "pgpool")
+	}
+	return s.Cluster(tb).TestPgpool(tb, opts)
+}
+
+// TestPgpool starts a pgpool for one test, which closes it and shows the end of its log when it fails.
+func (c *Cluster) TestPgpool(tb testing.TB, opts PgpoolOptions) *Pgpool {
+	tb.Helper()
+	p, err := c.StartPgpool(tb.Context(), opts)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := p.Close(context.Background()); err != nil {
+			tb.Error(err)
+		}
+		if tb.Failed() {
+			tb.Logf("end of %s:\n%s", p.Log, tail(p.Log, 40))
+		}
+	})
+	return p
+}
