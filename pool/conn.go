@@ -1,0 +1,144 @@
+package pool
+
+import (
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+)
+
+// Conn is a logged-in server connection. While leased it belongs to one task; while idle to the pool.
+type Conn struct {
+	Wire   *loop.Conn
+	Key    Key
+	PID    uint32 // of the server process
+	Secret []byte // its cancel key
+	Epoch  cluster.Epoch
+	// Params are the settings the server reported, as of now: the session that leases it keeps them current.
+	Params []pgwire.Param
+	// Method is how the server asked for a password when it was opened, Proof what the password was.
+	Method auth.ServerMethod
+	Proof  auth.Proof
+
+	Created   time.Time
+	IdleSince time.Time
+	Uses      int // sessions served, this one included
+
+	home *loop.Loop // whose poller knows Wire
+	idle bool       // guarded by Pool.mu
+}
+
+// ParamsKey is the canonical form of startup parameters: two packets with the same options make the same key.
+func ParamsKey(params []pgwire.Param) string {
+	var b strings.Builder
+	for _, p := range params {
+		b.WriteString(p.Name)
+		b.WriteByte(0)
+		b.WriteString(p.Value)
+		b.WriteByte(0)
+	}
+	return b.String()
+}
+
+// SetParam records a ParameterStatus.
+func (c *Conn) SetParam(name, value string) {
+	for i := range c.Params {
+		if c.Params[i].Name == name {
+			c.Params[i].Value = value
+			return
+		}
+	}
+	c.Params = append(c.Params, pgwire.Param{Name: name, Value: value})
+}
+
+// bringTo makes the task the owner of a connection just taken from the idle ones, moving it to the task's loop if need be.
+func (c *Conn) bringTo(t *loop.Task) bool {
+	if c.home == t.Loop() {
+		t.Take(c.Wire)
+		return !c.Wire.Closed()
+	}
+	fd := -1
+	t.Offload(func() { fd = c.releaseFrom(c.home) })
+	if fd < 0 {
+		return false
+	}
+	wire, err := t.Adopt(fd)
+	if err != nil {
+		unix.Close(fd)
+		return false
+	}
+	c.Wire, c.home = wire, t.Loop()
+	return true
+}
+
+// moveTimeout bounds the wait for another loop, which only a loop that has just ended does not meet.
+const moveTimeout = 5 * time.Second
+
+func (c *Conn) releaseFrom(l *loop.Loop) int {
+	got := make(chan int, 1)
+	ok := l.Post(func() {
+		if c.Wire.Closed() {
+			got <- -1
+			return
+		}
+		got <- c.Wire.Release()
+	})
+	if !ok {
+		return -1
+	}
+	select {
+	case fd := <-got:
+		return fd
+	case <-time.After(moveTimeout):
+		return -1
+	}
+}
+
+// closeFromAnywhere closes a connection that is nobody's any more, on its loop.
+func (c *Conn) closeFromAnywhere() {
+	c.home.Post(func() { c.Wire.Close() })
+}
+
+// Remembered is what a login needs to be answered without a server: the settings servers report for such a session.
+type Remembered struct {
+	Params []pgwire.Param
+	Method auth.ServerMethod
+}
+
+// maxRemembered bounds the parameter sets kept; beyond it arbitrary ones are forgotten.
+const maxRemembered = 10000
+
+// Remember keeps what a server reported at login, for the key whatever its node.
+func (p *Pool) Remember(key Key, r *Remembered) {
+	key.Node = cluster.NoNode
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.known) >= maxRemembered {
+		for k := range p.known {
+			delete(p.known, k)
+			break
+		}
+	}
+	p.known[key] = r
+}
+
+// Recall returns what is remembered for the key, nil if nothing is. The caller must not change it.
+func (p *Pool) Recall(key Key) *Remembered {
+	key.Node = cluster.NoNode
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.known[key]
+}
+
+// Forget drops what is remembered for the key, so that the next login asks a server.
+func (p *Pool) Forget(key Key) {
+	key.Node = cluster.NoNode
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.known, key)
+}
