@@ -1,0 +1,222 @@
+// Package vsession is a client's session as the client believes it to be, apart from any server connection: the settings it
+// has made and the transaction it is in. [Journal] records the statements that made that state; a [Mark] says how much of the
+// journal one server connection has seen. What a connection lacks is sent to it before the next statement runs there.
+//
+// It is pure: it decides what has to be sent; sending, and swallowing the replies, is left to proxy. Which statements
+// change state is told by proxy/stmt.
+package vsession
+
+// Effect is what a recorded statement does to the journal itself.
+type Effect uint8
+
+// Effects.
+const (
+	Setting    Effect = iota // a setting of the session (SET, RESET x, set_config): undone by rollback, kept by commit
+	Local                    // ends with the transaction (SET LOCAL, SET TRANSACTION)
+	ResetAll                 // RESET ALL: makes earlier settings irrelevant
+	DiscardAll               // DISCARD ALL: the same, and drops what is prepared
+	Savepoint
+	Release
+	RollbackTo
+)
+
+// Statement is one recorded statement.
+type Statement struct {
+	Text   string
+	Effect Effect
+	Name   string // of the setting (lower case, "" if it is none alone) or savepoint
+
+	seq uint64 // of a setting
+}
+
+// maxTx bounds the statements recorded in one transaction: beyond it no further server can join, see Journal.Full.
+const maxTx = 1000
+
+// Journal is the state of one session. The zero Journal is a session that has done nothing.
+type Journal struct {
+	settings []Statement // committed, in order, without those overridden later
+	seq      uint64      // of the newest setting, counting from 1
+
+	inTx  bool
+	begin Begin
+	tx    []Statement // since BEGIN
+	full  bool
+}
+
+// Begin is how a transaction starts: its text, and what servers other than the writing one are sent (a standby can be
+// neither serializable nor read-write).
+type Begin struct {
+	Text  string
+	Other string
+}
+
+// Mark is how much of the journal a server connection has seen. The zero Mark is a connection fresh from the pool.
+type Mark struct {
+	settings uint64
+	tx       int // statements of the transaction seen
+	joined   bool
+	spoiled  bool
+}
+
+// Joined reports whether the server takes part in the transaction.
+func (m *Mark) Joined() bool { return m.joined }
+
+// Spoiled reports that the connection's state has come apart from the journal: it must not be used again.
+func (m *Mark) Spoiled() bool { return m.spoiled }
+
+// InTx reports whether the client is in a transaction block.
+func (j *Journal) InTx() bool { return j.inTx }
+
+// Full reports that the transaction has recorded so much that servers which lack some of it can no longer join.
+func (j *Journal) Full() bool { return j.full }
+
+// Begin starts a transaction block that no server has joined so far.
+func (j *Journal) Begin(b Begin) {
+	j.inTx, j.begin = true, b
+	j.tx = j.tx[:0]
+	j.full = false
+}
+
+// BeganOn records that a server has begun a transaction by itself (BEGIN inside a longer string): others join with b.
+func (j *Journal) BeganOn(m *Mark, b Begin) {
+	j.Begin(b)
+	m.joined, m.tx = true, 0
+}
+
+// Behind reports whether Lacks would yield anything: the cheap test before every statement.
+func (j *Journal) Behind(m *Mark) bool {
+	return m.settings != j.seq || j.inTx && (!m.joined || m.tx != len(j.tx))
+}
+
+// Lacks appends to dst the statements the server has to see before it can run the client's next one, and marks them as
+// seen. writer tells the node that takes writes.
+func (j *Journal) Lacks(m *Mark, writer bool, dst []Statement) []Statement {
+	if m.settings != j.seq && !m.joined {
+		for i := range j.settings {
+			if j.settings[i].seq > m.settings {
+				dst = append(dst, j.settings[i])
+			}
+		}
+		m.settings = j.seq
+	}
+	if !j.inTx {
+		return dst
+	}
+	if !m.joined {
+		text := j.begin.Other
+		if writer {
+			text = j.begin.Text
+		}
+		dst = append(dst, Statement{Text: text, Effect: Local})
+		m.joined, m.tx = true, 0
+	}
+	dst = append(dst, j.tx[m.tx:]...)
+	m.tx = len(j.tx)
+	return dst
+}
+
+// Ran records that a state-changing statement has succeeded on the server of m, which was not behind.
+func (j *Journal) Ran(m *Mark, s Statement) {
+	if j.inTx {
+		if len(j.tx) >= maxTx {
+			j.full = true
+		}
+		j.tx = append(j.tx, s)
+		m.tx = len(j.tx)
+		return
+	}
+	if s.Effect == Setting || s.Effect == ResetAll || s.Effect == DiscardAll {
+		j.keep(s)
+		m.settings = j.seq
+	}
+}
+
+// keep adds a committed setting and drops the ones it makes irrelevant. Their order stays, for a setting may depend on an
+// earlier one (SET ROLE, then SET of what only that role may set).
+func (j *Journal) keep(s Statement) {
+	j.seq++
+	s.seq = j.seq
+	switch {
+	case s.Effect != Setting:
+		j.settings = j.settings[:0]
+	case s.Name != "":
+		kept := j.settings[:0]
+		for _, old := range j.settings {
+			if old.Effect != Setting || old.Name != s.Name {
+				kept = append(kept, old)
+			}
+		}
+		j.settings = kept
+	}
+	j.settings = append(j.settings, s)
+}
+
+// Commit ends the transaction block: its settings become the session's. marks are all connections the session holds; those
+// that joined are taken to have committed too.
+func (j *Journal) Commit(marks []*Mark) {
+	alive := j.surviving()
+	for i := range j.tx {
+		if !alive[i] {
+			continue
+		}
+		j.keep(j.tx[i])
+		for _, m := range marks {
+			if m.joined && i < m.tx {
+				m.settings = j.seq
+			}
+		}
+	}
+	for _, m := range marks {
+		if m.joined && j.undoneAfter(m.tx) {
+			m.spoiled = true // it holds settings that were rolled back to a savepoint elsewhere
+		}
+	}
+	j.leave(marks)
+}
+
+// surviving tells which statements of the transaction are settings that no ROLLBACK TO has undone.
+func (j *Journal) surviving() []bool {
+	alive := make([]bool, len(j.tx))
+	for i, s := range j.tx {
+		switch s.Effect {
+		case Setting, ResetAll:
+			alive[i] = true
+		case RollbackTo:
+			for k := i - 1; k >= 0; k-- {
+				if j.tx[k].Effect == Savepoint && j.tx[k].Name == s.Name {
+					break
+				}
+				alive[k] = false
+			}
+		case Local, DiscardAll, Savepoint, Release:
+		}
+	}
+	return alive
+}
+
+// undoneAfter reports whether a ROLLBACK TO stands at or after position from.
+func (j *Journal) undoneAfter(from int) bool {
+	for _, s := range j.tx[min(from, len(j.tx)):] {
+		if s.Effect == RollbackTo {
+			return true
+		}
+	}
+	return false
+}
+
+// Rollback ends the transaction block without its settings.
+func (j *Journal) Rollback(marks []*Mark) { j.leave(marks) }
+
+func (j *Journal) leave(marks []*Mark) {
+	for _, m := range marks {
+		m.joined, m.tx = false, 0
+	}
+	j.inTx, j.full = false, false
+	j.tx = j.tx[:0]
+}
+
+// Chain is COMMIT AND CHAIN or ROLLBACK AND CHAIN after Commit or Rollback: a new block like the last one, already begun on m.
+func (j *Journal) Chain(m *Mark) { j.BeganOn(m, j.begin) }
+
+// Touched reports whether the session has made any setting that a connection may carry.
+func (j *Journal) Touched() bool { return j.seq > 0 }
