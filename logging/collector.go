@@ -111,6 +111,9 @@ func (c *collector) open(path string, truncate bool) error {
 	}
 	c.close()
 	c.file, c.path, c.size = f, path, size
+	if c.plan.OnFile != nil {
+		c.plan.OnFile(f)
+	}
 	return nil
 }
 

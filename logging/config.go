@@ -3,6 +3,7 @@ package logging
 import (
 	"io"
 	"io/fs"
+	"os"
 	"time"
 )
 
@@ -39,6 +40,10 @@ type Config struct {
 
 	// Writer takes the place of standard error if set. It is used by one goroutine at a time.
 	Writer io.Writer
+
+	// OnFile, if set, is told of every file the collector opens, before the first line goes there (for
+	// debug.SetCrashOutput). It must not log.
+	OnFile func(*os.File)
 }
 
 // Default is the configuration that holds until pgpool.conf has been read: the built-in defaults.
