@@ -1,0 +1,181 @@
+package auth
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/subtle"
+)
+
+// The codes of authentication messages ('R').
+const (
+	codeOK           int32 = 0
+	codeCleartext    int32 = 3
+	codeMD5          int32 = 5
+	codeSASL         int32 = 10
+	codeSASLContinue int32 = 11
+	codeSASLFinal    int32 = 12
+)
+
+// scramSHA256 is the one SASL mechanism we offer and choose; no channel binding.
+const scramSHA256 = "SCRAM-SHA-256"
+
+// Bounds on the body of a client's 'p' message.
+const (
+	maxPasswordMessage = 65535
+	maxSASLMessage     = 1024
+)
+
+// Step is what an exchange wants next.
+//
+//   - Work non-nil: run it (it is expensive, safe on any goroutine, and touches nothing but the exchange and its
+//     [Cache]), then call Resume. Nothing else in the Step is set.
+//   - Send true: send Body, for an [Acceptor] as an authentication message with Code, for a [Login] as a 'p' message.
+//   - Done true: the exchange has succeeded (after sending, if Send is set). An Acceptor leaves AuthenticationOk to
+//     the caller. Otherwise read the peer's answer and call Next.
+//
+// MaxMessage is the longest body, in bytes, worth reading for the client's answer; refuse longer ones unread.
+type Step struct {
+	Work       func()
+	Send       bool
+	Code       int32
+	Body       []byte
+	Done       bool
+	MaxMessage int
+}
+
+// Acceptor is one exchange with one client. It is used by one goroutine at a time and not again after an error or
+// Done. Errors are *[Error]: the login has failed. Bodies given to Next are not kept.
+type Acceptor interface {
+	// Start gives the first message.
+	Start() (Step, error)
+	// Next takes the body of the client's 'p' message.
+	Next(body []byte) (Step, error)
+	// Resume follows a Step with Work.
+	Resume() (Step, error)
+	// Identity tells what has been shown; valid once Done.
+	Identity() Identity
+}
+
+// NewAcceptor carries out a plan with a client. It is nil where the plan asks nothing; then the client's identity is
+// plan.Unasked. entry is the user's entry, of whatever kind; an exchange that cannot succeed with it still runs, and
+// ends like one with a wrong password.
+func NewAcceptor(plan Plan, user string, entry Entry, cache *Cache, random Random) Acceptor {
+	switch plan.Ask {
+	case AskCleartext:
+		return &cleartextAcceptor{plan: plan, user: user, entry: entry}
+	case AskMD5:
+		return &md5Acceptor{plan: plan, user: user, entry: entry, salt: [4]byte(random[:4])}
+	case AskSCRAM:
+		return newScramAcceptor(plan, user, entry, cache, random)
+	case AskNothing:
+	}
+	return nil
+}
+
+// cleartextAcceptor asks for the password itself.
+type cleartextAcceptor struct {
+	plan     Plan
+	user     string
+	entry    Entry
+	password string
+}
+
+func (a *cleartextAcceptor) Start() (Step, error) {
+	return Step{Send: true, Code: codeCleartext, MaxMessage: maxPasswordMessage}, nil
+}
+
+func (a *cleartextAcceptor) Next(body []byte) (Step, error) {
+	password, err := passwordIn(body, maxPasswordMessage)
+	if err != nil {
+		return Step{}, err
+	}
+	if password == "" {
+		return Step{}, passwordFailed(a.user, "clear text authentication failed", "empty password returned by client")
+	}
+	a.password = password
+	if a.plan.Judge == JudgeServer {
+		return Step{Done: true}, nil
+	}
+	matches := a.matches(password)
+	if a.plan.doomed != nil {
+		return Step{}, a.plan.doomed
+	}
+	if !matches {
+		return Step{}, passwordFailed(a.user, "clear text authentication failed", mismatch)
+	}
+	return Step{Done: true}, nil
+}
+
+func (a *cleartextAcceptor) matches(password string) bool {
+	if a.entry.kind == EntryMD5 {
+		return equal(MD5Hash(password, a.user), a.entry.hash)
+	}
+	clear, ok := a.entry.Clear()
+	return equal(password, clear) && ok
+}
+
+func (a *cleartextAcceptor) Resume() (Step, error) { return Step{}, outOfTurn() }
+
+func (a *cleartextAcceptor) Identity() Identity {
+	if a.plan.Judge == JudgeServer {
+		return Identity{By: ByNothing, sent: a.password}
+	}
+	return Identity{By: ByEntry, sent: a.password}
+}
+
+// md5Acceptor asks for the MD5 of the stored hash and a salt.
+type md5Acceptor struct {
+	plan  Plan
+	user  string
+	entry Entry
+	salt  [4]byte
+}
+
+func (a *md5Acceptor) Start() (Step, error) {
+	return Step{Send: true, Code: codeMD5, Body: a.salt[:], MaxMessage: maxSASLMessage}, nil
+}
+
+func (a *md5Acceptor) Next(body []byte) (Step, error) {
+	answer, err := passwordIn(body, maxSASLMessage)
+	if err != nil {
+		return Step{}, err
+	}
+	hash, known := a.entry.md5(a.user)
+	if !known {
+		hash = MD5Hash("", a.user)
+	}
+	matches := equal(answer, md5Response(hash, a.salt[:]))
+	if a.plan.doomed != nil {
+		return Step{}, a.plan.doomed
+	}
+	if !matches || !known {
+		return Step{}, passwordFailed(a.user, "md5 authentication failed", mismatch)
+	}
+	return Step{Done: true}, nil
+}
+
+func (a *md5Acceptor) Resume() (Step, error) { return Step{}, outOfTurn() }
+
+func (a *md5Acceptor) Identity() Identity { return Identity{By: ByEntry} }
+
+const mismatch = "password does not match"
+
+// passwordIn takes the string out of a PasswordMessage: NUL at its end and nowhere else.
+func passwordIn(body []byte, limit int) (string, error) {
+	if len(body) > limit {
+		return "", malformed("message is too long")
+	}
+	end := bytes.IndexByte(body, 0)
+	if end < 0 || end != len(body)-1 {
+		return "", malformed("invalid password packet size")
+	}
+	return string(body[:end]), nil
+}
+
+// equal compares in constant time, also where lengths differ.
+func equal(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}
+
+func outOfTurn() *Error { return malformed("message out of turn") }

@@ -1,0 +1,235 @@
+package auth
+
+// Facts are what is known about a login before the client is asked anything.
+type Facts struct {
+	User string
+
+	// HBA is enable_pool_hba; Method then is that of the record that matched.
+	HBA    bool
+	Method Method
+
+	// Entry is the user's in pool_passwd, or the zero value.
+	Entry Entry
+
+	// AllowClearText is allow_clear_text_frontend_auth.
+	AllowClearText bool
+
+	// Server is what a server asks: of a connection opened for this login, or as remembered with an idle one that
+	// might be reused. Unasked if there is neither so far.
+	Server ServerMethod
+}
+
+// Ask is the challenge sent to a client.
+type Ask uint8
+
+// The challenges.
+const (
+	AskNothing Ask = iota
+	AskCleartext
+	AskMD5
+	AskSCRAM
+)
+
+func (a Ask) String() string {
+	switch a {
+	case AskNothing:
+		return "nothing"
+	case AskCleartext:
+		return "cleartext"
+	case AskMD5:
+		return "md5"
+	case AskSCRAM:
+		return "SCRAM"
+	}
+	return "nothing"
+}
+
+// Judge says who decides whether the client's answer is right.
+type Judge uint8
+
+// The judges. JudgeServer: a server is logged in to with exactly what the client sent, or it matches the [Proof] of a
+// connection that was; until then the client is nobody.
+const (
+	JudgeNobody Judge = iota
+	JudgeEntry
+	JudgeServer
+)
+
+// Plan is what to do with a client.
+type Plan struct {
+	Ask   Ask
+	Judge Judge
+
+	// NeedServer: nothing can be said before Facts.Server is known. Find an idle connection or open one up to its
+	// first authentication message, then decide again. Nothing else in the Plan is set.
+	NeedServer bool
+
+	// Unasked is the client's identity where Ask is AskNothing.
+	Unasked Identity
+
+	doomed *Error // the exchange cannot succeed; its outcome once it is over
+}
+
+// By says what a client's identity rests on.
+type By uint8
+
+// Grounds of an identity. ByServer is set with [Identity.ProvedBy].
+const (
+	ByNothing By = iota // not shown, or not yet
+	ByTrust             // a record with method trust
+	ByEntry             // compared with pool_passwd
+	ByServer            // a server took the client's password
+)
+
+// Identity is what a client has shown. It may carry the password the client sent, and never prints it.
+type Identity struct {
+	By   By
+	sent string
+}
+
+// Sent is the password as the client sent it in clear, if it did.
+func (id Identity) Sent() (string, bool) { return id.sent, id.sent != "" }
+
+// ProvedBy is the identity after a login to a server succeeded with the given source: the client's own password,
+// accepted by a server that asked for one, is proof. Call it after every [Login].
+func (id Identity) ProvedBy(server ServerMethod, source Source) Identity {
+	if source == SourceClient && server != ServerTrust && id.By == ByNothing {
+		id.By = ByServer
+	}
+	return id
+}
+
+func (id Identity) String() string {
+	switch id.By {
+	case ByTrust:
+		return "by trust"
+	case ByEntry:
+		return "by pool_passwd"
+	case ByServer:
+		return "by server"
+	case ByNothing:
+	}
+	return "not shown"
+}
+
+// GoString keeps the password out of %#v.
+func (id Identity) GoString() string { return "auth.Identity(" + id.String() + ")" }
+
+// Decide says what to ask a client (manual: client authentication; the combinations are the matrix in the tests). The
+// error, if any, is an *[Error] to be sent at once.
+func Decide(f Facts) (Plan, error) {
+	if f.HBA {
+		return decideByRule(f)
+	}
+	return decideByServer(f)
+}
+
+func decideByRule(f Facts) (Plan, error) {
+	switch f.Method {
+	case MethodTrust:
+		return decideTrust(f), nil
+	case MethodPassword:
+		if !f.Entry.Present() {
+			return Plan{Ask: AskCleartext, Judge: JudgeServer}, nil
+		}
+		return f.byEntry(AskCleartext, f.Entry.CanCleartext()), nil
+	case MethodMD5:
+		return f.byEntry(AskMD5, f.Entry.CanMD5()), nil
+	case MethodSCRAM:
+		return f.byEntry(AskSCRAM, f.Entry.CanSCRAM()), nil
+	case MethodReject, MethodCert, MethodPAM, MethodLDAP:
+	}
+	return Plan{}, &Error{ClientMessage: refusedText, Hint: seeLog, SQLSTATE: stateInvalidAuth, LogText: refusedText}
+}
+
+// decideTrust asks nothing, but where a server wants a password that only the client can know.
+func decideTrust(f Facts) Plan {
+	trusted := Plan{Unasked: Identity{By: ByTrust}}
+	if !f.AllowClearText || f.Entry.Present() {
+		return trusted
+	}
+	switch f.Server {
+	case Unasked:
+		return Plan{NeedServer: true}
+	case ServerPassword:
+		return Plan{Ask: AskCleartext, Judge: JudgeServer}
+	case ServerTrust, ServerMD5, ServerSCRAM:
+	}
+	return trusted
+}
+
+// decideByServer is enable_pool_hba = off: the client is asked what the server asks.
+func decideByServer(f Facts) (Plan, error) {
+	switch f.Server {
+	case Unasked:
+		return Plan{NeedServer: true}, nil
+	case ServerTrust:
+		return Plan{}, nil
+	case ServerPassword:
+		if !f.Entry.Present() {
+			return Plan{Ask: AskCleartext, Judge: JudgeServer}, nil
+		}
+		return f.byEntry(AskCleartext, f.Entry.CanCleartext()), nil
+	case ServerMD5, ServerSCRAM:
+		return decideHashed(f), nil
+	}
+	return Plan{}, unsupported(int32(f.Server))
+}
+
+// decideHashed is a server that asks md5 or SCRAM: the exchange cannot be passed through, so either pool_passwd knows
+// a password, or the client may be asked for it in clear.
+func decideHashed(f Facts) Plan {
+	ask := AskMD5
+	if f.Server == ServerSCRAM {
+		ask = AskSCRAM
+	}
+	switch {
+	case f.Entry.Serves(f.Server):
+		return f.byEntry(ask, true)
+	case f.AllowClearText && !f.Entry.Present():
+		return Plan{Ask: AskCleartext, Judge: JudgeServer}
+	case f.AllowClearText && f.Entry.CanCleartext(): // md5 entry, SCRAM server
+		return f.byEntry(AskCleartext, true)
+	}
+	plan := f.byEntry(ask, false)
+	if !f.Entry.Undecryptable() {
+		plan.doomed = passwordFailed(f.User, backendText(f.Server), "valid password not found")
+	}
+	return plan
+}
+
+// byEntry asks for what pool_passwd knows. An entry that does not serve dooms the exchange, which runs all the same:
+// a client must not learn from its course which users have entries.
+func (f Facts) byEntry(ask Ask, serves bool) Plan {
+	plan := Plan{Ask: ask, Judge: JudgeEntry}
+	if !serves {
+		plan.doomed = f.entryProblem(ask)
+	}
+	return plan
+}
+
+func (f Facts) entryProblem(ask Ask) *Error {
+	text, fit := "clear text authentication failed",
+		"password type stored in pool_passwd can't be used for clear text authentication"
+	switch ask {
+	case AskMD5:
+		text, fit = "md5 authentication failed", `pool_passwd file does not contain valid md5 entry for "`+f.User+`"`
+	case AskSCRAM:
+		text, fit = "SCRAM authentication failed", `pool_passwd file does not contain valid SCRAM entry for "`+f.User+`"`
+	case AskCleartext, AskNothing:
+	}
+	switch {
+	case f.Entry.Undecryptable():
+		e := passwordFailed(f.User, text, ErrDecrypt.Error())
+		e.LogHint = keyHint
+		return e
+	case !f.Entry.Present():
+		return passwordFailed(f.User, text, `pool_passwd file does not contain an entry for "`+f.User+`"`)
+	}
+	return passwordFailed(f.User, text, fit)
+}
+
+const (
+	refusedText = "client authentication failed"
+	keyHint     = "verify the valid pool_key exists"
+)

@@ -1,0 +1,89 @@
+package auth
+
+// Method is the fourth column of pool_hba.conf.
+type Method uint8
+
+// The methods of Pgpool-II. [Method.Built] tells which of them this release can carry out.
+const (
+	MethodTrust Method = iota + 1
+	MethodReject
+	MethodPassword
+	MethodMD5
+	MethodSCRAM
+	MethodCert
+	MethodPAM
+	MethodLDAP
+)
+
+func (m Method) String() string {
+	switch m {
+	case MethodTrust:
+		return "trust"
+	case MethodReject:
+		return "reject"
+	case MethodPassword:
+		return "password"
+	case MethodMD5:
+		return "md5"
+	case MethodSCRAM:
+		return "scram-sha-256"
+	case MethodCert:
+		return "cert"
+	case MethodPAM:
+		return "pam"
+	case MethodLDAP:
+		return "ldap"
+	}
+	return "none"
+}
+
+// Built reports whether a record may name the method; one that names another refuses the whole file.
+func (m Method) Built() bool { return m >= MethodTrust && m <= MethodSCRAM }
+
+// methodNamed is the inverse of String; 0 if there is no such method.
+func methodNamed(name string) Method {
+	for m := MethodTrust; m <= MethodLDAP; m++ {
+		if m.String() == name {
+			return m
+		}
+	}
+	return 0
+}
+
+// ServerMethod is what a server asks of whoever logs in: the code of its first authentication message.
+type ServerMethod int32
+
+// The requests we can answer, and Unasked while no server has been asked.
+const (
+	Unasked        ServerMethod = -1
+	ServerTrust    ServerMethod = 0
+	ServerPassword ServerMethod = 3
+	ServerMD5      ServerMethod = 5
+	ServerSCRAM    ServerMethod = 10
+)
+
+// Supported reports whether [Login] can answer the request.
+func (m ServerMethod) Supported() bool {
+	switch m {
+	case ServerTrust, ServerPassword, ServerMD5, ServerSCRAM:
+		return true
+	case Unasked:
+	}
+	return false
+}
+
+func (m ServerMethod) String() string {
+	switch m {
+	case ServerTrust:
+		return "trust"
+	case ServerPassword:
+		return "password"
+	case ServerMD5:
+		return "md5"
+	case ServerSCRAM:
+		return "SCRAM"
+	case Unasked:
+		return "not asked"
+	}
+	return "unsupported"
+}
