@@ -40,7 +40,7 @@ type Options struct {
 	Auth, HBA string
 	// InitdbArgs are further arguments, default --no-locale -E UTF8.
 	InitdbArgs []string
-	// Slots lets standbys use physical replication slots, named by [Node.Slot], instead of kept WAL.
+	// Slots lets standbys use physical replication slots, named by [Node.Slot].
 	Slots bool
 	// SlotName is one name for all standbys' slots; empty: the node's name.
 	SlotName string

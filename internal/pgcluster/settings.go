@@ -32,6 +32,7 @@ func (n *Node) nodeSettings() string {
 	set("wal_log_hints", "on") // pg_rewind asks for it
 	set("max_wal_senders", "20")
 	set("max_replication_slots", "20")
+	set("wal_keep_size", "128MB") // with slots too: base backups taken at once lost a segment without it
 	set("hot_standby", "on")
 	set("wal_retrieve_retry_interval", "200ms")
 	set("log_line_prefix", "%m [%p] %q%a ")
@@ -39,9 +40,6 @@ func (n *Node) nodeSettings() string {
 	set("log_timezone", "UTC")
 	if !o.Fsync {
 		set("fsync", "off")
-	}
-	if !o.Slots {
-		set("wal_keep_size", "128MB")
 	}
 	if o.Archive {
 		set("archive_mode", "on")
