@@ -1,0 +1,242 @@
+package auth
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ParseHBA reads a pool_hba.conf (manual: the pool_hba.conf file). name is its path, to which included files are
+// relative; open reads one of them. With any error there are no rules, and every bad line has its error, an
+// *[HBAError]. A file without records is an error too.
+func ParseHBA(name string, data []byte, open func(path string) ([]byte, error)) (*Rules, []error) {
+	reader := hbaReader{open: open}
+	rules := &Rules{}
+	reader.lines([]string{name}, data, func(line hbaLine) {
+		p := recordParser{line: line, rule: Rule{File: name, Line: line.number}}
+		if problem := p.record(); problem != "" {
+			reader.fail(name, line.number, problem)
+			return
+		}
+		rules.list = append(rules.list, p.rule)
+		rules.notices = append(rules.notices, p.notices...)
+	})
+	if len(reader.errs) == 0 && len(rules.list) == 0 {
+		reader.fail(name, 0, `configuration file "`+name+`" contains no entries`)
+	}
+	if len(reader.errs) > 0 {
+		return nil, reader.errs
+	}
+	return rules, nil
+}
+
+// recordParser turns the fields of one line into a rule. Its methods return what is wrong, or "".
+type recordParser struct {
+	line    hbaLine
+	next    int
+	rule    Rule
+	notices []Notice
+}
+
+func (p *recordParser) record() string {
+	steps := [...]func() string{p.connType, p.databases, p.users, p.address, p.method, p.options}
+	for _, step := range steps {
+		if problem := step(); problem != "" {
+			return problem
+		}
+	}
+	return ""
+}
+
+// list takes the next field; one that is missing is named.
+func (p *recordParser) list(what string) ([]Token, string) {
+	if p.next >= len(p.line.fields) {
+		return nil, "end-of-line before " + what
+	}
+	field := p.line.fields[p.next]
+	p.next++
+	return field, ""
+}
+
+// single takes the next field where a list makes no sense.
+func (p *recordParser) single(what string) (Token, string) {
+	field, problem := p.list(what)
+	switch {
+	case problem != "":
+		return Token{}, problem
+	case len(field) != 1:
+		return Token{}, "exactly one value is needed for " + what
+	}
+	return field[0], ""
+}
+
+func (p *recordParser) connType() string {
+	token, problem := p.single("connection type")
+	if problem != "" {
+		return problem
+	}
+	for t := TypeLocal; t <= TypeHostNoSSL; t++ {
+		if t.String() == token.Text {
+			p.rule.Type = t
+			return ""
+		}
+	}
+	return `invalid connection type "` + token.Text + `"`
+}
+
+func (p *recordParser) databases() (problem string) {
+	p.rule.Databases, problem = p.list("database specification")
+	for _, t := range p.rule.Databases {
+		if t.is("samegroup") || t.is("samerole") {
+			p.notice(`group tokens "samegroup" and "samerole" are not supported by Pgpool-II`)
+		}
+	}
+	return problem
+}
+
+func (p *recordParser) users() (problem string) {
+	p.rule.Users, problem = p.list("role specification")
+	for _, t := range p.rule.Users {
+		if t.group() {
+			p.notice(`group token "+" is not supported by Pgpool-II`)
+		}
+	}
+	return problem
+}
+
+func (p *recordParser) notice(text string) {
+	p.notices = append(p.notices, Notice{File: p.rule.File, Line: p.rule.Line, Text: text})
+}
+
+func (p *recordParser) address() string {
+	if p.rule.Type == TypeLocal {
+		return ""
+	}
+	token, problem := p.single("IP address specification")
+	if problem != "" {
+		return problem
+	}
+	a := &p.rule.address
+	switch {
+	case token.is("all"):
+		a.kind = addressAll
+	case token.is("samehost"):
+		a.kind = addressSameHost
+	case token.is("samenet"):
+		a.kind = addressSameNet
+	default:
+		return p.network(token.Text)
+	}
+	return ""
+}
+
+// network is an address with its mask in one field or two, or the name of a host.
+func (p *recordParser) network(text string) string {
+	host, length, slash := strings.Cut(text, "/")
+	ip, err := netip.ParseAddr(host)
+	if err != nil {
+		return p.hostName(text, host, slash)
+	}
+	p.rule.address = address{kind: addressMask, ip: ip.WithZone("")}
+	if slash {
+		return p.cidr(text, length)
+	}
+	return p.netmask()
+}
+
+// hostName takes what is no address for a name, unless it was meant to be one.
+func (p *recordParser) hostName(text, host string, slash bool) string {
+	switch {
+	case strings.Trim(host, "0123456789.") == "" || strings.Contains(host, ":"):
+		return `invalid IP address "` + host + `"`
+	case slash:
+		return `specifying both host name and CIDR mask is invalid: "` + text + `"`
+	}
+	p.rule.address = address{kind: addressName, name: strings.ToLower(host)}
+	return ""
+}
+
+func (p *recordParser) cidr(text, length string) string {
+	a := &p.rule.address
+	bits, err := strconv.Atoi(length)
+	if err != nil || bits < 0 || bits > a.ip.BitLen() || strings.ContainsAny(length, "+-") {
+		return `invalid CIDR mask in address "` + text + `"`
+	}
+	a.mask = make([]byte, a.ip.BitLen()/8)
+	for i := range bits {
+		a.mask[i/8] |= 0x80 >> (i % 8)
+	}
+	return ""
+}
+
+func (p *recordParser) netmask() string {
+	token, problem := p.single("netmask specification")
+	if problem != "" {
+		return problem
+	}
+	mask, err := netip.ParseAddr(token.Text)
+	switch {
+	case err != nil || mask.Zone() != "":
+		return `invalid IP mask "` + token.Text + `"`
+	case mask.Is4() != p.rule.address.ip.Is4():
+		return "IP address and mask do not match"
+	}
+	p.rule.address.mask = mask.AsSlice()
+	return ""
+}
+
+func (p *recordParser) method() string {
+	token, problem := p.single("authentication method")
+	if problem != "" {
+		return problem
+	}
+	p.rule.Method = methodNamed(token.Text)
+	switch {
+	case p.rule.Method == 0:
+		return `invalid authentication method "` + token.Text + `"`
+	case !p.rule.Method.Built():
+		return `authentication method "` + token.Text + `" is not built into this release`
+	}
+	return ""
+}
+
+func (p *recordParser) options() string {
+	for _, field := range p.line.fields[p.next:] {
+		for _, token := range field {
+			if problem := p.option(token.Text); problem != "" {
+				return problem
+			}
+		}
+	}
+	return ""
+}
+
+func (p *recordParser) option(text string) string {
+	name, value, ok := strings.Cut(text, "=")
+	switch {
+	case !ok:
+		return "authentication option not in name=value format: " + text
+	case slices.Contains(pamOptions(), name):
+		if p.rule.Method != MethodPAM {
+			p.notice(`authentication option "` + name + `" is only valid for authentication methods pam`)
+		}
+	case slices.Contains(ldapOptions(), name):
+		if p.rule.Method != MethodLDAP {
+			return `authentication option "` + name + `" is only valid for authentication methods ldap`
+		}
+	default:
+		return `unrecognized authentication option name: "` + name + `"`
+	}
+	p.rule.Options = append(p.rule.Options, Option{Name: name, Value: value})
+	return ""
+}
+
+func pamOptions() []string { return []string{"pamservice", "pam_use_hostname"} }
+
+func ldapOptions() []string {
+	return []string{
+		"ldapserver", "ldapport", "ldapscheme", "ldaptls", "ldapprefix", "ldapsuffix", "ldapbasedn", "ldapbinddn",
+		"ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter", "ldapurl", "backend_use_passwd",
+	}
+}
