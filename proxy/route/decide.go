@@ -1,0 +1,402 @@
+package route
+
+import (
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/proxy/stmt"
+)
+
+// Action is what the session does with a statement.
+type Action uint8
+
+// Actions.
+const (
+	Send   Action = iota // run it on Decision.Node
+	Refuse               // answer with an error, see Decision.Reason
+	Hold                 // wait for the next View, then decide again; reserved for a failover that is under way
+	Answer               // the proxy answers it itself (SHOW pool_*, PGPOOL ...)
+)
+
+// Names are the catalogue's answers about the names in Subject's facts. Each field is 1 + the index of the first
+// relation, or function, that has the property; 0 if none has.
+type Names struct {
+	Catalog  uint16 // of Facts.Relations: a relation of that name lies in schema pg_catalog
+	Unlogged uint16 // of Facts.Relations
+	Temp     uint16 // of Facts.Relations: a temporary relation of this session
+	Volatile uint16 // of Facts.Functions: some function of that name is volatile
+	Unknown  bool   // the catalogue could not be asked: reads with names in them go to the primary
+}
+
+// Input is all that a decision depends on.
+type Input struct {
+	Facts *stmt.Facts // of the statement, or at Bind of the statement that was parsed
+	// Prepared is, for EXECUTE and DEALLOCATE of Facts.Name, the facts of the text that prepared it (a PREPARE, or what a
+	// Parse message held); nil if the session knows no such name. PreparedNode is where it was prepared.
+	Prepared     *stmt.Facts
+	PreparedNode cluster.NodeID
+
+	State      *State
+	View       *cluster.View
+	Gauges     *cluster.Gauges
+	Policy     *Policy
+	Preference Preference     // Policy.Prefer, once per session
+	Names      Names          // answers, where NeedsNames asks for them
+	L          cluster.NodeID // the session's load balance node, NoNode before the first choice
+	Dice       float64        // a new random number in [0,1)
+	Text       string         // the statement's text, where Policy.NeedsText
+	Extended   bool           // extended protocol: the server answers in a failed transaction
+}
+
+// Decision is where a statement goes.
+type Decision struct {
+	Action Action
+	Node   cluster.NodeID // the node that runs the statement and whose reply the client sees; NoNode unless Send
+	// Both: the statement changes the state of session or transaction, so every other node the session uses has to get it
+	// too before it runs anything else. All: that is every live node, not just the load balance node.
+	Both, All bool
+	// PlainBegin: nodes other than Node get a plain BEGIN in its place, as a standby can be neither read-write nor
+	// serializable.
+	PlainBegin bool
+	// Writes: not read-only by syntax or by the functions it calls. The session gives it to State.Succeeded.
+	Writes bool
+	// L is the load balance node from now on; ChoseL tells that it was chosen by this decision and is to be kept.
+	L      cluster.NodeID
+	ChoseL bool
+	Reason Reason
+}
+
+// openness is what the names in a statement can still change about a decision.
+type openness uint8
+
+const (
+	settled      openness = iota // nothing
+	writesOpen                   // whether it counts as a write, by the functions it calls
+	everyoneOpen                 // where it goes
+)
+
+// Subject returns the facts the decision is about: those of the statement behind EXECUTE and PREPARE, else of the
+// statement itself. It is nil for an EXECUTE of an unknown name. Names are answers about the Subject.
+func (in *Input) Subject() *stmt.Facts {
+	switch in.Facts.Kind {
+	case stmt.KindExecute:
+		if p := in.Prepared; p != nil && p.Kind == stmt.KindPrepare && p.Inner != nil {
+			return p.Inner
+		}
+		return in.Prepared
+	case stmt.KindPrepare:
+		if in.Facts.Inner != nil {
+			return in.Facts.Inner
+		}
+	}
+	return in.Facts
+}
+
+// NeedsNames reports whether the catalogue's answers about the names in Subject matter for the decision.
+func NeedsNames(in *Input) bool {
+	f := in.Subject()
+	if f == nil || len(f.Relations)+len(f.Functions) == 0 {
+		return false
+	}
+	_, open := settle(in)
+	switch open {
+	case everyoneOpen:
+		return len(f.Relations) > 0 || !in.Policy.functionLists()
+	case writesOpen:
+		return len(f.Functions) > 0 && !in.Policy.functionLists()
+	}
+	return false
+}
+
+// Decide says where a statement goes, and why.
+func Decide(in *Input) Decision {
+	d, open := settle(in)
+	if open == settled {
+		return d
+	}
+	f := in.Subject()
+	why, writes := writingFunction(in, f)
+	d.Writes = writes
+	switch {
+	case open == writesOpen:
+		return d
+	case namedRelation(in, f, &d.Reason):
+		return d
+	case writes:
+		d.Reason = why
+		return d
+	}
+	balance(in, &d)
+	return d
+}
+
+// settle decides as far as syntax, session and configuration do, with the primary as destination of what stays open.
+func settle(in *Input) (Decision, openness) {
+	f := in.Facts
+	d := Decision{Node: in.View.Writer(), L: in.L}
+	switch {
+	case f.Kind == stmt.KindPool:
+		d.Action, d.Node, d.Reason.Code = Answer, cluster.NoNode, ReasonProxy
+		return d, settled
+	case d.Node == cluster.NoNode:
+		d.Action, d.Reason.Code = Refuse, ReasonNoNode
+		return d, settled
+	case in.State.failed && !in.Extended && !leavesFailed(f):
+		d.Action, d.Node, d.Reason.Code = Refuse, cluster.NoNode, ReasonFailedTransaction
+		return d, settled
+	case !in.View.Mode.HasPrimary():
+		d.Reason.Code, d.Writes = ReasonMainNode, !f.ReadOnly
+		return d, settled
+	case f.Kind == stmt.KindUnparsed:
+		d.Reason.Code, d.Writes = ReasonUnparsed, true
+		return d, settled
+	case f.Multi:
+		d.Reason.Code, d.Writes = ReasonMulti, !f.ReadOnly
+		return d, settled
+	case f.Kind == stmt.KindDeallocate && f.Class == stmt.ClassPrepared:
+		deallocate(in, &d)
+		return d, settled
+	}
+	f = in.Subject()
+	if f == nil {
+		d.Reason = Reason{Code: ReasonUnknownPrepared, Name: stmt.Name{Name: in.Facts.Name}}
+		d.Writes = true
+		return d, settled
+	}
+	switch f.Class {
+	case stmt.ClassEither:
+		return either(in, f, d)
+	case stmt.ClassBoth:
+		both(in, f, &d)
+	default:
+		d.Writes = true
+		d.Reason = kindReason(f)
+	}
+	return d, settled
+}
+
+// leavesFailed reports what a failed transaction accepts. Text that is not understood is left to the server, whose
+// answer is exact.
+func leavesFailed(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindCommit, stmt.KindRollback, stmt.KindRollbackTo, stmt.KindPrepareTransaction,
+		stmt.KindEmpty, stmt.KindUnparsed:
+		return true
+	}
+	return false
+}
+
+func kindReason(f *stmt.Facts) Reason {
+	switch f.Kind {
+	case stmt.KindInsert, stmt.KindUpdate, stmt.KindDelete, stmt.KindMerge, stmt.KindCopyFrom, stmt.KindCopyTo:
+		return Reason{Code: ReasonWrite}
+	case stmt.KindSelect:
+		return Reason{Code: ReasonLocksOrWrites}
+	}
+	return Reason{Code: ReasonPrimaryOnly, Kind: f.Kind}
+}
+
+func deallocate(in *Input, d *Decision) {
+	name := stmt.Name{Name: in.Facts.Name}
+	d.Writes = true
+	if in.Prepared == nil || !in.View.Live(in.PreparedNode) {
+		d.Reason = Reason{Code: ReasonUnknownPrepared, Name: name}
+		return
+	}
+	d.Node = in.PreparedNode
+	d.Reason = Reason{Code: ReasonPreparedThere, Name: name}
+}
+
+// both decides statements that change the state of session or transaction. They run on the primary; the other nodes follow.
+func both(in *Input, f *stmt.Facts, d *Decision) {
+	d.Writes = !f.ReadOnly
+	d.Reason.Code = ReasonSessionState
+	d.Both = true
+	switch f.Kind {
+	case stmt.KindBegin:
+		d.Reason.Code = ReasonTransactionControl
+		d.PlainBegin = f.Modes.ReadWrite || f.Modes.Isolation == isolationSerializable
+	case stmt.KindCommit, stmt.KindRollback:
+		d.Reason.Code = ReasonTransactionControl
+		d.Both = in.State.inTx
+	case stmt.KindSavepoint, stmt.KindRollbackTo, stmt.KindRelease:
+		d.Reason.Code = ReasonTransactionControl
+	case stmt.KindLock:
+		d.Reason.Code = ReasonShareLock
+	}
+	spread(in, d)
+}
+
+// spread settles which other nodes follow.
+func spread(in *Input, d *Decision) {
+	if in.State.multi || !in.Policy.loadBalance {
+		d.Both = false
+	}
+	if !d.Both {
+		d.PlainBegin = false
+		return
+	}
+	d.All = in.Policy.statementLevel
+	if !d.All && !in.View.Live(d.L) {
+		d.L, d.ChoseL = Choose(in).Node, true
+	}
+}
+
+// either runs the conditions for reading on the load balance node that need no catalogue.
+func either(in *Input, f *stmt.Facts, d Decision) (Decision, openness) {
+	p, s := in.Policy, in.State
+	d.Writes = true
+	switch {
+	case f.Setting != nil: // a SELECT that is nothing but set_config()
+		d.Reason.Code, d.Both = ReasonSessionState, true
+		spread(in, &d)
+		return d, settled
+	case !f.ReadOnly && f.Kind != stmt.KindEmpty:
+		d.Reason.Code = ReasonNotReadOnly
+		return d, settled
+	case f == in.Facts && !beginsAsRead(p, f):
+		d.Reason.Code = ReasonFirstChar
+		return d, settled
+	}
+	d.Writes = false
+	switch {
+	case !p.loadBalance:
+		d.Reason.Code = ReasonBalancingOff
+		return d, settled
+	case pinnedByWrite(p, s, &d.Reason):
+		return d, settled
+	case s.inTx && s.serializable:
+		d.Reason.Code = ReasonSerializable
+		return d, writesOpen
+	case f.NoLoadBalanceHint:
+		d.Reason.Code = ReasonHint
+		return d, writesOpen
+	case p.matchesPattern(in.Text):
+		d.Reason.Code = ReasonPattern
+		return d, writesOpen
+	case s.inTx && p.onWrite == conf.OnWriteDmlAdaptive && writtenRelation(in, f, &d.Reason):
+		return d, writesOpen
+	case !p.statementLevel && in.L == d.Node: // the load balance node is the primary: nothing below matters
+		d.Reason.Code = ReasonLoadBalanceNode
+		return d, settled
+	}
+	return d, everyoneOpen
+}
+
+// beginsAsRead is the rule about the first character of the text.
+func beginsAsRead(p *Policy, f *stmt.Facts) bool {
+	if p.allowComments || f.Kind != stmt.KindSelect && f.Kind != stmt.KindEmpty {
+		return true
+	}
+	return f.FirstCharOK && (p.skipBlanks || !f.LeadingSpace)
+}
+
+func pinnedByWrite(p *Policy, s *State, r *Reason) bool {
+	switch {
+	case p.onWrite == conf.OnWriteAlways && s.wroteEver:
+		r.Code = ReasonSessionWrote
+	case s.inTx && s.wrote && p.onWrite != conf.OnWriteOff && p.onWrite != conf.OnWriteDmlAdaptive:
+		r.Code = ReasonTxWrote
+	case s.inTx && s.wroteInTx && p.onWrite == conf.OnWriteTransTransaction:
+		r.Code = ReasonEarlierTxWrote
+	default:
+		return false
+	}
+	return true
+}
+
+func writtenRelation(in *Input, f *stmt.Facts, r *Reason) bool {
+	if in.State.wroteUnknown && len(f.Relations) > 0 {
+		r.Code = ReasonUnknownWritten
+		return true
+	}
+	name, found := in.State.writtenIn(in.Policy, f)
+	if found {
+		*r = Reason{Code: ReasonRelationWritten, Name: name}
+	}
+	return found
+}
+
+// namedRelation runs the conditions about the relations in the statement.
+func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
+	p, n := in.Policy, &in.Names
+	switch {
+	case len(f.Relations) == 0:
+		return false
+	case n.Unknown:
+		r.Code = ReasonNamesUnknown
+		return true
+	case n.Catalog > 0:
+		*r = Reason{Code: ReasonCatalog, Name: nameAt(f.Relations, n.Catalog)}
+		return true
+	case p.tempTables == conf.TempTableCatalog && n.Temp > 0:
+		*r = Reason{Code: ReasonTemp, Name: nameAt(f.Relations, n.Temp)}
+		return true
+	case p.checkUnlogged && n.Unlogged > 0:
+		*r = Reason{Code: ReasonUnlogged, Name: nameAt(f.Relations, n.Unlogged)}
+		return true
+	case p.tempTables == conf.TempTableTrace && len(in.State.temps) > 0:
+		name, found := in.State.tempIn(f)
+		if found {
+			*r = Reason{Code: ReasonTemp, Name: name}
+		}
+		return found
+	}
+	return false
+}
+
+func nameAt(list []stmt.Name, oneBased uint16) stmt.Name {
+	if i := int(oneBased) - 1; i >= 0 && i < len(list) {
+		return list[i]
+	}
+	return stmt.Name{}
+}
+
+// writingFunction tells whether the statement calls a function that writes, by the lists or by the catalogue.
+func writingFunction(in *Input, f *stmt.Facts) (Reason, bool) {
+	p := in.Policy
+	switch {
+	case len(f.Functions) == 0:
+		return Reason{}, false
+	case !p.readOnly.empty():
+		for i := range f.Functions {
+			if !p.readOnly.match(f.Functions[i]) {
+				return Reason{Code: ReasonNotListed, Name: f.Functions[i]}, true
+			}
+		}
+	case !p.writing.empty():
+		for i := range f.Functions {
+			if p.writing.match(f.Functions[i]) {
+				return Reason{Code: ReasonWriteFunction, Name: f.Functions[i]}, true
+			}
+		}
+	case in.Names.Unknown:
+		return Reason{Code: ReasonNamesUnknown}, true
+	case in.Names.Volatile > 0:
+		return Reason{Code: ReasonVolatile, Name: nameAt(f.Functions, in.Names.Volatile)}, true
+	}
+	return Reason{}, false
+}
+
+// balance sends a read to the load balance node, choosing one where that is due, unless it is too late.
+func balance(in *Input, d *Decision) {
+	writer := d.Node
+	d.Reason.Code = ReasonLoadBalanceNode
+	if in.Policy.statementLevel || !in.View.Live(d.L) {
+		c := Choose(in)
+		d.L, d.ChoseL, d.Reason = c.Node, true, c.Reason
+	}
+	lag, late := tooLate(in, writer, d.L)
+	switch {
+	case !late:
+		d.Node = d.L
+	case in.Policy.preferLower:
+		c := Choose(in)
+		d.Node, d.Reason = c.Node, c.Reason
+		if c.Reason.Code != ReasonAllLag { // the primary only stands in until a standby has caught up
+			d.L, d.ChoseL = c.Node, true
+		}
+	default:
+		d.Reason = lagReason(ReasonLag, d.L, lag)
+		d.Reason.Chosen = d.ChoseL
+	}
+}

@@ -1,0 +1,215 @@
+package route
+
+import (
+	"gopgpool/proxy/stmt"
+)
+
+// maxWritten bounds the statements remembered for dml_adaptive in one transaction; beyond it every relation counts as written.
+const maxWritten = 256
+
+// State is what a session, and its transaction, has done so far, as far as it matters for routing. The session folds
+// into it what passes; deciding only reads it. The zero value is a session that has just begun. It keeps the *stmt.Facts
+// it is given, which are immutable. Not safe for concurrent use.
+type State struct {
+	inTx         bool
+	failed       bool
+	multi        bool // begun inside a string of several statements: exists on the primary only
+	wrote        bool
+	wroteUnknown bool // dml_adaptive: wrote relations nobody can name
+	serializable bool
+
+	defaultSerializable bool // default_transaction_isolation of the session
+	defaultAtBegin      bool // the same when the transaction began, for its rollback
+	seedSerializable    bool // the same when the session began, for RESET
+
+	wroteInTx bool // some transaction that is over has written
+	wroteEver bool // something has written, inside or outside a transaction
+
+	written []*stmt.Facts // statements of this transaction that wrote, for dml_adaptive
+	temps   []tempName
+}
+
+// tempName is a temporary relation the session has created, for check_temp_table = trace.
+type tempName struct {
+	name             string
+	created, dropped bool // in the transaction that is open
+}
+
+// InTransaction tells that an explicit transaction is open, failed or not.
+func (s *State) InTransaction() bool { return s.inTx }
+
+// IsFailed tells that the open transaction has failed.
+func (s *State) IsFailed() bool { return s.failed }
+
+// PrimaryOnly tells that the transaction was begun inside a string of several statements: no other node takes part in it.
+func (s *State) PrimaryOnly() bool { return s.multi }
+
+// Wrote tells that the open transaction has written.
+func (s *State) Wrote() bool { return s.wrote }
+
+// SetDefaultSerializable seeds what the session has from its startup packet or role: default_transaction_isolation is
+// serializable. Call it before the first statement.
+func (s *State) SetDefaultSerializable(yes bool) {
+	s.seedSerializable, s.defaultSerializable = yes, yes
+}
+
+// Begin folds a BEGIN that has been accepted. Inside a transaction it only changes the isolation level, as in PostgreSQL.
+func (s *State) Begin(m stmt.TxModes) {
+	if !s.inTx {
+		s.clearTransaction()
+		s.inTx = true
+		s.serializable = s.defaultSerializable
+		s.defaultAtBegin = s.defaultSerializable
+	}
+	if m.Isolation != "" {
+		s.serializable = m.Isolation == isolationSerializable
+	}
+}
+
+// Failed folds an error: an open transaction has failed.
+func (s *State) Failed() { s.failed = s.inTx }
+
+// RollbackTo folds a ROLLBACK TO that succeeded. The transaction still counts as having written: what was written
+// before the savepoint is not known to be nothing. (Pgpool-II forgets the write here.)
+func (s *State) RollbackTo() {
+	s.failed = false
+	for i := range s.temps {
+		s.temps[i].dropped = false
+	}
+}
+
+// End folds the end of the transaction. commit is false for a ROLLBACK and for a COMMIT of a failed transaction.
+func (s *State) End(commit bool) {
+	if s.wrote {
+		s.wroteInTx = true
+	}
+	if !commit && s.inTx {
+		s.defaultSerializable = s.defaultAtBegin
+	}
+	s.endTemps(commit)
+	s.clearTransaction()
+}
+
+// Chain folds COMMIT AND CHAIN or ROLLBACK AND CHAIN: a new transaction with the modes of the old.
+func (s *State) Chain(commit bool) {
+	serializable, multi := s.serializable, s.multi
+	s.End(commit)
+	s.Begin(stmt.TxModes{})
+	s.serializable, s.multi = serializable, multi
+}
+
+// Ready folds the transaction state of a ReadyForQuery of the primary ('I', 'T' or 'E'). It puts right what the
+// statements did not tell: transactions begun or ended inside strings of several statements and in procedures.
+func (s *State) Ready(status byte) {
+	switch status {
+	case 'I':
+		if s.inTx {
+			for i := range s.temps { // commit or rollback is not known: keep every name
+				s.temps[i].dropped = false
+			}
+			s.End(true)
+		}
+	case 'T', 'E':
+		if !s.inTx {
+			s.Begin(stmt.TxModes{})
+			s.multi = true
+		}
+		s.failed = status == 'E'
+	}
+}
+
+// Succeeded folds a statement that succeeded; writes is Decision.Writes. Facts are those of Input.Subject: for EXECUTE the
+// prepared statement's. The beginning and end of transactions are folded by Begin and End, not here.
+func (s *State) Succeeded(f *stmt.Facts, writes bool) {
+	if f.Setting != nil {
+		s.set(f)
+	}
+	if f.Multi && f.MultiBegins && !s.inTx {
+		s.Begin(f.Modes)
+		s.multi = true
+	}
+	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 {
+		s.foldTemps(f)
+	}
+	if f.Kind == stmt.KindDiscard {
+		s.discard(f.DiscardTarget)
+	}
+	if writes && countsAsWrite(f) {
+		s.wroteEver = true
+		if s.inTx {
+			s.foldWrite(f)
+		}
+	}
+}
+
+func (s *State) clearTransaction() {
+	s.inTx, s.failed, s.multi, s.wrote, s.wroteUnknown, s.serializable = false, false, false, false, false, false
+	clear(s.written)
+	s.written = s.written[:0]
+}
+
+// countsAsWrite leaves out what is not read-only by syntax but does not pin reads: transaction control, two-phase commit,
+// and settings of the transaction itself that do not announce a write.
+func countsAsWrite(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindEmpty, stmt.KindBegin, stmt.KindCommit, stmt.KindRollback,
+		stmt.KindPrepareTransaction, stmt.KindCommitPrepared, stmt.KindRollbackPrepared:
+		return f.Multi
+	case stmt.KindSet, stmt.KindReset:
+		return f.Multi || f.Setting == nil || !setsTransaction(f)
+	default:
+		return true
+	}
+}
+
+func (s *State) foldWrite(f *stmt.Facts) {
+	s.wrote = true
+	switch {
+	case f.Multi, f.Kind == stmt.KindUnparsed, f.Kind == stmt.KindDo, f.Kind == stmt.KindCall, f.Kind == stmt.KindExecute:
+		s.wroteUnknown = true
+		return
+	case len(f.Relations) == 0 && len(f.Functions) == 0:
+		return
+	}
+	for _, seen := range s.written {
+		if seen == f {
+			return
+		}
+	}
+	if len(s.written) >= maxWritten {
+		s.wroteUnknown = true
+		return
+	}
+	s.written = append(s.written, f)
+}
+
+// writtenIn returns the first relation of f that this transaction has written, directly or by the configured
+// relationships.
+func (s *State) writtenIn(p *Policy, f *stmt.Facts) (stmt.Name, bool) {
+	for _, w := range s.written {
+		for i := range f.Relations {
+			if touches(p, w, lower(f.Relations[i].Name)) {
+				return f.Relations[i], true
+			}
+		}
+	}
+	return stmt.Name{}, false
+}
+
+func touches(p *Policy, w *stmt.Facts, name string) bool {
+	for i := range w.Relations {
+		n := lower(w.Relations[i].Name)
+		if n == name || p.related.byRelation[n] == name {
+			return true
+		}
+	}
+	if len(p.related.byFunction) == 0 {
+		return false
+	}
+	for i := range w.Functions {
+		if p.related.byFunction[lower(w.Functions[i].Name)] == name {
+			return true
+		}
+	}
+	return false
+}
