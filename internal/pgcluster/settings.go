@@ -80,7 +80,9 @@ host replication all ::1/128 %[1]s
 }
 
 // quote writes a value as postgresql.conf reads it.
-func quote(value string) string { return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(value) + "'" }
+func quote(value string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(value) + "'"
+}
 
 func conninfoQuote(value string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
