@@ -70,6 +70,23 @@ func (c *Coordinator) Used(id cluster.NodeID) {
 	}
 }
 
+// settle asks to be told when the requests before it have been carried out.
+type settle struct{ done chan struct{} }
+
+func (settle) request() {}
+
+// Settle waits until everything reported before has been decided and published. Run must be running.
+func (c *Coordinator) Settle(ctx context.Context) error {
+	s := settle{done: make(chan struct{})}
+	c.Report(s)
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // Run decides about requests until ctx ends. It writes the status file when it begins, after each change, and when it ends.
 func (c *Coordinator) Run(ctx context.Context) error {
 	c.save(c.store.Current(), true)
@@ -97,6 +114,10 @@ func (c *Coordinator) take() []Request {
 }
 
 func (c *Coordinator) carryOut(r Request) {
+	if s, ok := r.(settle); ok {
+		close(s.done)
+		return
+	}
 	_, reload := r.(BackendsReloaded)
 	_, roles := r.(RolesSeen)
 	plan := Decide(c.store.Current(), c.memory, r, c.now())

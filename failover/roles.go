@@ -63,8 +63,8 @@ func rolesSeen(v *cluster.View, m Memory, r RolesSeen, now time.Time) Plan {
 	next := edit(v)
 	found := v.Primary == cluster.NoNode
 	setPrimary(next, primary, now)
-	if primary != cluster.NoNode && e.memory.Promoted[primary] {
-		// Its connections were opened to a standby.
+	if primary != cluster.NoNode && (!found || e.memory.Promoted[primary]) {
+		// Its connections were opened to a standby. (The first primary found was one all the time.)
 		next.Nodes[primary].Epoch++
 	}
 	if found {

@@ -1,0 +1,244 @@
+package failover
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/conf"
+)
+
+var start = time.Date(2026, 11, 20, 18, 13, 24, 0, time.UTC)
+
+func backends(n int) []conf.Backend {
+	out := make([]conf.Backend, n)
+	for i := range out {
+		out[i] = conf.Backend{Hostname: "h", Port: 5432 + i, Weight: 1}
+	}
+	return out
+}
+
+func texts(why []Reason) string {
+	var s []string
+	for _, r := range why {
+		s = append(s, r.String())
+	}
+	return strings.Join(s, "\n")
+}
+
+func TestFirst(t *testing.T) {
+	b := backends(4)
+	b[2] = conf.Backend{}
+	v, why := First(cluster.ModeStreaming, b, nil, start)
+	wantStatus := []cluster.Status{cluster.StatusWaiting, cluster.StatusWaiting, cluster.StatusUnused, cluster.StatusWaiting}
+	for i, s := range wantStatus {
+		if n := v.Nodes[i]; n.Status != s || n.ID != cluster.NodeID(i) || n.LastStatusChange != start {
+			t.Errorf("node %d: %+v", i, n)
+		}
+	}
+	if v.Primary != cluster.NoNode || v.Nodes[0].Role != cluster.RoleStandby || len(why) != 0 {
+		t.Errorf("primary %d, role %v, reasons %q", v.Primary, v.Nodes[0].Role, texts(why))
+	}
+
+	marks := []Mark{{Status: cluster.StatusUp}, {Status: cluster.StatusWaiting, Line: "what"}, {Status: cluster.StatusDown}}
+	v, why = First(cluster.ModeStreaming, backends(4), marks, start)
+	wantStatus = []cluster.Status{cluster.StatusUp, cluster.StatusWaiting, cluster.StatusDown, cluster.StatusUnused}
+	for i, s := range wantStatus {
+		if v.Nodes[i].Status != s {
+			t.Errorf("with file, node %d: %v, want %v", i, v.Nodes[i].Status, s)
+		}
+	}
+	want := "reading status file: 0 th backend is set to up status\n" +
+		"invalid data in status file, ignoring...\n" +
+		"reading status file: 2 th backend is set to down status\n" +
+		"reading status file: 3 th backend is set to unused status"
+	if texts(why) != want {
+		t.Errorf("reasons:\n%s", texts(why))
+	}
+
+	b = backends(2)
+	b[1].Flag.AlwaysPrimary = true
+	if v, _ = First(cluster.ModeStreaming, b, nil, start); v.Primary != 1 || v.Nodes[1].Role != cluster.RolePrimary {
+		t.Errorf("ALWAYS_PRIMARY: primary %d", v.Primary)
+	}
+
+	v, _ = First(cluster.ModeRaw, b, nil, start)
+	if v.Primary != cluster.NoNode || v.Nodes[0].Role != cluster.RoleMain || v.Nodes[1].Role != cluster.RoleReplica {
+		t.Errorf("raw: primary %d, roles %v, %v", v.Primary, v.Nodes[0].Role, v.Nodes[1].Role)
+	}
+}
+
+// TestRoles walks through rounds of answers. In a round each letter is what a node says: P primary, S standby, . nothing,
+// x refused the connection. After the arrow: the primary, then the nodes' epochs.
+func TestRoles(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		mode   cluster.Mode
+		rounds []string
+	}{
+		{"found", cluster.ModeStreaming, []string{"PSS > 0 111", "PSS > 0 111"}},
+		{"found late", cluster.ModeStreaming, []string{"..S > -1 111", ".SS > -1 111", "SPS > 1 121"}},
+		{"lowest of several", cluster.ModeStreaming, []string{"SPP > 1 111"}},
+		{"a stray primary does not take over", cluster.ModeStreaming, []string{"PSP > 0 111", ".SP > 0 111", "xSP > 0 111"}},
+		{"silence changes nothing", cluster.ModeStreaming, []string{"PSS > 0 111", ".SS > 0 111", "... > 0 111"}},
+		{
+			"promoted after the primary was stopped", cluster.ModeStreaming,
+			[]string{"PSS > 0 111", "xSS > 0 111", "xPS > 1 221", "PPS > 1 221", "SPS > 1 221"},
+		},
+		{"promoted before the primary was stopped", cluster.ModeStreaming, []string{"PSS > 0 111", "PPS > 0 111", "xPS > 1 221"}},
+		{"promoted while the primary is silent", cluster.ModeStreaming, []string{"PSS > 0 111", ".PS > 0 111", "xPS > 1 221"}},
+		{"two promoted", cluster.ModeStreaming, []string{"PSS > 0 111", "xPP > 0 111", "xPS > 1 221"}},
+		{"switchover", cluster.ModeStreaming, []string{"PSS > 0 111", "SPS > 1 221"}},
+		{"demoted, nobody follows", cluster.ModeStreaming, []string{"PSS > 0 111", "SSS > -1 211", "SSP > 2 212"}},
+		{"promoted again after a failback", cluster.ModeStreaming, []string{"PS > 0 11", "SP > 1 22", "PS > 0 33"}},
+		{"logical: all are writable, the lowest stays", cluster.ModeLogical, []string{"PPP > 0 111", ".PP > 0 111"}},
+		{"raw has no primary", cluster.ModeRaw, []string{"PSS > -1 111"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			v, _ := First(c.mode, backends(strings.Index(c.rounds[0], " ")), nil, start)
+			var m Memory
+			for _, round := range c.rounds {
+				said, want, _ := strings.Cut(round, " > ")
+				p := Decide(v, m, seen(v, said), start.Add(time.Minute))
+				m = p.Memory
+				if p.View != nil {
+					v = p.View
+				}
+				if got := shape(v); got != want {
+					t.Fatalf("after %s: %s, want %s\n%s", said, got, want, texts(p.Reasons))
+				}
+			}
+		})
+	}
+}
+
+func seen(v *cluster.View, said string) RolesSeen {
+	r := RolesSeen{Seen: v, Roles: make([]cluster.Role, len(said)), Gone: make([]bool, len(said))}
+	for i := range said {
+		switch said[i] {
+		case 'P':
+			r.Roles[i] = cluster.RolePrimary
+		case 'S':
+			r.Roles[i] = cluster.RoleStandby
+		case 'x':
+			r.Gone[i] = true
+		}
+	}
+	return r
+}
+
+func shape(v *cluster.View) string {
+	s := "-1 "
+	if v.Primary >= 0 {
+		s = string(rune('0'+v.Primary)) + " "
+	}
+	for i := range v.Nodes {
+		s += string(rune('0' + v.Nodes[i].Epoch))
+	}
+	return s
+}
+
+func TestRolesOutdatedAnswer(t *testing.T) {
+	old, _ := First(cluster.ModeStreaming, backends(2), nil, start)
+	v := Decide(old, Memory{}, seen(old, "PS"), start).View
+	v = Decide(v, Memory{}, seen(v, "SP"), start).View
+	if v.Primary != 1 {
+		t.Fatalf("primary %d", v.Primary)
+	}
+	// This answer was given before the switch.
+	if p := Decide(v, Memory{}, seen(old, "PS"), start); p.View != nil {
+		t.Errorf("an old answer changed the primary to %d", p.View.Primary)
+	}
+}
+
+func TestRolesIgnoresDetachedNode(t *testing.T) {
+	marks := []Mark{{Status: cluster.StatusDown}, {Status: cluster.StatusUp}, {Status: cluster.StatusUp}}
+	v, _ := First(cluster.ModeStreaming, backends(3), marks, start)
+	if p := Decide(v, Memory{}, seen(v, "PSP"), start); p.View == nil || p.View.Primary != 2 {
+		t.Errorf("plan %+v", p)
+	}
+}
+
+func TestRolesAlwaysPrimary(t *testing.T) {
+	b := backends(2)
+	b[0].Flag.AlwaysPrimary = true
+	v, _ := First(cluster.ModeStreaming, b, nil, start)
+	if p := Decide(v, Memory{}, seen(v, "SP"), start); p.View != nil {
+		t.Errorf("primary changed to %d", p.View.Primary)
+	}
+}
+
+func TestRolesReasons(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(3), nil, start)
+	p := Decide(v, Memory{}, seen(v, "SPP"), start)
+	want := "nodes 1, 2 say they are primary, node 1 is taken\n" +
+		"find_primary_node: primary node is 1\nfind_primary_node: standby node is 0"
+	if texts(p.Reasons) != want {
+		t.Errorf("reasons:\n%s", texts(p.Reasons))
+	}
+}
+
+func TestNodeUsed(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(2), nil, start)
+	later := start.Add(time.Hour)
+	p := Decide(v, Memory{}, NodeUsed{Node: 1}, later)
+	if p.View == nil || !p.Save || p.View.Nodes[1].Status != cluster.StatusUp || p.View.Nodes[1].LastStatusChange != later {
+		t.Fatalf("plan %+v", p)
+	}
+	if v.Nodes[1].Status != cluster.StatusWaiting {
+		t.Error("the old View was changed")
+	}
+	for _, id := range []cluster.NodeID{1, -1, 2, 500} {
+		if p := Decide(p.View, Memory{}, NodeUsed{Node: id}, later); p.View != nil {
+			t.Errorf("node %d: a new View", id)
+		}
+	}
+}
+
+func TestReload(t *testing.T) {
+	b := backends(2)
+	v, _ := First(cluster.ModeStreaming, b, []Mark{{Status: cluster.StatusUp}, {Status: cluster.StatusDown}}, start)
+	next := backends(4)
+	next[0] = conf.Backend{
+		Hostname: "elsewhere", Port: 1, Weight: 2.5, DataDirectory: "/new", ApplicationName: "a",
+		Flag: conf.BackendFlag{DisallowFailover: true},
+	}
+	next[1].DataDirectory = "/new"
+	next[2] = conf.Backend{}
+	p := Decide(v, Memory{}, BackendsReloaded{Backends: next}, start.Add(time.Hour))
+	n := p.View.Nodes
+	if n[0].Host != "h" || n[0].Port != 5432 || n[0].Weight != 2.5 || n[0].DataDirectory != "" || n[0].ApplicationName != "a" ||
+		!n[0].DisallowFailover || n[0].Status != cluster.StatusUp || n[0].Epoch != v.Nodes[0].Epoch {
+		t.Errorf("node 0: %+v", n[0])
+	}
+	if n[1].DataDirectory != "/new" || n[1].Status != cluster.StatusDown {
+		t.Errorf("node 1: %+v", n[1])
+	}
+	if n[2].Status != cluster.StatusUnused {
+		t.Errorf("node 2: %+v", n[2])
+	}
+	if n[3].Status != cluster.StatusDown || n[3].Port != 5435 || n[3].Weight != 1 || n[3].Role != cluster.RoleStandby {
+		t.Errorf("node 3: %+v", n[3])
+	}
+	want := "backend_hostname and backend_port of node 0 cannot be changed from h:5432 to elsewhere:1 without a restart\n" +
+		"initializing pool configuration: backend weight for backend:0 changed from 1.000000 to 2.500000\n" +
+		"node 3 has been added and is down, attach it to use it"
+	if texts(p.Reasons) != want {
+		t.Errorf("reasons:\n%s", texts(p.Reasons))
+	}
+
+	next[1].Flag.AlwaysPrimary = true
+	if p = Decide(p.View, Memory{}, BackendsReloaded{Backends: next}, start); p.View.Primary != 1 {
+		t.Errorf("ALWAYS_PRIMARY by reload: primary %d", p.View.Primary)
+	}
+}
+
+func TestReasonsAreWorded(t *testing.T) {
+	for k := StatusRead; k <= Immovable; k++ {
+		r := Reason{Kind: k, Node: 1, Old: "a", New: "b", Others: []cluster.NodeID{2}}
+		if e := r.event(7); e.Message == "" || e.Severity == 0 || e.Gen != 7 {
+			t.Errorf("kind %d: %+v", k, e)
+		}
+	}
+}
