@@ -33,11 +33,15 @@ type contender struct {
 	port    int
 	proc    *process // nil for direct
 	stopSig syscall.Signal
+	broken  error // why it did not start
 }
 
 // cpu is the processor time the contender itself has used so far.
 func (c *contender) cpu() (time.Duration, error) {
-	if c.proc == nil {
+	switch {
+	case c.broken != nil:
+		return 0, c.broken
+	case c.proc == nil:
 		return 0, nil
 	}
 	if err := c.proc.check(); err != nil {

@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -29,6 +30,7 @@ type options struct {
 	programs   programs
 	quick      bool
 	idle       bool
+	allocs     bool
 	seconds    int
 	rounds     int
 	jobs       int
@@ -63,13 +65,14 @@ func parseOptions(args []string) (options, error) {
 	var rows, contenders string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.BoolVar(&o.quick, "quick", false, "only the rows the targets need")
-	f.BoolVar(&o.idle, "idle", true, "measure idle clients too")
+	f.BoolVar(&o.idle, "idle", true, "measure idle clients too (default false with -rows)")
+	f.BoolVar(&o.allocs, "allocs", true, "run the Go benchmark of the warm path too (default false with -rows)")
 	f.IntVar(&o.seconds, "seconds", 5, "length of each run")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of each contender in each row")
 	f.IntVar(&o.jobs, "jobs", 2, "threads of pgbench")
 	f.StringVar(&rows, "rows", "", "only rows whose name matches this regular expression, e.g. 'one/select/simple/16$'")
 	f.StringVar(&contenders, "contenders", "", "only contenders whose name matches this regular expression")
-	f.StringVar(&o.out, "out", filepath.Join("docs", "bench"), "directory for the results; empty: write none")
+	f.StringVar(&o.out, "out", "", "directory for the results (default docs/bench, none with -rows or -contenders)")
 	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of the proxies")
 	f.StringVar(&o.programs.gopgpool, "pgpool", filepath.Join("bin", "pgpool"), "the pgpool under test")
 	f.StringVar(&o.programs.pgpool2, "pgpool2", "/usr/sbin/pgpool", "Pgpool-II")
@@ -81,6 +84,12 @@ func parseOptions(args []string) (options, error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	if rows != "" { // who asks for some rows asks for nothing else
+		given := map[string]bool{}
+		f.Visit(func(one *flag.Flag) { given[one.Name] = true })
+		o.idle = o.idle && given["idle"]
+		o.allocs = o.allocs && given["allocs"]
+	}
 	var err error
 	if o.rows, err = regexp.Compile(rows); err != nil {
 		return o, err
@@ -90,6 +99,9 @@ func parseOptions(args []string) (options, error) {
 	}
 	if o.seconds < 1 || o.rounds < 1 || o.jobs < 1 {
 		return o, errors.New("-seconds, -rounds and -jobs are at least 1")
+	}
+	if o.out == "" && rows == "" && contenders == "" { // a part of the table must not replace the whole
+		o.out = filepath.Join("docs", "bench")
 	}
 	if o.programs.gopgpool, err = filepath.Abs(o.programs.gopgpool); err != nil { // a proxy starts in its own directory
 		return o, err
@@ -108,6 +120,9 @@ func run(opts options) error {
 	}
 	if err := ensurePeers(ctx, opts.programs); err != nil {
 		return err
+	}
+	if _, err := exec.LookPath(opts.programs.gopgpool); err != nil && opts.contenders.MatchString(gopgpool) {
+		return fmt.Errorf("the pgpool under test: %w (make build)", err)
 	}
 	r, err := newRunner(opts)
 	if err != nil {

@@ -22,6 +22,7 @@ type report struct {
 	Versions map[string]string `json:"versions"`
 	Rows     []rowResult       `json:"rows"`
 	Idle     []idleResult      `json:"idle,omitempty"`
+	Allocs   *allocResult      `json:"warm_simple_query,omitempty"`
 	Targets  []target          `json:"targets"`
 }
 
@@ -266,7 +267,15 @@ func printRow(w io.Writer, r rowResult) {
 // printTargets shows the targets and what was reached.
 func printTargets(w io.Writer, targets []target) {
 	fmt.Fprintf(w, "\n%-58s %-10s %-10s\n", "target", "wanted", "reached")
+	left := 0
 	for _, t := range targets {
+		if !t.Known {
+			left++
+			continue
+		}
 		fmt.Fprintf(w, "%-58s %-10s %-10s %s\n", t.Name, t.Wanted, t.Reached, t.verdict())
+	}
+	if left > 0 {
+		fmt.Fprintf(w, "and %d targets that were not measured\n", left)
 	}
 }

@@ -132,8 +132,12 @@ func (r *runner) furnish(ctx context.Context, t topology, s *stage) error {
 	p := r.places(filepath.Join(r.dir, string(t)), ports(s.servers))
 	for _, name := range r.opts.contendersOver(t) {
 		c, err := r.startContender(ctx, p, name, rowCapacity())
-		if err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil { // the others are still worth measuring
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			c = &contender{name: name, broken: err}
 		}
 		s.contenders = append(s.contenders, c)
 	}
@@ -202,7 +206,12 @@ func (r *runner) measureOnce(ctx context.Context, s *stage, i int, w row, memory
 			return sample{}, err
 		}
 	}
-	return r.bench(r.opts.seconds).measure(ctx, s.contenders[i], w, memory)
+	c := s.contenders[i]
+	got, err := r.bench(r.opts.seconds).measure(ctx, c, w, memory)
+	if err != nil && c.proc != nil {
+		err = fmt.Errorf("%w; its log ends: %s", err, c.proc.logTail(3))
+	}
+	return got, err
 }
 
 // measureAll carries the whole plan out.
@@ -231,6 +240,14 @@ func (r *runner) measureAll(ctx context.Context, rows []row) (report, error) {
 		var err error
 		if result.Idle, err = r.measureAllIdle(ctx); err != nil {
 			return result, err
+		}
+	}
+	if r.opts.allocs {
+		switch allocs, err := measureAllocs(ctx); {
+		case err != nil:
+			fmt.Println("allocations not measured:", err)
+		default:
+			result.Allocs = &allocs
 		}
 	}
 	result.Targets = targets(result)

@@ -80,7 +80,7 @@ func targets(r report) []target {
 	for _, t := range ratioTargets() {
 		all = append(all, t.judge(r))
 	}
-	return append(all, idleTarget(r.Idle))
+	return append(all, idleTarget(r.Idle), allocTarget(r.Allocs))
 }
 
 func (t ratioTarget) judge(r report) target {
@@ -113,6 +113,14 @@ func idleTarget(idle []idleResult) target {
 		if i.Contender == gopgpool && i.Error == "" {
 			t.Known, t.Reached, t.Met = true, fmt.Sprint(i.perClient()), i.perClient() <= idleClientBytes
 		}
+	}
+	return t
+}
+
+func allocTarget(a *allocResult) target {
+	t := target{Name: "warm simple query: allocations per statement", Wanted: "0"}
+	if a != nil {
+		t.Known, t.Reached, t.Met = true, fmt.Sprint(a.Allocs), a.Allocs == 0
 	}
 	return t
 }
