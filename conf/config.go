@@ -217,15 +217,15 @@ type StreamingCheck struct {
 
 // HealthCheck holds the settings of all nodes' health checks.
 type HealthCheck struct {
-	Global          NodeHealthCheck         // the index-free parameters
-	Nodes           map[int]NodeHealthCheck // nodes with values of their own, complete. Never written after load
+	Global          NodeHealthCheck          // the index-free parameters
+	Nodes           map[int]*NodeHealthCheck // nodes with values of their own, complete; read-only
 	HealthCheckTest bool
 }
 
 // For returns what holds for a node: nameN where it is given, else name.
 func (h *HealthCheck) For(node int) NodeHealthCheck {
 	if n, ok := h.Nodes[node]; ok {
-		return n
+		return *n
 	}
 	return h.Global
 }

@@ -1,6 +1,12 @@
 package conf
 
-import "regexp"
+import (
+	"fmt"
+	"regexp"
+	"regexp/syntax"
+	"strconv"
+	"strings"
+)
 
 // Patterns is a list of regular expressions, case-insensitive and anchored at both ends unless written otherwise.
 type Patterns struct {
@@ -65,4 +71,143 @@ type ObjectRelationship struct {
 type ObjectRelationships struct {
 	Text string // as written
 	List []ObjectRelationship
+}
+
+// compileAnchored compiles a POSIX extended expression, without regard to case, anchored at both ends unless it says so itself.
+func compileAnchored(expr string) (*regexp.Regexp, error) {
+	if !strings.HasPrefix(expr, "^") {
+		expr = "^" + expr
+	}
+	if !strings.HasSuffix(expr, "$") {
+		expr += "$"
+	}
+	// As regcomp has it: ^ and $ mean the whole text, a dot or an excluding class matches a newline. \w, \s, \b are GNU's.
+	tree, err := syntax.Parse(expr, syntax.FoldCase|syntax.OneLine|syntax.DotNL|syntax.ClassNL|syntax.PerlX)
+	if err != nil {
+		return nil, err
+	}
+	return regexp.Compile(tree.String())
+}
+
+// parsePatterns reads a list of expressions. One that does not compile is left out with a warning.
+func parsePatterns(text string, sep byte) (p Patterns, warnings []string) {
+	p.Text = text
+	elements := splitList(text, sep)
+	if sep == ';' {
+		elements = splitEscaped(text, sep)
+	}
+	for _, e := range elements {
+		re, err := compileAnchored(e)
+		if err != nil {
+			warnings = append(warnings, fmt.Sprintf("expression \"%s\" is left out: %v", e, err))
+			continue
+		}
+		p.List = append(p.List, re)
+	}
+	return p, warnings
+}
+
+// splitEscaped splits where the separator is not escaped by a backslash; blanks count, empty elements do not. An escaped
+// quote is a quote.
+func splitEscaped(text string, sep byte) []string {
+	var elements []string
+	var b strings.Builder
+	add := func() {
+		if b.Len() > 0 {
+			elements = append(elements, b.String())
+		}
+		b.Reset()
+	}
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] == '\\' && i+1 < len(text) && (text[i+1] == sep || text[i+1] == '\''):
+			i++
+			b.WriteByte(text[i])
+		case text[i] == '\\' && i+1 < len(text):
+			b.WriteByte(text[i])
+			i++
+			b.WriteByte(text[i])
+		case text[i] == sep:
+			add()
+		default:
+			b.WriteByte(text[i])
+		}
+	}
+	add()
+	return elements
+}
+
+// parseRedirects reads regex:node(ratio),... Blanks count. An element without a colon ends the list.
+func parseRedirects(text string) (RedirectList, *valueError) {
+	l := RedirectList{Text: text}
+	for e := range strings.SplitSeq(text, ",") {
+		expr, target, ok := strings.Cut(e, ":")
+		if !ok {
+			break
+		}
+		re, err := compileAnchored(expr)
+		if err != nil {
+			return l, &valueError{text: fmt.Sprintf("invalid regular expression \"%s\": %v", expr, err)}
+		}
+		r, bad := parseTarget(target)
+		if bad != nil {
+			return l, bad
+		}
+		r.Pattern = re
+		l.Rules = append(l.Rules, r)
+	}
+	return l, nil
+}
+
+func parseTarget(text string) (Redirect, *valueError) {
+	name, ratio, _ := strings.Cut(text, "(")
+	r := Redirect{Ratio: 1}
+	if strings.Contains(text, "(") {
+		v, err := strconv.ParseFloat(strings.TrimSuffix(ratio, ")"), 64)
+		if err != nil || !(v >= 0 && v <= 1) || !strings.HasSuffix(ratio, ")") {
+			return r, badTarget(text, "The ratio is written as (0.0) to (1.0).")
+		}
+		r.Ratio = v
+	}
+	switch {
+	case strings.EqualFold(name, "primary"):
+		r.Kind = RedirectPrimary
+	case strings.EqualFold(name, "standby"):
+		r.Kind = RedirectStandby
+	default:
+		n, err := strconv.Atoi(name)
+		if err != nil || n < 0 || n > FamilyBackend.maxIndex() {
+			return r, badTarget(text, "Allowed are primary, standby and 0 to 127.")
+		}
+		r.Kind, r.Node = RedirectNode, n
+	}
+	return r, nil
+}
+
+func badTarget(text, hint string) *valueError {
+	return &valueError{
+		text:   fmt.Sprintf("invalid redirect target \"%s\"", text),
+		detail: fmt.Sprintf("wrong redirect db node spec: \"%s\"", text),
+		hint:   hint,
+	}
+}
+
+// parseRelationships reads object:dependent,... where a trailing () marks a function.
+func parseRelationships(p *Param, at *ObjectRelationships, text string) *valueError {
+	l := ObjectRelationships{Text: text}
+	for _, e := range splitList(text, p.sep) {
+		object, dependent, ok := strings.Cut(e, ":")
+		object, dependent = strings.TrimSpace(object), strings.TrimSpace(dependent)
+		if !ok || object == "" || dependent == "" {
+			err := p.invalid(text)
+			err.detail = fmt.Sprintf("\"%s\" is not of the form object:dependent", e)
+			return err
+		}
+		var r ObjectRelationship
+		r.Object, r.ObjectIsFunction = strings.CutSuffix(object, "()")
+		r.Dependent, r.DependentIsFunction = strings.CutSuffix(dependent, "()")
+		l.List = append(l.List, r)
+	}
+	*at = l
+	return nil
 }

@@ -1,0 +1,256 @@
+package conf
+
+import (
+	"bytes"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// crossCheck is a rule about several parameters. It is not applied while one of them has a value that could not be taken.
+type crossCheck struct {
+	names []string // the first is where the problem is reported
+	test  func(c *Config) (text, hint string)
+}
+
+// check applies all rules to a whole configuration.
+func (l *loader) check(c *Config) {
+	l.readNodeID(c)
+	for _, r := range slices.Concat(errorChecks(), nodeChecks()) {
+		l.apply(c, r, Error)
+	}
+	for _, r := range warningChecks() {
+		l.apply(c, r, Warning)
+	}
+	l.strayNodes(c)
+}
+
+func (l *loader) apply(c *Config, r crossCheck, s Severity) {
+	for _, n := range r.names {
+		if l.bad[n] {
+			return
+		}
+	}
+	text, hint := r.test(c)
+	if text == "" {
+		return
+	}
+	p := Problem{Severity: s, Name: r.names[0], Text: text, Hint: hint}
+	if a, ok := c.assigned[key{r.names[0], noIndex}]; ok {
+		p.File, p.Line, p.Value = a.file, a.line, a.text
+	}
+	l.report(p)
+}
+
+func errorChecks() []crossCheck {
+	return []crossCheck{
+		{
+			[]string{"min_spare_children", "max_spare_children", "process_management_mode"},
+			func(c *Config) (string, string) {
+				if c.Pool.ProcessManagementMode != ProcessDynamic || c.Pool.MinSpareChildren < c.Pool.MaxSpareChildren {
+					return "", ""
+				}
+				return "invalid configuration, min_spare_children must be less than max_spare_children",
+					fmt.Sprintf("they are %d and %d", c.Pool.MinSpareChildren, c.Pool.MaxSpareChildren)
+			},
+		},
+		{
+			[]string{"max_spare_children", "num_init_children", "process_management_mode"},
+			func(c *Config) (string, string) {
+				if c.Pool.ProcessManagementMode != ProcessDynamic || c.Pool.MaxSpareChildren <= c.Pool.NumInitChildren {
+					return "", ""
+				}
+				return "invalid configuration, max_spare_children must not be greater than num_init_children",
+					fmt.Sprintf("they are %d and %d", c.Pool.MaxSpareChildren, c.Pool.NumInitChildren)
+			},
+		},
+		{
+			[]string{"replication_mode", "failover_when_quorum_exists"},
+			func(c *Config) (string, string) {
+				if !c.ReplicationMode || !c.Watchdog.FailoverWhenQuorumExists {
+					return "", ""
+				}
+				return "invalid configuration, failover_when_quorum_exists is not allowed in native replication mode",
+					"set failover_when_quorum_exists = off, or remove replication_mode"
+			},
+		},
+		{
+			[]string{"memqcache_maxcache", "memqcache_cache_block_size", "memqcache_method"},
+			func(c *Config) (string, string) {
+				q := &c.QueryCache
+				if q.MemqcacheMethod != MemqcacheShmem || q.MemqcacheMaxcache <= q.MemqcacheCacheBlockSize {
+					return "", ""
+				}
+				return "invalid configuration, memqcache_maxcache must not be greater than memqcache_cache_block_size",
+					fmt.Sprintf("they are %d and %d bytes", q.MemqcacheMaxcache, q.MemqcacheCacheBlockSize)
+			},
+		},
+		{
+			[]string{"memqcache_total_size", "memqcache_cache_block_size", "memqcache_method"},
+			func(c *Config) (string, string) {
+				q := &c.QueryCache
+				if q.MemqcacheMethod != MemqcacheShmem || q.MemqcacheTotalSize >= q.MemqcacheCacheBlockSize {
+					return "", ""
+				}
+				return "invalid configuration, memqcache_total_size must not be less than memqcache_cache_block_size",
+					fmt.Sprintf("they are %d and %d bytes", q.MemqcacheTotalSize, q.MemqcacheCacheBlockSize)
+			},
+		},
+	}
+}
+
+// nodeChecks are the rules about numbered parameters.
+func nodeChecks() []crossCheck {
+	return []crossCheck{
+		{[]string{"recovery_1st_stage_command", "recovery_2nd_stage_command", "backend_data_directory", "backend_port"}, checkDataDirectories},
+		{[]string{"wd_lifecheck_method", "heartbeat_hostname", "heartbeat_port"}, checkHeartbeat},
+		{[]string{"use_watchdog", "wd_port"}, checkLocalNode},
+	}
+}
+
+func checkDataDirectories(c *Config) (text, hint string) {
+	if c.Recovery.Recovery1stStageCommand == "" && c.Recovery.Recovery2ndStageCommand == "" {
+		return "", ""
+	}
+	for i := range c.Backends {
+		if b := &c.Backends[i]; b.Exists() && b.DataDirectory == "" {
+			return "invalid configuration, recovery needs the data directory of every backend",
+				backendName("backend_data_directory", i) + " is not defined"
+		}
+	}
+	return "", ""
+}
+
+func checkHeartbeat(c *Config) (text, hint string) {
+	if c.Watchdog.WdLifecheckMethod != LifecheckHeartbeat {
+		return "", ""
+	}
+	for i := range c.Watchdog.Heartbeat {
+		if h := &c.Watchdog.Heartbeat[i]; h.Port != 0 && len(h.Hostnames) == 0 {
+			return "invalid watchdog configuration", backendName("heartbeat_hostname", i) + " is not defined"
+		}
+	}
+	return "", ""
+}
+
+func checkLocalNode(c *Config) (text, hint string) {
+	w := &c.Watchdog
+	if !w.UseWatchdog || w.NodeID == noIndex {
+		return "", "" // a missing id was reported already
+	}
+	if w.NodeID >= len(w.Nodes) || w.Nodes[w.NodeID].WdPort == 0 {
+		return "invalid watchdog configuration",
+			fmt.Sprintf("no watchdog configuration for local pgpool node, pgpool node id: %d ", w.NodeID)
+	}
+	return "", ""
+}
+
+func warningChecks() []crossCheck {
+	return []crossCheck{
+		{
+			[]string{"memory_cache_enabled"},
+			func(c *Config) (string, string) {
+				if !c.QueryCache.MemoryCacheEnabled {
+					return "", ""
+				}
+				return "memory_cache_enabled is not built yet and acts as off", ""
+			},
+		},
+		{
+			[]string{"reserved_connections", "num_init_children"},
+			func(c *Config) (string, string) {
+				if c.Pool.ReservedConnections == 0 || c.Pool.ReservedConnections < c.Pool.NumInitChildren {
+					return "", ""
+				}
+				return "reserved_connections leaves no session to clients", "it should be less than num_init_children"
+			},
+		},
+		{
+			[]string{"max_client_conn", "num_init_children"},
+			func(c *Config) (string, string) {
+				if c.Pool.MaxClientConn == 0 || c.Pool.MaxClientConn >= c.Pool.NumInitChildren {
+					return "", ""
+				}
+				return "max_client_conn is less than num_init_children, which will not be reached", ""
+			},
+		},
+	}
+}
+
+// strayNodes warns of numbered parameters that belong to no node because its port is missing.
+func (l *loader) strayNodes(c *Config) {
+	ports := map[Family]string{FamilyBackend: "backend_port", FamilyWatchdog: "wd_port", FamilyHeartbeat: "heartbeat_port"}
+	told := make(map[key]bool)
+	for _, a := range c.assigned.inOrder() {
+		port, ok := ports[params().byName[a.name].Family]
+		k := key{port, a.index}
+		if _, set := c.assigned[k]; !ok || set || told[k] {
+			continue
+		}
+		told[k] = true
+		l.report(Problem{
+			Severity: Warning, File: a.file, Line: a.line, Name: displayName(a.key), Value: a.text,
+			Text: fmt.Sprintf("%s is ignored", displayName(a.key)), Hint: displayName(k) + " is not set",
+		})
+	}
+}
+
+// readNodeID takes the local watchdog node's number from the file pgpool_node_id beside pgpool.conf.
+func (l *loader) readNodeID(c *Config) {
+	if !c.Watchdog.UseWatchdog {
+		return
+	}
+	if l.localNode != noIndex {
+		c.Watchdog.NodeID = l.localNode
+		return
+	}
+	name := filepath.Join(c.Dir, "pgpool_node_id")
+	id, text, hint := l.nodeID(name)
+	if text != "" {
+		l.report(Problem{Severity: Error, File: name, Line: 1, Name: "pgpool_node_id", Text: text, Hint: hint})
+		return
+	}
+	c.Watchdog.NodeID = id
+}
+
+func (l *loader) nodeID(name string) (id int, text, hint string) {
+	content, err := l.read(name)
+	if err != nil {
+		return 0, fmt.Sprintf("Pgpool node id file %s does not exist", name),
+			"If watchdog is enable, pgpool_node_id file is required"
+	}
+	line, _, _ := bytes.Cut(content, []byte("\n"))
+	if len(line) == 0 {
+		return 0, "pgpool_node_id file is empty", ""
+	}
+	const maxDigits = 8
+	digits := string(line)
+	if len(digits) > maxDigits || len(bytes.Trim(line, "0123456789")) != 0 {
+		return 0, "pgpool_node_id is not a numeric value", "the first line must consist of digits"
+	}
+	id, err = strconv.Atoi(digits)
+	if err != nil || id > FamilyWatchdog.maxIndex() {
+		return 0, fmt.Sprintf("Invalid pgpool node id \"%s\", must be between 0 and %d", digits, FamilyWatchdog.maxIndex()), ""
+	}
+	return id, "", ""
+}
+
+// NotBuilt lists what the configuration asks for and this program cannot do yet. The daemon refuses to start on any.
+func (c *Config) NotBuilt() []Problem {
+	switch c.BackendClusteringMode {
+	case ModeStreamingReplication, ModeRaw:
+		return nil
+	case ModeNativeReplication, ModeLogicalReplication, ModeSnapshotIsolation:
+	}
+	const name = "backend_clustering_mode"
+	p := Problem{
+		Severity: Error, Name: name, Value: c.BackendClusteringMode.String(),
+		Text: fmt.Sprintf("%s = %s is not built yet", name, c.BackendClusteringMode),
+		Hint: "built are streaming_replication and raw",
+	}
+	if a, ok := c.assigned[key{name, noIndex}]; ok {
+		p.File, p.Line = a.file, a.line
+	}
+	return []Problem{p}
+}
