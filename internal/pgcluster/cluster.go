@@ -40,11 +40,10 @@ type Options struct {
 	Auth, HBA string
 	// InitdbArgs are further arguments, default --no-locale -E UTF8.
 	InitdbArgs []string
-	// Slots lets standbys use physical replication slots, named by [Node.Slot].
-	Slots bool
-	// SlotName is one name for all standbys' slots; empty: the node's name.
-	SlotName string
-	// Archive turns on WAL archiving into archivedir/ below Dir and restoring from there.
+	// Slots lets standbys use physical replication slots named SlotPrefix (default server) and the node's number.
+	Slots      bool
+	SlotPrefix string
+	// Archive turns on WAL archiving into archivedir/dataN below Dir and restoring from there.
 	Archive bool
 	// Fsync leaves fsync on. Off, a crash of the machine loses the cluster; nothing else does.
 	Fsync bool
@@ -64,6 +63,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Listen, o.Host)
 	set(&o.User, "postgres")
 	set(&o.Auth, "trust")
+	set(&o.SlotPrefix, "server")
 	if o.Nodes == 0 {
 		o.Nodes = 3
 	}
@@ -85,8 +85,6 @@ type Cluster struct {
 	BinDir string
 	// SocketDir is the directory of the servers' unix sockets.
 	SocketDir string
-	// ArchiveDir is used with Options.Archive.
-	ArchiveDir string
 	// Nodes are all servers. Node 0 starts as the primary.
 	Nodes []*Node
 
@@ -105,18 +103,19 @@ type Cluster struct {
 // Start builds the servers, starts them and waits until each answers and each standby streams. The caller must Close the
 // cluster; after an error there is nothing to close.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
-	c, err := prepare(opts.withDefaults())
+	c, err := New(opts)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.build(ctx); err != nil {
+	if err := c.Build(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
 }
 
-// prepare claims what needs no server: programs, directories, ports, and the guard over them.
-func prepare(opts Options) (_ *Cluster, err error) {
+// New claims what needs no server: programs, directories, ports, and the guard over them. The caller must Close the cluster.
+func New(opts Options) (_ *Cluster, err error) {
+	opts = opts.withDefaults()
 	c := &Cluster{opts: opts}
 	if c.BinDir, err = FindBinaries(opts.BinDir); err != nil {
 		return nil, err
@@ -176,9 +175,8 @@ func (c *Cluster) makeDirs() (err error) {
 	if err := c.as.checkReach(c.Dir); err != nil {
 		return errors.Join(err, c.removeDir())
 	}
-	c.ArchiveDir = filepath.Join(c.Dir, "archivedir")
 	c.SocketDir = c.opts.SocketDir
-	dirs := []string{c.Dir, filepath.Join(c.Dir, "log"), c.ArchiveDir}
+	dirs := []string{c.Dir, filepath.Join(c.Dir, "log"), filepath.Join(c.Dir, "archivedir")}
 	if c.SocketDir == "" {
 		c.SocketDir = filepath.Join(c.Dir, "run")
 		dirs = append(dirs, c.SocketDir)
@@ -191,7 +189,8 @@ func (c *Cluster) makeDirs() (err error) {
 	return nil
 }
 
-func (c *Cluster) build(ctx context.Context) error {
+// Build makes the servers of a new cluster and starts them, as [Start] does.
+func (c *Cluster) Build(ctx context.Context) error {
 	first := c.Nodes[0]
 	independent := c.Nodes[:1]
 	if c.opts.Raw {

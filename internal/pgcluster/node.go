@@ -53,11 +53,10 @@ func newNode(c *Cluster, id, port int) *Node {
 }
 
 // Slot is the name of the replication slot the node uses as a standby.
-func (n *Node) Slot() string {
-	if n.cluster.opts.SlotName != "" {
-		return n.cluster.opts.SlotName
-	}
-	return n.Name
+func (n *Node) Slot() string { return fmt.Sprintf("%s%d", n.cluster.opts.SlotPrefix, n.ID) }
+
+func (n *Node) archive() string {
+	return filepath.Join(n.cluster.Dir, "archivedir", fmt.Sprintf("data%d", n.ID))
 }
 
 // create makes a new server and starts it.
@@ -93,7 +92,14 @@ func (n *Node) adopt() error {
 }
 
 // Configure writes the settings of Options and the node again. They count from the next start or Reload.
-func (n *Node) Configure() error { return n.writeFile(nodeConf, n.nodeSettings()) }
+func (n *Node) Configure() error {
+	if n.cluster.opts.Archive {
+		if err := n.cluster.as.mkdir(n.archive(), 0o700); err != nil {
+			return err
+		}
+	}
+	return n.writeFile(nodeConf, n.nodeSettings())
+}
 
 func (n *Node) writeFile(name, text string) error {
 	return n.cluster.as.write(filepath.Join(n.DataDir, name), text, 0o600)

@@ -43,7 +43,7 @@ func (n *Node) nodeSettings() string {
 	}
 	if o.Archive {
 		set("archive_mode", "on")
-		set("archive_command", fmt.Sprintf("cp %%p %s/%%f", shellQuote(n.cluster.ArchiveDir)))
+		set("archive_command", fmt.Sprintf("cp %%p %s/%%f", shellQuote(n.archive())))
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Config)) {
 		set(name, o.Config[name])
@@ -63,7 +63,7 @@ func (n *Node) recoverySettings(up *Node) string {
 		text += fmt.Sprintf("primary_slot_name = %s\n", quote(n.Slot()))
 	}
 	if o.Archive {
-		text += fmt.Sprintf("restore_command = %s\n", quote(fmt.Sprintf("cp %s/%%f %%p", shellQuote(n.cluster.ArchiveDir))))
+		text += fmt.Sprintf("restore_command = %s\n", quote(fmt.Sprintf("cp %s/%%f %%p", shellQuote(up.archive()))))
 	}
 	return text
 }
