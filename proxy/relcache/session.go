@@ -1,0 +1,175 @@
+package relcache
+
+import (
+	"errors"
+	"time"
+
+	"gopgpool/proxy/stmt"
+)
+
+// maxTemps bounds the names one session remembers.
+const maxTemps = 1000
+
+// Session is one client session's view of the answers: those of its database and its own about temporary tables. It is
+// not safe for concurrent use. A session that has run nothing which may create a temporary table has none to ask about.
+type Session struct {
+	db       *Database
+	possible bool            // it may have temporary tables
+	noSchema bool            // the server said there is no temporary schema, since the last Touched
+	temps    map[string]bool // is there a temporary relation of this bare name
+}
+
+// NewSession returns the view of a new session on the database.
+func NewSession(db *Database) Session { return Session{db: db} }
+
+// TempPossible reports whether the session may have temporary tables.
+func (s *Session) TempPossible() bool { return s.possible }
+
+// Touched tells that something ran which may have created or dropped temporary relations (CreatesTemp and DropsTables of
+// its facts, text that is not understood, DO, CALL, a call of a volatile function that is not PostgreSQL's own), or that
+// a transaction ended in a session where TempPossible.
+func (s *Session) Touched() {
+	s.possible = true
+	s.noSchema = false
+	clear(s.temps)
+}
+
+// Discarded tells that DISCARD ALL or DISCARD TEMP ran outside a transaction: there are no temporary relations.
+func (s *Session) Discarded() {
+	s.possible = false
+	s.noSchema = false
+	clear(s.temps)
+}
+
+// Forget drops the shared answers of the session's database, see Database.Forget.
+func (s *Session) Forget() { s.db.Forget() }
+
+// Look answers about the names of a statement; ok is false if the server must be asked first (Ask, then Absorb). Temp
+// decides whether temporary tables matter (check_temp_table = catalog). On a hit nothing is allocated and no lock taken.
+func (s *Session) Look(f *stmt.Facts, temp bool, now time.Time) (names Names, ok bool) {
+	names, ok = s.db.look(f, now)
+	if !ok || !temp || !s.possible || s.noSchema || names.Unknown {
+		return names, ok
+	}
+	return names, s.addTemps(f, &names)
+}
+
+// addTemps fills in Temp; false if some name has not been asked about.
+func (s *Session) addTemps(f *stmt.Facts, names *Names) bool {
+	for i := range f.Relations {
+		is, known := s.temps[f.Relations[i].Name]
+		if !known {
+			return false
+		}
+		if is && names.Temp == 0 {
+			names.Temp = uint16(i + 1)
+		}
+	}
+	return true
+}
+
+// Ask is a query under way for the names of one statement.
+type Ask struct {
+	facts      *stmt.Facts
+	generation uint64
+	questions  []question
+	temp       bool // temporary tables matter
+	noSchema   bool // no row said that there is a temporary schema
+	sql        string
+}
+
+// Ask collects what is not known of a statement's names. Temp is as for Look, whose answer was no.
+func (s *Session) Ask(f *stmt.Facts, temp bool, now time.Time) *Ask {
+	a := &Ask{facts: f, generation: s.db.generation.Load(), temp: temp, noSchema: true}
+	asksTemp := temp && s.possible && !s.noSchema
+	s.db.mu.RLock()
+	defer s.db.mu.RUnlock()
+	add := func(k kind, n stmt.Name) {
+		known, found := s.db.of(k)[n]
+		_, tempKnown := s.temps[n.Name]
+		fresh := found && now.Before(known.expires)
+		if askable(n) && (!fresh || k == relation && asksTemp && !tempKnown) {
+			a.questions = append(a.questions, question{kind: k, name: n})
+		}
+	}
+	for _, n := range f.Relations {
+		add(relation, n)
+	}
+	for _, n := range f.Functions {
+		add(function, n)
+	}
+	a.sql = build(a.questions)
+	return a
+}
+
+// SQL is the query to run as the client's user on its server connection. It returns rows of text for Row; it raises no
+// error of its own for names that do not exist. It is empty if there is nothing to ask.
+func (a *Ask) SQL() string { return a.sql }
+
+// Row takes one row of the result, its columns in text format (nil is NULL). The bytes are not kept.
+func (a *Ask) Row(columns [][]byte) error {
+	hasSchema, err := read(a.questions, columns)
+	if hasSchema {
+		a.noSchema = false
+	}
+	return err
+}
+
+var errIncomplete = errors.New("relcache: some question was not answered")
+
+// Absorb keeps the answers and returns those about the statement. It is called once, after the last Row. With share false
+// (the session's transaction has changed relations or functions, which others do not see yet) only this statement uses them.
+func (s *Session) Absorb(a *Ask, share bool, now time.Time) (Names, error) {
+	for i := range a.questions {
+		if !a.questions[i].answered {
+			return Names{Unknown: true}, errIncomplete
+		}
+	}
+	if share {
+		s.db.learn(a.generation, a.questions, now)
+	}
+	s.learnTemps(a)
+	return s.combine(a, now), nil
+}
+
+func (s *Session) learnTemps(a *Ask) {
+	if !s.possible || len(a.questions) == 0 {
+		return
+	}
+	s.noSchema = a.noSchema
+	if s.temps == nil {
+		s.temps = make(map[string]bool)
+	}
+	if len(s.temps) > maxTemps {
+		clear(s.temps)
+	}
+	for i := range a.questions {
+		if q := &a.questions[i]; q.kind == relation {
+			s.temps[q.name.Name] = q.temp
+		}
+	}
+}
+
+// combine answers for the statement from the answers just received, and from the kept ones for its other names. A name
+// that was dropped from the cache meanwhile counts as unknown.
+func (s *Session) combine(a *Ask, now time.Time) Names {
+	c := &combined{expires: now.Add(s.db.opt.Expire)}
+	s.db.mu.RLock()
+	complete := c.collect(a.facts, func(k kind, n stmt.Name) (answer, bool) {
+		for i := range a.questions {
+			if q := &a.questions[i]; q.kind == k && q.name == n {
+				return q.answer, true
+			}
+		}
+		kept, found := s.db.of(k)[n]
+		return kept, found
+	})
+	s.db.mu.RUnlock()
+	if a.temp && s.possible && !s.noSchema {
+		complete = s.addTemps(a.facts, &c.names) && complete
+	}
+	if !complete {
+		c.names.Unknown = true
+	}
+	return c.names
+}
