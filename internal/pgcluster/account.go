@@ -40,6 +40,15 @@ func serverAccount() (account, error) {
 	return account{}, fmt.Errorf("PostgreSQL refuses to run as root, and there is neither a user postgres nor nobody")
 }
 
+// DefaultAccount is the name of the user a cluster's servers will run as; postgres if that cannot be told.
+func DefaultAccount() string {
+	a, err := serverAccount()
+	if err != nil {
+		return "postgres"
+	}
+	return a.name
+}
+
 // own makes path the account's.
 func (a account) own(path string) error {
 	if a.credential == nil {

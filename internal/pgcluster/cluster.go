@@ -289,11 +289,13 @@ func (c *Cluster) removeDir() error {
 // Account is the name of the user the servers run as.
 func (c *Cluster) Account() string { return c.as.name }
 
-// WriteFile writes a file below Dir that belongs to the servers' user, with its directories.
+// WriteFile writes a file below Dir that belongs to the servers' user, in a directory made if need be.
 func (c *Cluster) WriteFile(name, text string, mode fs.FileMode) error {
 	path := filepath.Join(c.Dir, name)
-	if err := c.as.mkdir(filepath.Dir(path), 0o755); err != nil {
-		return err
+	if _, err := os.Stat(filepath.Dir(path)); errors.Is(err, fs.ErrNotExist) {
+		if err := c.as.mkdir(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
 	}
 	return c.as.write(path, text, mode)
 }

@@ -88,7 +88,8 @@ func (n *Node) adopt() error {
 		return err
 	}
 	_, err = f.WriteString(includeLines)
-	return errors.Join(err, f.Close(), n.writeFile("pg_hba.conf", n.cluster.hba()), n.Configure())
+	return errors.Join(err, f.Close(), n.writeFile("pg_hba.conf", n.cluster.hba()),
+		n.writeFile(recoveryConf, ""), n.Configure())
 }
 
 // Configure writes the settings of Options and the node again. They count from the next start or Reload.
@@ -98,7 +99,7 @@ func (n *Node) Configure() error {
 			return err
 		}
 	}
-	return n.writeFile(nodeConf, n.nodeSettings())
+	return n.writeFile(NodeConf, n.nodeSettings())
 }
 
 func (n *Node) writeFile(name, text string) error {

@@ -143,7 +143,7 @@ func (p *Pgpool) writeFiles() error {
 		"pgpool.conf":   conf,
 		"pool_hba.conf": orDefault(p.opts.HBA, trustAll),
 		"pool_passwd":   orDefault(p.opts.Passwd, p.cluster.defaultPasswd()),
-		"pcp.conf":      orDefault(p.opts.PCP, "postgres:"+md5Hex("postgres")+"\n"),
+		"pcp.conf":      orDefault(p.opts.PCP, "postgres:"+MD5Hex("postgres")+"\n"),
 	}
 	maps.Copy(files, p.opts.Files)
 	for name, text := range files {
@@ -191,7 +191,7 @@ func (p *Pgpool) Spawn() error {
 		return err
 	}
 	defer log.Close()
-	program, err := p.program()
+	program, err := p.Program()
 	if err != nil {
 		return err
 	}
@@ -208,8 +208,8 @@ func (p *Pgpool) Spawn() error {
 	return nil
 }
 
-// program is the binary, or a copy of it where the servers' user can reach it.
-func (p *Pgpool) program() (string, error) {
+// Program is the path of the binary, or of a copy made where the servers' user can reach it.
+func (p *Pgpool) Program() (string, error) {
 	if p.opts.Privileged || p.cluster.as.checkReach(p.opts.Binary) == nil {
 		return p.opts.Binary, nil
 	}

@@ -76,8 +76,8 @@ func PasswdLine(user, password string) string {
 	return escape.Replace(user) + ":TEXT" + escape.Replace(password) + "\n"
 }
 
-// md5Hex is how pcp.conf keeps a password.
-func md5Hex(password string) string {
+// MD5Hex is how pcp.conf keeps a password.
+func MD5Hex(password string) string {
 	sum := md5.Sum([]byte(password))
 	return hex.EncodeToString(sum[:])
 }

@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// Files of ours in a data directory. postgresql.conf includes both, so that a base backup of one node becomes another by
-// replacing them.
+// NodeConf is the file in a data directory with all settings of a server. postgresql.conf includes it and recoveryConf, so that
+// a base backup of one node becomes another by replacing them.
 const (
-	nodeConf     = "pgcluster.conf"
+	NodeConf     = "pgcluster.conf"
 	recoveryConf = "myrecovery.conf"
 )
 
-const includeLines = "\ninclude_if_exists = '" + nodeConf + "'\ninclude_if_exists = '" + recoveryConf + "'\n"
+const includeLines = "\ninclude_if_exists = '" + NodeConf + "'\ninclude_if_exists = '" + recoveryConf + "'\n"
 
-// nodeSettings is the text of nodeConf. Later lines win, so the caller's settings come last.
+// nodeSettings is the text of NodeConf. Later lines win, so the caller's settings come last.
 func (n *Node) nodeSettings() string {
 	o := n.cluster.opts
 	var b strings.Builder
@@ -43,7 +43,7 @@ func (n *Node) nodeSettings() string {
 	}
 	if o.Archive {
 		set("archive_mode", "on")
-		set("archive_command", fmt.Sprintf("cp %%p %s/%%f", shellQuote(n.archive())))
+		set("archive_command", fmt.Sprintf("cp %%p %s/%%f", ShellQuote(n.archive())))
 	}
 	for _, name := range slices.Sorted(maps.Keys(o.Config)) {
 		set(name, o.Config[name])
@@ -63,7 +63,7 @@ func (n *Node) recoverySettings(up *Node) string {
 		text += fmt.Sprintf("primary_slot_name = %s\n", quote(n.Slot()))
 	}
 	if o.Archive {
-		text += fmt.Sprintf("restore_command = %s\n", quote(fmt.Sprintf("cp %s/%%f %%p", shellQuote(up.archive()))))
+		text += fmt.Sprintf("restore_command = %s\n", quote(fmt.Sprintf("cp %s/%%f %%p", ShellQuote(up.archive()))))
 	}
 	return text
 }
@@ -88,4 +88,5 @@ func conninfoQuote(value string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
 }
 
-func shellQuote(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
+// ShellQuote writes a value as one word of a shell.
+func ShellQuote(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
