@@ -43,8 +43,8 @@ func countdown(left time.Duration) string {
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// flag is the 1 or 0 of pool_pools.
-func flag(b bool) string {
+// oneOrZero is the 1 or 0 of pool_pools.
+func oneOrZero(b bool) string {
 	if b {
 		return "1"
 	}

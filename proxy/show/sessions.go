@@ -128,7 +128,7 @@ func PoolPools(slots []Slot) Result {
 			strconv.Itoa(s.PoolID), strconv.Itoa(int(s.Node)), s.Database, s.User,
 			clock(s.BackendConnected), clock(s.ClientConnected), clock(s.ClientDisconnected), s.idle(),
 			strconv.Itoa(s.Major), strconv.Itoa(s.Minor), number(s.PoolCounter), strconv.FormatInt(s.BackendPID, 10),
-			flag(s.InUse), s.Process.State.String(), flag(s.LoadBalanceNode), s.ClientHost, s.ClientPort, s.Statement,
+			oneOrZero(s.InUse), s.Process.State.String(), oneOrZero(s.LoadBalanceNode), s.ClientHost, s.ClientPort, s.Statement,
 		}
 	}
 	return table(columns, rows)
