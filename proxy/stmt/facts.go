@@ -82,6 +82,8 @@ type Name struct {
 type Setting struct {
 	Name  string // folded to lower case; "" with All
 	Value string // first argument as text, "" with Default
+	// Values are all arguments, of SET search_path TO a, b and the like.
+	Values []string
 	// Default is SET x TO DEFAULT or RESET x; All is RESET ALL; Local is SET LOCAL.
 	Default, All, Local bool
 	// Transaction is SET TRANSACTION, Characteristics SET SESSION CHARACTERISTICS AS TRANSACTION; then Modes counts.
@@ -124,6 +126,8 @@ type Facts struct {
 	DiscardTarget string
 	// Chain is COMMIT AND CHAIN, ROLLBACK AND CHAIN.
 	Chain bool
+	// Hold is DECLARE ... WITH HOLD: the cursor outlives its transaction.
+	Hold bool
 
 	Multi bool // the string holds more than one statement
 	// MultiBegins tells that a multi-statement string leaves a transaction open when all of it succeeds.
