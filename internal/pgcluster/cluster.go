@@ -231,7 +231,7 @@ func (c *Cluster) WaitReplayed(ctx context.Context, from *Node) error {
 		if n == from || !n.Running() {
 			continue
 		}
-		err := poll(ctx, n.Name+" replays "+lsn, func() (bool, error) {
+		err := Poll(ctx, n.Name+" replays "+lsn, func() (bool, error) {
 			done, err := n.Value(ctx, "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, true)", lsn)
 			return done == "t", err
 		})

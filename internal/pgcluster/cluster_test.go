@@ -193,7 +193,7 @@ func TestNothingOutlivesTheProcess(t *testing.T) {
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
-			check(t, poll(ctx, "everything is gone", func() (bool, error) {
+			check(t, Poll(ctx, "everything is gone", func() (bool, error) {
 				_, err := os.Stat(dir)
 				return errors.Is(err, os.ErrNotExist) && len(living(pids)) == 0, nil
 			}))

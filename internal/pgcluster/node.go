@@ -128,7 +128,7 @@ func (n *Node) Start(ctx context.Context) error {
 	n.mu.Lock()
 	n.proc = p
 	n.mu.Unlock()
-	return poll(ctx, n.Name+" answers", func() (bool, error) {
+	return Poll(ctx, n.Name+" answers", func() (bool, error) {
 		if p.exited() {
 			return false, exitedEarly(p, n.Log)
 		}
@@ -172,7 +172,7 @@ func (n *Node) Kill(ctx context.Context) error {
 		return err
 	}
 	// A backend forked meanwhile, or one the list missed, dies by itself; the data directory is free when none has it as cwd.
-	err := poll(ctx, n.Name+" is gone", func() (bool, error) {
+	err := Poll(ctx, n.Name+" is gone", func() (bool, error) {
 		left := n.strays()
 		killAll(left)
 		return len(left) == 0, nil

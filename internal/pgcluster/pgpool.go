@@ -176,7 +176,7 @@ func (p *Pgpool) Start(ctx context.Context) error {
 	if err := p.Spawn(); err != nil {
 		return err
 	}
-	return poll(ctx, fmt.Sprintf("pgpool answers on port %d", p.Port), func() (bool, error) {
+	return Poll(ctx, fmt.Sprintf("pgpool answers on port %d", p.Port), func() (bool, error) {
 		if q := p.process(); q.exited() {
 			return false, exitedEarly(q, p.Log)
 		}
@@ -270,6 +270,12 @@ func (p *Pgpool) Pid() int {
 	return 0
 }
 
+// Done is closed when the process last started has ended. It must have been started.
+func (p *Pgpool) Done() <-chan struct{} { return p.process().done }
+
+// LogTail is the end of the log.
+func (p *Pgpool) LogTail() string { return tail(p.Log, 15) }
+
 // Signal sends a signal to the process.
 func (p *Pgpool) Signal(sig syscall.Signal) error {
 	q := p.process()
@@ -344,7 +350,7 @@ func (p *Pgpool) LogText() (string, error) {
 
 // WaitLog waits until the log has a match of pattern and returns it.
 func (p *Pgpool) WaitLog(ctx context.Context, pattern *regexp.Regexp) (match string, err error) {
-	err = poll(ctx, fmt.Sprintf("pgpool logs %q", pattern), func() (bool, error) {
+	err = Poll(ctx, fmt.Sprintf("pgpool logs %q", pattern), func() (bool, error) {
 		text, err := p.LogText()
 		match = pattern.FindString(text)
 		return match != "" || pattern.MatchString(text), err

@@ -185,9 +185,9 @@ func readParent(file string) (pid, parent int, ok bool) {
 	return pid, parent, err1 == nil && err2 == nil
 }
 
-// poll asks cond every few milliseconds until it is true, fails, or the time is over. what names the condition in the
+// Poll asks cond every few milliseconds until it is true, fails, or the time is over. what names the condition in the
 // error.
-func poll(ctx context.Context, what string, cond func() (bool, error)) error {
+func Poll(ctx context.Context, what string, cond func() (bool, error)) error {
 	ticker := time.NewTicker(10 * time.Millisecond)
 	defer ticker.Stop()
 	for {

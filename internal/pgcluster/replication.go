@@ -58,7 +58,7 @@ func (n *Node) Promote(ctx context.Context) error {
 	if err := n.Exec(ctx, "SELECT pg_promote(true, 60)"); err != nil {
 		return err
 	}
-	return poll(ctx, n.Name+" accepts writes", func() (bool, error) {
+	return Poll(ctx, n.Name+" accepts writes", func() (bool, error) {
 		answer, err := n.Value(ctx, "SELECT pg_is_in_recovery()")
 		return answer == "f", err
 	})
@@ -68,7 +68,7 @@ func (n *Node) Promote(ctx context.Context) error {
 func (n *Node) WaitStreaming(ctx context.Context, up *Node) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	return poll(ctx, n.Name+" streams from "+up.Name, func() (bool, error) {
+	return Poll(ctx, n.Name+" streams from "+up.Name, func() (bool, error) {
 		if !n.Running() {
 			return false, fmt.Errorf("it ended\n%s", tail(n.Log, 15))
 		}
