@@ -38,12 +38,11 @@ const (
 // Login is one login to one server. It is used by one goroutine at a time and not again after an error or Done.
 // Errors are *[Error]; a refusal by the server itself comes as an ErrorResponse and is the caller's to handle.
 type Login struct {
-	cred   Credential
-	cache  *Cache
-	asked  ServerMethod
-	state  loginState
-	scram  *scramLogin
-	nonces func() string // tests only; nil draws them at random
+	cred  Credential
+	cache *Cache
+	asked ServerMethod
+	state loginState
+	scram *scramLogin
 }
 
 // NewLogin prepares a login. cache may be shared by all logins of the process.
@@ -121,7 +120,7 @@ func (l *Login) scramStart(body []byte) (Step, error) {
 	for _, mechanism := range bytes.Split(body, []byte{0}) {
 		if string(mechanism) == scramSHA256 {
 			var err error
-			if l.scram, err = newScramLogin(l.cache, l.cred.clear, l.nonces); err != nil {
+			if l.scram, err = newScramLogin(l.cache, l.cred.clear); err != nil {
 				return Step{}, err
 			}
 			l.state = loginSCRAM

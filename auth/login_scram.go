@@ -32,13 +32,10 @@ const (
 	scramSentFinal
 )
 
-func newScramLogin(cache *Cache, password string, nonces func() string) (*scramLogin, error) {
+func newScramLogin(cache *Cache, password string) (*scramLogin, error) {
 	keys, err := cache.login(password)
 	if err != nil {
 		return nil, badServer("keys could not be made")
-	}
-	if nonces != nil {
-		keys.client.WithNonceGenerator(nonces)
 	}
 	s := &scramLogin{cache: cache, keys: keys, talk: keys.client.NewConversation()}
 	if s.first, err = s.talk.Step(""); err != nil {
