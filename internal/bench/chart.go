@@ -40,8 +40,8 @@ func displayName(contender string) string {
 // Geometry, in pixels: labels, then two columns of bars with room for a value behind each.
 const (
 	chartWidth  = 900
-	tpsLeft     = 130
-	cpuLeft     = 560
+	tpsLeft     = 150
+	cpuLeft     = 580
 	plotWidth   = 240
 	barHeight   = 11
 	barStep     = 13
@@ -130,13 +130,13 @@ func (d *drawing) section(s section) {
 }
 
 func (d *drawing) group(r rowResult, mostTPS, mostCPU float64) {
-	d.text(tpsLeft-10, d.y+barStep*len(r.Cells)/2+3, "end", fmt.Sprintf("%s, %d", r.Mode, r.Clients))
+	d.text(tpsLeft-10, d.y+barStep*len(r.Cells)/2+3, "end", fmt.Sprintf("%s, %s", r.Mode, r.crowd()))
 	for _, c := range r.Cells {
 		switch {
 		case !c.ok():
 			d.text(tpsLeft, d.y+barHeight-1, "start", "failed")
 		default:
-			d.bar(tpsLeft, share(c.TPS, mostTPS), barColour(c.Contender), fmt.Sprintf("%.0f/s  %.2f × direct", c.TPS, c.Ratio))
+			d.bar(tpsLeft, share(c.TPS, mostTPS), barColour(c.Contender), fmt.Sprintf("%.0f/s · %.2f × direct", c.TPS, c.Ratio))
 			if c.Contender != direct {
 				d.bar(cpuLeft, share(c.CPU, mostCPU), barColour(c.Contender), fmt.Sprintf("%.1f µs", c.CPU))
 			}

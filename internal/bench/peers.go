@@ -70,7 +70,7 @@ func version(ctx context.Context, program string) string {
 	out, err := exec.CommandContext(ctx, program, "--version").CombinedOutput() // Pgpool-II tells stderr
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	if err != nil && line == "" {
-		return err.Error()
+		return "none: " + err.Error()
 	}
 	return line
 }

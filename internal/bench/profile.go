@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -81,14 +82,22 @@ func (r *runner) startProfiled(ctx context.Context, t topology) (*stage, error) 
 	return s, nil
 }
 
-// startRecording attaches perf to a process and all its threads. The clock event works in virtual machines, which often
+// startRecording attaches perf to a process, its descendants and all their threads. The clock event works in virtual machines, which often
 // have no hardware counters.
 func startRecording(perf, dir, out string, pid int) (*process, error) {
 	if err := os.Remove(out); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
+	procs, err := tree(pid)
+	if err != nil {
+		return nil, err
+	}
+	var pids []string
+	for _, p := range procs {
+		pids = append(pids, strconv.Itoa(p.pid))
+	}
 	return startProcess("perf", dir, account{}, syscall.SIGINT,
-		perf, "record", "-e", "cpu-clock", "-F", "1999", "-g", "-o", out, "-p", strconv.Itoa(pid))
+		perf, "record", "-e", "cpu-clock", "-F", "1999", "-g", "-o", out, "-p", strings.Join(pids, ","))
 }
 
 // showRecording prints the functions that took the most time themselves.

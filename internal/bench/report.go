@@ -163,7 +163,8 @@ func (r report) markdown(w io.Writer) {
 	fmt.Fprintf(w, `## How to read it
 
 - CPU is the proxy's user and system time per transaction, of all its processes. Latencies of `+"`-S`"+` come from a sample
-  of 5 %% of the transactions, elsewhere from all; for `+"`-C`"+` they leave out the connecting.
+  of 5 %% of the transactions, elsewhere from all. With `+"`-C`"+` a pgbench thread connects one
+  client after the other, so the latencies there are mostly waiting for its other clients.
 - Memory is taken half-way through a run; pages that several processes share are counted once.
 - "direct" over three servers is the primary alone: one server without a proxy.
 - PgBouncer pools by session; both pgpools have the same files (statement-level balancing over three servers).
@@ -259,8 +260,12 @@ func printRow(w io.Writer, r rowResult) {
 			fmt.Fprintf(w, "  %-10s failed: %d failed transactions %s\n", c.Contender, c.Failed, strings.Join(c.Errors, "; "))
 			continue
 		}
-		fmt.Fprintf(w, "  %-10s %8.0f tps  %5.2f × direct  %6.1f µs cpu  p50 %s  p95 %s  p99 %s ms  %s MB\n", c.Contender, c.TPS, c.Ratio,
-			c.CPU, milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), megabytes(c.Memory))
+		proxy := ""
+		if c.Contender != direct {
+			proxy = fmt.Sprintf("  cpu %.1f µs  %s MB", c.CPU, megabytes(c.Memory))
+		}
+		fmt.Fprintf(w, "  %-10s %8.0f tps  %5.2f × direct  p50 %s  p95 %s  p99 %s ms%s\n",
+			c.Contender, c.TPS, c.Ratio, milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), proxy)
 	}
 }
 

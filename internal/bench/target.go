@@ -47,7 +47,7 @@ func ratioTargets() []ratioTarget {
 	for _, m := range []mode{simple, prepared} {
 		for _, clients := range []int{1, 16, 64} {
 			r := row{Topology: oneBackend, Script: selectOnly, Mode: m, Clients: clients}
-			what := fmt.Sprintf("one server, %s, %d clients", r.command(), clients)
+			what := fmt.Sprintf("one server, %s, %s", r.command(), r.crowd())
 			all = append(
 				all,
 				ratioTarget{name: what + ": TPS / PgBouncer", row: r, peer: pgbouncer, of: tpsOf, bound: 0.95},

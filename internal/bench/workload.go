@@ -57,6 +57,14 @@ func (r row) id() string {
 	return fmt.Sprintf("%s/%s/%s/%d%s", r.Topology, r.Script, r.Mode, r.Clients, reconnect)
 }
 
+// crowd is the number of clients in words.
+func (r row) crowd() string {
+	if r.Clients == 1 {
+		return "1 client"
+	}
+	return fmt.Sprintf("%d clients", r.Clients)
+}
+
 // sampling is the share of transactions whose latency is logged. The slow rows log every one; for the fast ones a
 // sample is enough and keeps pgbench's own work out of the result.
 func (r row) sampling() float64 {
