@@ -132,11 +132,14 @@ func reportLines() pgbenchLines {
 // parsePgbench reads pgbench's report.
 func parsePgbench(out string) (sample, error) {
 	lines := reportLines()
-	tps, err := reportNumber(lines.tps, out)
+	done, err := reportNumber(lines.done, out)
 	if err != nil {
 		return sample{}, err
 	}
-	done, err := reportNumber(lines.done, out)
+	if done == 0 { // in which case it states no rate
+		return sample{}, errors.New("pgbench processed no transaction")
+	}
+	tps, err := reportNumber(lines.tps, out)
 	if err != nil {
 		return sample{}, err
 	}
@@ -147,9 +150,6 @@ func parsePgbench(out string) (sample, error) {
 			return sample{}, err
 		}
 		s.failed = int64(failed)
-	}
-	if s.transactions == 0 {
-		return sample{}, errors.New("pgbench processed no transaction")
 	}
 	return s, nil
 }

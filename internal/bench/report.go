@@ -257,7 +257,7 @@ func printRow(w io.Writer, r rowResult) {
 	fmt.Fprintf(w, "%s\n", r.ID)
 	for _, c := range r.Cells {
 		if !c.ok() {
-			fmt.Fprintf(w, "  %-10s failed: %d failed transactions %s\n", c.Contender, c.Failed, strings.Join(c.Errors, "; "))
+			fmt.Fprintf(w, "  %-10s FAILED (%d failed transactions) %s\n", c.Contender, c.Failed, strings.Join(c.Errors, "; "))
 			continue
 		}
 		proxy := ""
