@@ -7,4 +7,4 @@
 // own section, never the whole.
 package conf
 
-//go:generate go run ./gen
+//go:generate go run gen.go

@@ -33,9 +33,12 @@ func loadWith(path string, read func(string) ([]byte, error)) (*Config, []Proble
 	return c, l.problems
 }
 
-// Default is the configuration of an empty file.
-func Default() *Config {
-	c, _ := loadWith("/pgpool.conf", func(string) ([]byte, error) { return nil, nil })
+// Default is the configuration of an empty file in the root directory.
+func Default() *Config { return defaultAt("/pgpool.conf") }
+
+// defaultAt is the configuration if that file were empty.
+func defaultAt(path string) *Config {
+	c, _ := loadWith(path, func(string) ([]byte, error) { return nil, nil })
 	return c
 }
 

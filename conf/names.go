@@ -61,7 +61,7 @@ func nearest(name string) string {
 		return ""
 	}
 	lower := strings.ToLower(name)
-	best, distance := "", len(name)/3+1
+	best, distance := "", len(name)/3+2
 	for i := range params().rows {
 		row := &params().rows[i]
 		if d := editDistance(lower, strings.ToLower(row.Name), distance); d < distance {

@@ -74,8 +74,10 @@ func numeralEnd(s string) int {
 		}
 		return i
 	}
-	for i < len(s) && (isDigit(s[i]) || s[i] == '.') {
-		i++
+	for dots := 0; i < len(s) && (isDigit(s[i]) || s[i] == '.' && dots == 0); i++ {
+		if s[i] == '.' {
+			dots++
+		}
 	}
 	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
 		j := i + 1

@@ -158,7 +158,7 @@ func (p *Param) Allowed() string {
 	case TypeEnum:
 		return strings.Join(p.enumNames(), ", ")
 	case TypeList:
-		return "a list separated by " + string(p.sep)
+		return "elements separated by " + string(p.sep)
 	case TypePatterns:
 		return "regular expressions separated by " + string(p.sep)
 	case TypeRedirects:

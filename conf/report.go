@@ -85,7 +85,7 @@ func (c *Config) summary(r *reporter) {
 
 // differing lists the parameters whose value is not the default, backends apart.
 func (c *Config) differing() []Item {
-	standard := Default()
+	standard := defaultAt(c.Path)
 	var items []Item
 	for i := range params().rows {
 		p := &params().rows[i]
