@@ -60,9 +60,13 @@ func (p *Prober) askNode(ctx context.Context, v *cluster.View, i int, s *Setting
 }
 
 // Ping reports whether a server takes connections: it let us in or had a reason of its own not to. A server that is starting,
-// stopping or recovering does not.
+// stopping or recovering does not. Whether the password is right makes no difference.
 func (p *Prober) Ping(ctx context.Context, n cluster.Node, l Login) bool {
-	c, err := p.Connect(ctx, n, l, nil)
+	password, err := p.passwords(l.User, l.Password)
+	if err != nil {
+		password = "" // being refused is an answer too
+	}
+	c, err := p.connect(ctx, n, l, password, nil)
 	if err == nil {
 		closeQuietly(c)
 		return true

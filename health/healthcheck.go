@@ -135,7 +135,7 @@ func (h *HealthCheck) cycle(ctx context.Context, id cluster.NodeID, c conf.NodeH
 func (h *HealthCheck) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
 	f := Finding{Node: n.ID}
 	for {
-		f.Err, f.TimedOut = h.attempt(ctx, n, c, test)
+		f.TimedOut, f.Err = h.attempt(ctx, n, c, test)
 		if f.Err == nil || f.Retries >= c.MaxRetries || ctx.Err() != nil {
 			break
 		}
@@ -157,17 +157,17 @@ func (h *HealthCheck) check(ctx context.Context, n cluster.Node, c conf.NodeHeal
 
 var errDownRequested = errors.New("health_check_test: the file backend_down_request asks for it")
 
-func (h *HealthCheck) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) (error, bool) {
+func (h *HealthCheck) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) (timedOut bool, err error) {
 	if test && h.downRequested(n.ID) {
-		return errDownRequested, false
+		return false, errDownRequested
 	}
 	if c.Timeout <= 0 {
-		return h.probe(ctx, n, healthLogin(c)), false
+		return false, h.probe(ctx, n, healthLogin(c))
 	}
 	attempt, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	err := h.probe(attempt, n, healthLogin(c))
-	return err, err != nil && attempt.Err() != nil && ctx.Err() == nil
+	err = h.probe(attempt, n, healthLogin(c))
+	return err != nil && attempt.Err() != nil && ctx.Err() == nil, err
 }
 
 // login is a whole health check: startup, authentication, goodbye. No query is sent (manual: health check).

@@ -247,7 +247,7 @@ func TestDownRequested(t *testing.T) {
 			t.Errorf("node %d: %v", id, got)
 		}
 	}
-	err, timedOut := h.attempt(t.Context(), cluster.Node{ID: 1}, conf.NodeHealthCheck{}, true)
+	timedOut, err := h.attempt(t.Context(), cluster.Node{ID: 1}, conf.NodeHealthCheck{}, true)
 	if !errors.Is(err, errDownRequested) || timedOut {
 		t.Errorf("attempt: %v, %v", err, timedOut)
 	}

@@ -82,6 +82,12 @@ func (p *Prober) Connect(ctx context.Context, n cluster.Node, l Login, params ma
 	if err != nil {
 		return nil, &Error{Node: n.ID, Err: fmt.Errorf("password of user %q: %w", l.User, err)}
 	}
+	return p.connect(ctx, n, l, password, params)
+}
+
+func (p *Prober) connect(
+	ctx context.Context, n cluster.Node, l Login, password string, params map[string]string,
+) (*Conn, error) {
 	cfg := p.base.Copy()
 	cfg.Host, cfg.Port = n.Host, uint16(n.Port)
 	cfg.User, cfg.Password, cfg.Database = l.User, password, l.Database
@@ -237,11 +243,11 @@ func (c *Conn) Peers(ctx context.Context) ([]Peer, error) {
 		}
 		p := Peer{ApplicationName: string(row[0]), State: string(row[1]), SyncState: string(row[2])}
 		if len(row[3]) > 0 {
-			µs, err := strconv.ParseInt(string(row[3]), 10, 64)
+			micros, err := strconv.ParseInt(string(row[3]), 10, 64)
 			if err != nil {
 				return nil, &Error{Node: c.node, Err: fmt.Errorf("replay_lag: %w", err)}
 			}
-			p.ReplayLag = time.Duration(max(µs, 0)) * time.Microsecond
+			p.ReplayLag = time.Duration(max(micros, 0)) * time.Microsecond
 		}
 		peers = append(peers, p)
 	}

@@ -179,7 +179,7 @@ func TestProbe(t *testing.T) {
 		{"nothing listens", gone1, good, true, false},
 		{"no socket", gone2, good, true, false},
 		{"no such host", nobody, good, false, false},
-		{"password cannot be read", nodes[0], unreadable, false, false},
+		{"password cannot be read", nodes[0], unreadable, false, true},
 	} {
 		err := p.login(t.Context(), tc.node, tc.login)
 		var e *Error
