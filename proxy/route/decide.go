@@ -44,7 +44,6 @@ type Input struct {
 	L          cluster.NodeID // the session's load balance node, NoNode before the first choice
 	Dice       float64        // a new random number in [0,1)
 	Text       string         // the statement's text, where Policy.NeedsText
-	Extended   bool           // extended protocol: the server answers in a failed transaction
 }
 
 // Decision is where a statement goes.
@@ -69,9 +68,9 @@ type Decision struct {
 type openness uint8
 
 const (
-	settled      openness = iota // nothing
-	writesOpen                   // whether it counts as a write, by the functions it calls
-	everyoneOpen                 // where it goes
+	settled    openness = iota // nothing
+	writesOpen                 // whether it counts as a write, by the functions it calls
+	allOpen                    // where it goes
 )
 
 // Subject returns the facts the decision is about: those of the statement behind EXECUTE and PREPARE, else of the
@@ -99,7 +98,7 @@ func NeedsNames(in *Input) bool {
 	}
 	_, open := settle(in)
 	switch open {
-	case everyoneOpen:
+	case allOpen:
 		return len(f.Relations) > 0 || !in.Policy.functionLists()
 	case writesOpen:
 		return len(f.Functions) > 0 && !in.Policy.functionLists()
@@ -140,7 +139,7 @@ func settle(in *Input) (Decision, openness) {
 	case d.Node == cluster.NoNode:
 		d.Action, d.Reason.Code = Refuse, ReasonNoNode
 		return d, settled
-	case in.State.failed && !in.Extended && !leavesFailed(f):
+	case in.State.failed && !leavesFailed(f):
 		d.Action, d.Node, d.Reason.Code = Refuse, cluster.NoNode, ReasonFailedTransaction
 		return d, settled
 	case !in.View.Mode.HasPrimary():
@@ -168,18 +167,17 @@ func settle(in *Input) (Decision, openness) {
 	case stmt.ClassBoth:
 		both(in, f, &d)
 	default:
-		d.Writes = true
+		d.Writes = !f.ReadOnly || f.MayTouchSession
 		d.Reason = kindReason(f)
 	}
 	return d, settled
 }
 
-// leavesFailed reports what a failed transaction accepts. Text that is not understood is left to the server, whose
-// answer is exact.
+// leavesFailed reports what a failed transaction accepts. Anything else must not reach a server in either protocol: the
+// transaction may have failed on another node than the one it would be sent to.
 func leavesFailed(f *stmt.Facts) bool {
 	switch f.Kind {
-	case stmt.KindCommit, stmt.KindRollback, stmt.KindRollbackTo, stmt.KindPrepareTransaction,
-		stmt.KindEmpty, stmt.KindUnparsed:
+	case stmt.KindCommit, stmt.KindRollback, stmt.KindRollbackTo, stmt.KindEmpty:
 		return true
 	}
 	return false
@@ -237,7 +235,9 @@ func spread(in *Input, d *Decision) {
 	}
 	d.All = in.Policy.statementLevel
 	if !d.All && !in.View.Live(d.L) {
-		d.L, d.ChoseL = Choose(in).Node, true
+		why := d.Reason
+		choose(in, d)
+		d.Reason = why
 	}
 }
 
@@ -279,7 +279,7 @@ func either(in *Input, f *stmt.Facts, d Decision) (Decision, openness) {
 		d.Reason.Code = ReasonLoadBalanceNode
 		return d, settled
 	}
-	return d, everyoneOpen
+	return d, allOpen
 }
 
 // beginsAsRead is the rule about the first character of the text.
@@ -382,21 +382,32 @@ func balance(in *Input, d *Decision) {
 	writer := d.Node
 	d.Reason.Code = ReasonLoadBalanceNode
 	if in.Policy.statementLevel || !in.View.Live(d.L) {
-		c := Choose(in)
-		d.L, d.ChoseL, d.Reason = c.Node, true, c.Reason
+		if !choose(in, d) {
+			return
+		}
 	}
 	lag, late := tooLate(in, writer, d.L)
 	switch {
 	case !late:
 		d.Node = d.L
 	case in.Policy.preferLower:
-		c := Choose(in)
-		d.Node, d.Reason = c.Node, c.Reason
-		if c.Reason.Code != ReasonAllLag { // the primary only stands in until a standby has caught up
-			d.L, d.ChoseL = c.Node, true
+		if choose(in, d) {
+			d.Node = d.L
 		}
 	default:
 		d.Reason = lagReason(ReasonLag, d.L, lag)
 		d.Reason.Chosen = d.ChoseL
 	}
+}
+
+// choose takes a new load balance node. It reports false when all standbys are too late: then the primary stands in, and
+// is not kept, so that a standby that has caught up is taken again.
+func choose(in *Input, d *Decision) bool {
+	c := Choose(in)
+	d.Reason = c.Reason
+	if c.Reason.Code == ReasonAllLag {
+		return false
+	}
+	d.L, d.ChoseL = c.Node, true
+	return true
 }

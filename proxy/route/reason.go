@@ -86,7 +86,7 @@ var reasonTexts = [...]string{
 	ReasonLoadBalanceNode:    "load balance node",
 	ReasonBalancingOff:       "load_balance_mode is off",
 	ReasonNotReadOnly:        "not read-only",
-	ReasonFirstChar:          "text begins with neither SELECT, WITH, TABLE nor a parenthesis",
+	ReasonFirstChar:          "allow_sql_comments is off and the text does not begin as a SELECT",
 	ReasonHint:               "hint NO LOAD BALANCE",
 	ReasonPattern:            "matches primary_routing_query_pattern_list",
 	ReasonTxWrote:            "transaction has written",
@@ -121,7 +121,7 @@ func (r Reason) String() string {
 	case ReasonRedirectRest:
 		return "dice said " + r.node() + ", outside the share in " + redirectNames[r.List]
 	case ReasonNoWeight:
-		return "no other node has a weight"
+		return "no node to choose from has a weight"
 	case ReasonLowestDelay:
 		return fmt.Sprintf("node %d lags least; lag %s of node %d exceeds %s", r.Other, r.lag(), r.Node, r.threshold())
 	case ReasonLag:

@@ -118,21 +118,49 @@ func (s *State) Ready(status byte) {
 	}
 }
 
-// Succeeded folds a statement that succeeded; writes is Decision.Writes. Facts are those of Input.Subject: for EXECUTE the
-// prepared statement's. The beginning and end of transactions are folded by Begin and End, not here.
+// Succeeded folds a statement that succeeded, of every kind; f are the facts of Input.Subject, for EXECUTE the prepared
+// statement's, and writes is Decision.Writes. A COMMIT of a failed transaction ends it as a ROLLBACK.
 func (s *State) Succeeded(f *stmt.Facts, writes bool) {
-	if f.Setting != nil {
-		s.set(f)
+	if f.Multi {
+		s.severalSucceeded(f, writes)
+		return
 	}
-	if f.Multi && f.MultiBegins && !s.inTx {
+	switch f.Kind {
+	case stmt.KindBegin:
+		s.Begin(f.Modes)
+	case stmt.KindCommit, stmt.KindRollback:
+		commit := f.Kind == stmt.KindCommit && !s.failed
+		if f.Chain {
+			s.Chain(commit)
+		} else {
+			s.End(commit)
+		}
+	case stmt.KindPrepareTransaction:
+		s.End(!s.failed)
+	case stmt.KindRollbackTo:
+		s.RollbackTo()
+	case stmt.KindDiscard:
+		s.discard(f.DiscardTarget)
+	}
+	s.foldEffects(f, writes)
+}
+
+// severalSucceeded folds a string of several statements. A transaction it leaves open exists on the primary only; one it
+// ends is put right by Ready.
+func (s *State) severalSucceeded(f *stmt.Facts, writes bool) {
+	if f.MultiBegins && !s.inTx {
 		s.Begin(f.Modes)
 		s.multi = true
 	}
+	s.foldEffects(f, writes)
+}
+
+func (s *State) foldEffects(f *stmt.Facts, writes bool) {
+	if f.Setting != nil {
+		s.set(f)
+	}
 	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 {
 		s.foldTemps(f)
-	}
-	if f.Kind == stmt.KindDiscard {
-		s.discard(f.DiscardTarget)
 	}
 	if writes && countsAsWrite(f) {
 		s.wroteEver = true
@@ -154,7 +182,7 @@ func countsAsWrite(f *stmt.Facts) bool {
 	switch f.Kind {
 	case stmt.KindEmpty, stmt.KindBegin, stmt.KindCommit, stmt.KindRollback,
 		stmt.KindPrepareTransaction, stmt.KindCommitPrepared, stmt.KindRollbackPrepared:
-		return f.Multi
+		return f.Multi // of several statements the first is no measure
 	case stmt.KindSet, stmt.KindReset:
 		return f.Multi || f.Setting == nil || !setsTransaction(f)
 	default:
