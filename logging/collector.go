@@ -1,6 +1,7 @@
 package logging
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -102,6 +103,10 @@ func (c *collector) rotate(cause rotateCause) error {
 // open puts path in the place of the current file, which stays if path cannot be opened.
 func (c *collector) open(path string, truncate bool) error {
 	f, err := openLog(path, c.plan.FileMode|0o200, truncate)
+	if errors.Is(err, fs.ErrNotExist) { // somebody removed the directory
+		_ = os.MkdirAll(filepath.Dir(path), directoryMode) // the next error tells
+		f, err = openLog(path, c.plan.FileMode|0o200, truncate)
+	}
 	if err != nil {
 		return fmt.Errorf("could not open log file %q: %w", path, err)
 	}
@@ -120,9 +125,9 @@ func (c *collector) open(path string, truncate bool) error {
 // openLog opens path for appending. A new file gets exactly the given mode, whatever the umask.
 func openLog(path string, mode fs.FileMode, truncate bool) (*os.File, error) {
 	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
-	f, err := os.OpenFile(path, flags|os.O_EXCL, mode)
-	if err == nil {
-		return f, f.Chmod(mode)
+	if f, err := os.OpenFile(path, flags|os.O_EXCL, mode); err == nil {
+		_ = f.Chmod(mode) // it is ours, so only an odd file system refuses; the file is usable all the same
+		return f, nil
 	}
 	if truncate {
 		flags |= os.O_TRUNC

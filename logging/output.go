@@ -56,15 +56,17 @@ type record struct {
 }
 
 // New opens the destinations of c. The Output lives until the process ends; Close releases its files.
-func New(c Config) (*Output, error) {
+func New(c Config) (*Output, error) { return newOutput(c, time.Now) }
+
+func newOutput(c Config, now func() time.Time) (*Output, error) {
 	o := &Output{
 		main:  &Origin{App: "main", ProcessName: "main", PID: os.Getpid()},
 		wake:  make(chan struct{}, 1),
-		now:   time.Now,
+		now:   now,
 		limit: queueLimit,
 	}
 	o.pool.New = func() any { return new(lineBuffer) }
-	o.sinks.now = func() time.Time { return o.now() }
+	o.sinks.now = now
 	o.sinks.report = o.reportSink
 	if err := o.Configure(c); err != nil {
 		return nil, err
@@ -161,9 +163,8 @@ func (o *Output) writeLoop(ctx context.Context, done chan<- struct{}) {
 	var batch queue
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
-	for {
-		stop := false
-		timer.Reset(o.untilRotation())
+	for stop := false; !stop; {
+		timer.Reset(o.rotateOnTime())
 		select {
 		case <-o.wake:
 		case <-timer.C:
@@ -172,9 +173,6 @@ func (o *Output) writeLoop(ctx context.Context, done chan<- struct{}) {
 		}
 		for o.swap(&batch, stop) {
 			o.writeBatch(&batch)
-		}
-		if stop {
-			return
 		}
 	}
 }
@@ -192,10 +190,11 @@ func (o *Output) swap(batch *queue, stop bool) bool {
 	return true
 }
 
-func (o *Output) untilRotation() time.Duration {
+// rotateOnTime begins a new file if that is due, though nothing is logged, and returns how long until the next.
+func (o *Output) rotateOnTime() time.Duration {
 	o.sinkMu.Lock()
 	defer o.sinkMu.Unlock()
-	return o.sinks.untilRotation()
+	return o.sinks.rotateOnTime()
 }
 
 func (o *Output) writeBatch(batch *queue) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/lestrrat-go/strftime"
@@ -12,6 +13,9 @@ import (
 
 // noRotation is how long the writer sleeps at most when no rotation by age is due.
 const noRotation = time.Hour
+
+// directoryMode is that of a log_directory we create.
+const directoryMode = 0o700
 
 // sinkPlan is the checked part of Config about destinations.
 type sinkPlan struct {
@@ -31,7 +35,7 @@ func planSinks(c Config) (sinkPlan, error) {
 	if p.pattern, err = strftime.New(c.Filename); err != nil {
 		return p, fmt.Errorf("log_filename %q: %w", c.Filename, err)
 	}
-	if err := os.MkdirAll(c.Directory, 0o700); err != nil {
+	if err := os.MkdirAll(c.Directory, directoryMode); err != nil {
 		return p, fmt.Errorf("could not create log directory %q: %w", c.Directory, err)
 	}
 	if p.Directory, err = filepath.Abs(c.Directory); err != nil {
@@ -49,8 +53,8 @@ type sinks struct {
 	useStream bool
 	file      *collector
 	syslog    *syslogSink
-	lost      int  // writes that failed
-	failing   bool // report each kind of trouble once
+	unsent    int  // messages syslog did not take
+	failing   bool // trouble with files was reported
 }
 
 // apply moves to the destinations of p.
@@ -94,28 +98,45 @@ func (s *sinks) rotate() error {
 	return s.file.rotate(rotateAsked)
 }
 
-func (s *sinks) untilRotation() time.Duration {
+func (s *sinks) rotateOnTime() time.Duration {
 	if s.file == nil {
 		return noRotation
 	}
+	s.reportFile(s.file.rotateIfDue())
 	return s.file.untilRotation()
 }
 
 // write brings text, which consists of the given records, to all destinations.
 func (s *sinks) write(text []byte, records []record) {
-	if s.useStream || s.syslog == nil {
+	if s.useStream {
 		s.writeStream(text)
-	} else {
-		s.writeRaw(text, records)
 	}
 	if s.syslog == nil {
 		return
 	}
 	for _, r := range records {
-		if r.sev != 0 && !s.syslog.write(text[:r.n], r.sev) {
-			s.lost++
-		}
+		s.writeSyslog(text[:r.n], r.sev)
 		text = text[r.n:]
+	}
+}
+
+// writeSyslog sends one record. What syslog does not take, and the output of commands, goes to standard error at least.
+func (s *sinks) writeSyslog(text []byte, sev Severity) {
+	sent := sev != 0 && s.syslog.write(text, sev)
+	if !sent && !s.useStream {
+		s.writeStream(text)
+	}
+	switch {
+	case sev == 0:
+	case !sent:
+		s.unsent++
+		if s.unsent == 1 {
+			s.report(Event{Severity: Warning, Message: "could not send log messages to syslog at " + strconv.Quote(s.syslog.socket)})
+		}
+	case s.unsent > 0:
+		n := s.unsent
+		s.unsent = 0
+		s.report(Event{Severity: Warning, Message: strconv.Itoa(n) + " log messages could not be sent to syslog"})
 	}
 }
 
@@ -136,16 +157,6 @@ func (s *sinks) writeStream(text []byte) {
 		return
 	}
 	s.failing = false
-}
-
-// writeRaw keeps the output of commands on standard error when log lines go to syslog only.
-func (s *sinks) writeRaw(text []byte, records []record) {
-	for _, r := range records {
-		if r.sev == 0 {
-			s.writeStream(text[:r.n])
-		}
-		text = text[r.n:]
-	}
 }
 
 // reportFile reports trouble with the collector's file, once until a write went well.
