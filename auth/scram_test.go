@@ -224,14 +224,13 @@ func TestScramFromHostileServer(t *testing.T) {
 	}
 	for name, messages := range tests {
 		l := rfcLogin(t)
-		var step Step
 		var err error
 		for i, m := range messages {
 			if err != nil {
 				t.Fatalf("%s: message %d: %v", name, i, err)
 			}
-			step, err = l.Next(m.code, []byte(m.body))
-			step, err = workOff(l, step, err)
+			step, stepErr := l.Next(m.code, []byte(m.body))
+			_, err = workOff(l, step, stepErr)
 		}
 		if err == nil {
 			t.Errorf("%s passes", name)
@@ -326,6 +325,30 @@ func TestServerSaltsDoNotFillMemory(t *testing.T) {
 		}
 		if len(keys.factors) > maxFactors {
 			t.Fatalf("%d salts of one password are kept", len(keys.factors))
+		}
+	}
+}
+
+// A reconnect of a user whose keys are remembered.
+func BenchmarkScramReconnect(b *testing.B) {
+	cache := testCache()
+	entry := ParseEntry("TEXTsecret", Key{})
+	for b.Loop() {
+		acceptor := NewAcceptor(planFor(AskSCRAM), testUser, entry, cache, NewRandom())
+		login := NewLogin(PasswordCredential(testUser, "secret"), cache)
+		step, err := acceptor.Start()
+		for err == nil && !step.Done {
+			step, err = workOff(acceptor, step, err)
+			reply, loginErr := login.Next(step.Code, step.Body)
+			if reply, loginErr = workOff(login, reply, loginErr); loginErr != nil {
+				b.Fatal(loginErr)
+			}
+			if !step.Done {
+				step, err = acceptor.Next(reply.Body)
+			}
+		}
+		if err != nil {
+			b.Fatal(err)
 		}
 	}
 }

@@ -26,8 +26,10 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		key, &key, entry, ParseEntry("AES"+aes, key), ParseEntry(hash, key),
 		EntryCredential(testUser, entry), EntryCredential(testUser, ParseEntry(hash, key)),
 		PasswordCredential(testUser, password), NewProof(password, random), random,
-		Identity{By: ByEntry, sent: password}, Facts{User: testUser, Entry: entry},
-		Opened{Proof: NewProof(password, random)}, passwords, &PasswordFile{key: key},
+		Identity{By: ByEntry, sent: password},
+		Facts{User: testUser, Entry: entry},
+		Opened{Proof: NewProof(password, random)},
+		passwords, &PasswordFile{key: key},
 		NewLogin(PasswordCredential(testUser, password), testCache()), NewCache(random, 1),
 	}
 	for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM} {
