@@ -96,8 +96,8 @@ func NeedsNames(in *Input) bool {
 	if f == nil || len(f.Relations)+len(f.Functions) == 0 {
 		return false
 	}
-	_, open := settle(in)
-	switch open {
+	var d Decision
+	switch settle(in, &d) {
 	case allOpen:
 		return len(f.Relations) > 0 || !in.Policy.functionLists()
 	case writesOpen:
@@ -107,8 +107,8 @@ func NeedsNames(in *Input) bool {
 }
 
 // Decide says where a statement goes, and why.
-func Decide(in *Input) Decision {
-	d, open := settle(in)
+func Decide(in *Input) (d Decision) {
+	open := settle(in, &d)
 	if open == settled {
 		return d
 	}
@@ -129,48 +129,48 @@ func Decide(in *Input) Decision {
 }
 
 // settle decides as far as syntax, session and configuration do, with the primary as destination of what stays open.
-func settle(in *Input) (Decision, openness) {
+func settle(in *Input, d *Decision) openness {
 	f := in.Facts
-	d := Decision{Node: in.View.Writer(), L: in.L}
+	d.Node, d.L = in.View.Writer(), in.L
 	switch {
 	case f.Kind == stmt.KindPool:
 		d.Action, d.Node, d.Reason.Code = Answer, cluster.NoNode, ReasonProxy
-		return d, settled
+		return settled
 	case d.Node == cluster.NoNode:
 		d.Action, d.Reason.Code = Refuse, ReasonNoNode
-		return d, settled
+		return settled
 	case in.State.failed && !leavesFailed(f):
 		d.Action, d.Node, d.Reason.Code = Refuse, cluster.NoNode, ReasonFailedTransaction
-		return d, settled
+		return settled
 	case !in.View.Mode.HasPrimary():
 		d.Reason.Code, d.Writes = ReasonMainNode, !f.ReadOnly
-		return d, settled
+		return settled
 	case f.Kind == stmt.KindUnparsed:
 		d.Reason.Code, d.Writes = ReasonUnparsed, true
-		return d, settled
+		return settled
 	case f.Multi:
 		d.Reason.Code, d.Writes = ReasonMulti, !f.ReadOnly
-		return d, settled
+		return settled
 	case f.Kind == stmt.KindDeallocate && f.Class == stmt.ClassPrepared:
-		deallocate(in, &d)
-		return d, settled
+		deallocate(in, d)
+		return settled
 	}
 	f = in.Subject()
 	if f == nil {
 		d.Reason = Reason{Code: ReasonUnknownPrepared, Name: stmt.Name{Name: in.Facts.Name}}
 		d.Writes = true
-		return d, settled
+		return settled
 	}
 	switch f.Class {
 	case stmt.ClassEither:
 		return either(in, f, d)
 	case stmt.ClassBoth:
-		both(in, f, &d)
+		both(in, f, d)
 	default:
 		d.Writes = !f.ReadOnly || f.MayTouchSession
 		d.Reason = kindReason(f)
 	}
-	return d, settled
+	return settled
 }
 
 // leavesFailed reports what a failed transaction accepts. Anything else must not reach a server in either protocol: the
@@ -242,44 +242,50 @@ func spread(in *Input, d *Decision) {
 }
 
 // either runs the conditions for reading on the load balance node that need no catalogue.
-func either(in *Input, f *stmt.Facts, d Decision) (Decision, openness) {
+func either(in *Input, f *stmt.Facts, d *Decision) openness {
 	p, s := in.Policy, in.State
 	d.Writes = true
 	switch {
 	case f.Setting != nil: // a SELECT that is nothing but set_config()
 		d.Reason.Code, d.Both = ReasonSessionState, true
-		spread(in, &d)
-		return d, settled
-	case !f.ReadOnly && f.Kind != stmt.KindEmpty:
+		spread(in, d)
+		return settled
+	case !f.ReadOnly && f.Kind != stmt.KindEmpty, callsInArguments(in):
 		d.Reason.Code = ReasonNotReadOnly
-		return d, settled
+		return settled
 	case f == in.Facts && !beginsAsRead(p, f):
 		d.Reason.Code = ReasonFirstChar
-		return d, settled
+		return settled
 	}
 	d.Writes = false
 	switch {
 	case !p.loadBalance:
 		d.Reason.Code = ReasonBalancingOff
-		return d, settled
+		return settled
 	case pinnedByWrite(p, s, &d.Reason):
-		return d, settled
+		return settled
 	case s.inTx && s.serializable:
 		d.Reason.Code = ReasonSerializable
-		return d, writesOpen
+		return writesOpen
 	case f.NoLoadBalanceHint:
 		d.Reason.Code = ReasonHint
-		return d, writesOpen
+		return writesOpen
 	case p.matchesPattern(in.Text):
 		d.Reason.Code = ReasonPattern
-		return d, writesOpen
+		return writesOpen
 	case s.inTx && p.onWrite == conf.OnWriteDmlAdaptive && writtenRelation(in, f, &d.Reason):
-		return d, writesOpen
+		return writesOpen
 	case !p.statementLevel && in.L == d.Node: // the load balance node is the primary: nothing below matters
 		d.Reason.Code = ReasonLoadBalanceNode
-		return d, settled
+		return settled
 	}
-	return d, allOpen
+	return allOpen
+}
+
+// callsInArguments reports an EXECUTE whose arguments call functions. The catalogue is asked about the prepared statement
+// only, so they count as writing.
+func callsInArguments(in *Input) bool {
+	return in.Facts.Kind == stmt.KindExecute && len(in.Facts.Functions) > 0
 }
 
 // beginsAsRead is the rule about the first character of the text.
