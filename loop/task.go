@@ -21,6 +21,7 @@ const (
 type Interest struct {
 	Conn        *Conn
 	Read, Write bool
+	HangUp      bool // the peer has closed its side, though unread data may stand before the end
 }
 
 // Task is one coroutine. Its methods are for the task itself, unless they say otherwise.
@@ -164,7 +165,7 @@ func (l *Loop) offload(f, over func()) {
 
 func (i *Interest) met() bool {
 	c := i.Conn
-	if i.Read && (c.readable || c.closed) {
+	if i.Read && (c.readable || c.closed) || i.HangUp && c.hup {
 		return true
 	}
 	if i.Write {

@@ -21,9 +21,10 @@ type Conn struct {
 	Epoch  cluster.Epoch
 	// Params are the settings the server reported, as of now: the session that leases it keeps them current.
 	Params []pgwire.Param
-	// Method is how the server asked for a password when it was opened, Proof what the password was.
-	Method auth.ServerMethod
-	Proof  auth.Proof
+	// Opened is how it was logged in: what a later client has to show to get it.
+	Opened auth.Opened
+	// Isolation is the default_transaction_isolation a session begins with here.
+	Isolation string
 
 	Created   time.Time
 	IdleSince time.Time
@@ -106,8 +107,8 @@ func (c *Conn) closeFromAnywhere() {
 
 // Remembered is what a login needs to be answered without a server: the settings servers report for such a session.
 type Remembered struct {
-	Params []pgwire.Param
-	Method auth.ServerMethod
+	Params    []pgwire.Param
+	Isolation string
 }
 
 // maxRemembered bounds the parameter sets kept; beyond it arbitrary ones are forgotten.

@@ -52,6 +52,8 @@ type Opening struct {
 	in     reader
 	first  []byte // body of the first authentication message
 	pool   *Pool
+	// walSender: the connection speaks the replication protocol, which knows no SQL
+	walSender bool
 }
 
 // Open connects to a node for the key, sends the startup packet and waits for the server's first word. The place must have
@@ -95,6 +97,9 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	}
 	o := &Opening{pool: p, conn: &Conn{Wire: wire, Key: key, Epoch: node.Epoch, Created: t.Now(), home: t.Loop()}}
 	o.in.conn = wire
+	for _, p := range params {
+		o.walSender = o.walSender || p.Name == "replication"
+	}
 	_ = wire.SetDeadline(until)
 	if err := o.start(params); err != nil {
 		wire.Close()
@@ -152,7 +157,6 @@ func (o *Opening) Login(t *loop.Task, cred auth.Credential, cache *auth.Cache) (
 		return nil, nodeError(o.conn.Key.Node, err)
 	}
 	_ = o.conn.Wire.SetDeadline(time.Time{})
-	o.conn.Method = o.Method
 	o.conn.Uses = 1
 	return o.conn, nil
 }
@@ -213,9 +217,36 @@ func (o *Opening) ready() error {
 			if o.in.left() > 0 {
 				return errors.New("server sent more after it was ready")
 			}
-			return nil
+			return o.askIsolation()
 		default:
 			return fmt.Errorf("unexpected message %q before the server was ready", typ)
+		}
+	}
+}
+
+// askIsolation learns the isolation level of the session's transactions, which decides whether its reads may be balanced and
+// which servers do not report.
+func (o *Opening) askIsolation() error {
+	const question = "SELECT pg_catalog.current_setting('default_transaction_isolation')"
+	if o.walSender {
+		return nil
+	}
+	if _, err := o.conn.Wire.Write(pgwire.AppendQuery(nil, question)); err != nil {
+		return err
+	}
+	for {
+		typ, body, err := o.next()
+		if err != nil {
+			return err
+		}
+		switch typ {
+		case pgwire.DataRow:
+			pgwire.Columns(body, func(_ int, v []byte) { o.conn.Isolation = string(v) })
+		case pgwire.ReadyForQuery:
+			if o.in.left() > 0 {
+				return errors.New("server sent more after it was ready")
+			}
+			return nil
 		}
 	}
 }

@@ -124,6 +124,8 @@ type Facts struct {
 	Name string
 	// DiscardTarget is the word after DISCARD: "all", "plans", "sequences", "temp".
 	DiscardTarget string
+	// StartTransaction tells START TRANSACTION from BEGIN, for their command tags differ.
+	StartTransaction bool
 	// Chain is COMMIT AND CHAIN, ROLLBACK AND CHAIN.
 	Chain bool
 	// Hold is DECLARE ... WITH HOLD: the cursor outlives its transaction.

@@ -220,6 +220,7 @@ func transactionFacts(f *Facts, s *pg.TransactionStmt) {
 	switch s.GetKind() {
 	case pg.TransactionStmtKind_TRANS_STMT_BEGIN, pg.TransactionStmtKind_TRANS_STMT_START:
 		f.Kind, f.Modes = KindBegin, modesOf(s.GetOptions())
+		f.StartTransaction = s.GetKind() == pg.TransactionStmtKind_TRANS_STMT_START
 	case pg.TransactionStmtKind_TRANS_STMT_COMMIT:
 		f.Kind = KindCommit
 	case pg.TransactionStmtKind_TRANS_STMT_ROLLBACK:

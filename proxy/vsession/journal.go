@@ -220,3 +220,9 @@ func (j *Journal) Chain(m *Mark) { j.BeganOn(m, j.begin) }
 
 // Touched reports whether the session has made any setting that a connection may carry.
 func (j *Journal) Touched() bool { return j.seq > 0 }
+
+// Rechain is Chain where no server has joined: the new block waits, like the last one, for the first statement.
+func (j *Journal) Rechain() { j.Begin(j.begin) }
+
+// LastBegin is how the open transaction, or the last one, was begun.
+func (j *Journal) LastBegin() Begin { return j.begin }

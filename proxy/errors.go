@@ -1,0 +1,168 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+	"gopgpool/pool"
+	"gopgpool/proxy/show"
+)
+
+// This file is the one place where errors become messages to clients. An error tells its SQLSTATE by a method
+// SQLState() string; what is said and whether the session survives is decided here.
+
+// clientError is an error of ours for the client.
+type clientError struct {
+	Severity              string // ERROR if empty
+	Code                  string
+	Message, Detail, Hint string
+}
+
+func (e *clientError) Error() string { return e.Message }
+
+// SQLState is the code the client is told.
+func (e *clientError) SQLState() string { return e.Code }
+
+var (
+	errFailedTransaction = &clientError{
+		Code:    "25P02",
+		Message: "current transaction is aborted, commands ignored until end of transaction block",
+	}
+	errNoNode = &clientError{
+		Severity: "FATAL", Code: "08S01",
+		Message: "pgpool is not accepting any new connections",
+		Detail:  "all backend nodes are down, pgpool requires at least one valid node",
+		Hint:    "repair the backend nodes and restart pgpool",
+	}
+	errTooMany  = &clientError{Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already"}
+	errStopping = &clientError{
+		Severity: "FATAL", Code: "57P01", Message: "terminating connection due to administrator command",
+	}
+	// errBatchFailed ends the handling of a message in a batch that has just failed; the client has the error already.
+	errBatchFailed = errors.New("the extended batch has failed")
+)
+
+func protocolViolation(text string) error {
+	return &clientError{Severity: "FATAL", Code: "08P01", Message: text}
+}
+
+func idleLimitError(limit time.Duration) error {
+	return &clientError{
+		Severity: "FATAL", Code: "57000", Message: "unable to read data",
+		Detail: "child connection forced to terminate due to client_idle_limit:" + strconv.Itoa(int(limit/time.Second)) + " is reached",
+	}
+}
+
+// lostNodeError is a server connection that ended under a session that needed it. sent tells that a statement was running.
+func lostNodeError(node cluster.NodeID, cause error, sent bool) error {
+	detail := fmt.Sprintf("%v; nothing was running there", cause)
+	if sent {
+		detail = fmt.Sprintf("%v; the statement that was running may have taken effect", cause)
+	}
+	return &clientError{
+		Severity: "FATAL", Code: "08006",
+		Message: fmt.Sprintf("unable to read data from DB node %d", node), Detail: detail,
+	}
+}
+
+// fieldsOf turns an error into the fields of an ErrorResponse.
+func fieldsOf(err error) pgwire.Fields {
+	var ce *clientError
+	var ae *auth.Error
+	var se *show.Error
+	var su *pgwire.StartupError
+	var co *pool.ConnectError
+	switch {
+	case errors.As(err, &ce):
+		f := pgwire.Fields{Severity: ce.Severity, Code: ce.Code, Message: ce.Message, Detail: ce.Detail, Hint: ce.Hint}
+		if f.Severity == "" {
+			f.Severity = "ERROR"
+		}
+		return f
+	case errors.As(err, &ae):
+		return pgwire.Fields{Severity: "FATAL", Code: ae.SQLSTATE, Message: ae.ClientMessage, Detail: ae.Detail, Hint: ae.Hint}
+	case errors.As(err, &se):
+		return pgwire.Fields{Severity: "ERROR", Code: se.State, Message: se.Message, Detail: se.Detail, Hint: se.Hint}
+	case errors.As(err, &su):
+		return pgwire.Fields{Severity: "FATAL", Code: su.Code, Message: su.Text}
+	case errors.As(err, &co):
+		return pgwire.Fields{
+			Severity: "FATAL", Code: "08001", Message: fmt.Sprintf("failed to create a backend %d connection", co.Node),
+			Detail: co.Err.Error(),
+		}
+	case errors.Is(err, pool.ErrWaitTimeout):
+		return pgwire.Fields{Severity: "FATAL", Code: "53300", Message: "query_wait_timeout", Detail: err.Error()}
+	case errors.Is(err, loop.ErrStopped):
+		return fieldsOf(errStopping)
+	}
+	return pgwire.Fields{Severity: "FATAL", Code: "XX000", Message: err.Error()}
+}
+
+// appendError appends the message an error is to the client: what a server said is passed on unchanged.
+func appendError(dst []byte, err error) (out []byte, fatal bool) {
+	var server *pool.ServerError
+	if errors.As(err, &server) {
+		return append(dst, server.Frame...), true
+	}
+	f := fieldsOf(err)
+	return pgwire.AppendError(dst, f), f.Severity != "ERROR"
+}
+
+// refuse answers a simple query with an error. One that is the end of the session is returned.
+func (s *session) refuse(err error) error {
+	if s.mustEnd(err) {
+		return err
+	}
+	out, _ := appendError(s.client.queued(), err)
+	s.state.Failed()
+	s.client.setQueued(pgwire.AppendReady(out, s.txByte()))
+	s.lastSeen = s.t.Now()
+	return nil
+}
+
+// refuseExtended answers a message of the extended protocol with an error; the rest of the batch is skipped.
+func (s *session) refuseExtended(err error) error {
+	if err == errBatchFailed {
+		return nil
+	}
+	if s.mustEnd(err) {
+		return err
+	}
+	if err2 := s.local(nil); err2 != nil {
+		return err2
+	}
+	if s.skipping { // the server was first
+		return nil
+	}
+	out, _ := appendError(nil, err)
+	s.client.queue(out)
+	s.state.Failed()
+	s.skipping = true
+	return nil
+}
+
+// mustEnd reports whether an error is the end of the session: a client or a loop that is gone, and what is FATAL.
+func (s *session) mustEnd(err error) bool {
+	var gone *clientGone
+	if s.gone || s.end != nil || errors.As(err, &gone) || errors.Is(err, errTerminated) || errors.Is(err, loop.ErrStopped) {
+		return true
+	}
+	_, fatal := appendError(nil, err)
+	return fatal
+}
+
+// farewell tells the client why the session ends, where there is something to tell.
+func farewell(err error) []byte {
+	var gone *clientGone
+	if err == nil || errors.Is(err, errTerminated) || errors.Is(err, errServerEnded) || errors.As(err, &gone) {
+		return nil
+	}
+	out, _ := appendError(nil, err)
+	return out
+}

@@ -1,0 +1,101 @@
+package proxy
+
+import (
+	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
+	"gopgpool/proxy/stmt"
+)
+
+// collector gathers the rows of a question of ours.
+type collector struct {
+	take    func(columns [][]byte) error
+	columns [][]byte
+	err     error
+	done    bool
+}
+
+func (c *collector) row(frame []byte) {
+	c.columns = c.columns[:0]
+	ok := pgwire.Columns(frame[pgwire.HeaderSize:], func(_ int, v []byte) { c.columns = append(c.columns, v) })
+	if c.err == nil && ok {
+		c.err = c.take(c.columns)
+	}
+}
+
+// lookUp gathers what the catalogue says about the names in a statement, asking the node that takes writes on the client's own
+// connection where the answer is not known: there its search path and its temporary tables count.
+func (s *session) lookUp(in *route.Input) error {
+	f := in.Subject()
+	if f == nil {
+		return nil
+	}
+	temp := s.policy.AsksTemp()
+	now := s.t.Now()
+	names, ok := s.temps.Look(f, temp, now)
+	if ok {
+		in.Names = route.Names(names)
+		return nil
+	}
+	if s.state.IsFailed() {
+		in.Names.Unknown = true
+		return nil
+	}
+	ask := s.temps.Ask(f, temp, now)
+	b, err := s.onWriter()
+	if err != nil {
+		return err
+	}
+	if b.unsynced || s.active != nil && s.active.unsynced { // a question inside a batch would end its transaction
+		in.Names.Unknown = true
+		return nil
+	}
+	if sql := ask.SQL(); sql != "" {
+		if err := s.ask(b, sql, ask.Row); err != nil {
+			if s.end != nil || s.gone || !isRefusal(err) {
+				return err
+			}
+			in.Names.Unknown = true
+			return nil
+		}
+	}
+	names, err = s.temps.Absorb(ask, !s.changedCatalog, now)
+	if err != nil {
+		s.logNames(err)
+	}
+	in.Names = route.Names(names)
+	return nil
+}
+
+// ask runs a question of ours on a server connection that owes nothing, and waits for the answer. A transaction the client
+// has begun is begun there first: the answer has to come from within it.
+func (s *session) ask(b *backend, sql string, row func([][]byte) error) error {
+	s.bringUp(b, true)
+	c := &collector{take: row}
+	b.unnamed = nil
+	b.dirty = true
+	b.setQueued(pgwire.AppendQuery(b.queued(), sql))
+	b.push(expect{kind: pgwire.Query, swallow: true, collect: c})
+	if s.set.LogPerNodeStatement() {
+		s.logInjected(b, sql)
+	}
+	if err := s.pump(func() bool { return c.done }); err != nil {
+		return err
+	}
+	return c.err
+}
+
+func isRefusal(err error) bool {
+	_, ok := err.(*serverRefusal)
+	return ok
+}
+
+// afterDDL notes that a statement may have changed what the catalogue says.
+func (s *session) afterDDL(f *stmt.Facts) {
+	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 || f.MayTouchSession || f.Multi || f.Kind == stmt.KindUnparsed {
+		s.temps.Touched()
+	}
+	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed {
+		s.temps.Forget()
+		s.changedCatalog = s.journal.InTx()
+	}
+}

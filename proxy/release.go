@@ -1,0 +1,156 @@
+package proxy
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+)
+
+// resetTimeout bounds the reset queries at the end of a session.
+const resetTimeout = 10 * time.Second
+
+// farewellTimeout bounds the last words to a client that does not read.
+const farewellTimeout = time.Second
+
+// over ends the session: last words to the client, then its server connections go back or are closed.
+func (s *session) over(cause error) {
+	if cause != nil && !errors.Is(cause, errHandled) {
+		s.logEnd(cause)
+		s.sayGoodbye(cause)
+	}
+	s.client.conn.Close()
+	s.client.free()
+	s.gone = true
+	if s.slot == nil {
+		return
+	}
+	s.srv.keys.remove(s)
+	s.awaitCancels()
+	for len(s.backends) > 0 {
+		b := s.backends[0]
+		s.backends = s.backends[1:]
+		s.giveBack(b)
+	}
+	delete(s.home.sessions, s)
+	s.backendMessages.Flush(s.log)
+	s.srv.admitted.give(s.slot, s.t.Now())
+	s.logDisconnection()
+}
+
+func (s *session) sayGoodbye(cause error) {
+	if errors.Is(cause, errLoginTimeout) || s.midFrame != nil {
+		return
+	}
+	_ = s.client.conn.SetDeadline(s.t.Now().Add(farewellTimeout))
+	out := append(s.client.out[s.client.o:], farewell(cause)...)
+	if len(out) > 0 && !s.t.Stopped() {
+		_, _ = s.client.conn.Write(out)
+	} else if len(out) > 0 {
+		_, _ = s.client.conn.TryWrite(out)
+	}
+}
+
+// awaitCancels waits until no cancel request is on its way to one of the session's connections.
+func (s *session) awaitCancels() {
+	until := s.t.Now().Add(cancelTimeout)
+	for s.cancels > 0 && s.t.Now().Before(until) && !s.t.Stopped() {
+		s.t.Wait(until)
+	}
+}
+
+// giveBack resets a connection and returns it to the pool, or closes it.
+func (s *session) giveBack(b *backend) {
+	s.forgetNotes(b)
+	if !s.reusable(b) || !s.reset(b) {
+		b.side.free()
+		s.srv.pool.Discard(b.c)
+		return
+	}
+	b.side.free()
+	s.srv.pool.Release(b.c)
+}
+
+func (s *session) forgetNotes(b *backend) {
+	for i := b.head; i < len(b.queue); i++ {
+		if n := b.queue[i].note; n != nil && n.release != nil {
+			n.release()
+			n.release = nil
+		}
+	}
+}
+
+// reusable reports whether the connection is at a point from which it can be reset.
+func (s *session) reusable(b *backend) bool {
+	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 ||
+		b.conn.HungUp() || b.unsynced || s.copyIn == b {
+		return false
+	}
+	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.
+	for i := b.head; i < len(b.queue); i++ {
+		if !b.queue[i].swallow {
+			return false
+		}
+	}
+	return s.srv.pool.Limits().Cache
+}
+
+// reset runs reset_query_list. A connection on which nothing ran needs none.
+func (s *session) reset(b *backend) bool {
+	if !b.dirty {
+		return b.outstanding() == 0
+	}
+	for _, q := range s.cfg.Pool.ResetQueryList {
+		if strings.EqualFold(q, "ABORT") && b.status == 'I' && b.outstanding() == 0 {
+			continue
+		}
+		b.setQueued(pgwire.AppendQuery(b.queued(), q))
+		b.push(expect{kind: pgwire.Query, swallow: true})
+		s.home.counters.Statement(b.node, 0)
+		b.remember([]byte(q))
+		if s.set.LogPerNodeStatement() {
+			s.logInjected(b, q)
+		}
+	}
+	b.flush()
+	failed := s.awaitReset(b)
+	return !failed && b.status == 'I' && b.r == b.w && b.skip == 0
+}
+
+// awaitReset reads the answers to the reset queries; it reports whether one failed.
+func (s *session) awaitReset(b *backend) (failed bool) {
+	until := s.t.Now().Add(resetTimeout)
+	s.resetting, s.resetFailed = true, false
+	defer func() { s.resetting = false }()
+	for b.outstanding() > 0 {
+		if b.conn.Readable() {
+			if s.readReset(b) != nil {
+				return true
+			}
+			continue
+		}
+		b.flush()
+		if b.err != nil {
+			return true
+		}
+		switch s.t.Wait(until, loop.Interest{Conn: b.conn, Read: true, Write: b.backlog() > 0}) {
+		case loop.Timeout, loop.Stopped:
+			return true
+		case loop.Ready, loop.Woken:
+		}
+	}
+	b.rest()
+	return s.resetFailed
+}
+
+func (s *session) readReset(b *backend) error {
+	n, err := b.fill()
+	if n > 0 {
+		if err := s.relay(b); err != nil {
+			return err
+		}
+	}
+	return err
+}

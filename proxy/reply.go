@@ -1,0 +1,388 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"gopgpool/pgwire"
+)
+
+// inspected is how much of a frame must be in the buffer before it is judged; the rest of a longer one is only passed on.
+const inspected = 8 << 10
+
+// fromServer reads from a server and passes on what the client is to see.
+func (s *session) fromServer(b *backend) error {
+	if s.midFrame != nil && s.midFrame != b {
+		return nil
+	}
+	for moved := 0; moved < maxPerTurn; {
+		n, err := b.fill()
+		if n > 0 {
+			moved += n
+			if err := s.relay(b); err != nil {
+				return err
+			}
+			if b.conn == nil || b.err != nil && !b.conn.Readable() {
+				return nil
+			}
+		}
+		if err != nil {
+			return s.lostBackend(b, err)
+		}
+		if n == 0 || !b.conn.Readable() || s.client.backlog() >= s.outLimit() {
+			break
+		}
+	}
+	b.rest()
+	return nil
+}
+
+// relay judges the frames in the server's buffer and writes what is for the client, in as few writes as possible.
+func (s *session) relay(b *backend) error {
+	start, pos := b.r, b.r
+	for pos < b.w {
+		if b.skip > 0 {
+			n := min(b.skip, b.w-pos)
+			b.skip -= n
+			pos += n
+			if b.drop {
+				start = pos
+			}
+			continue
+		}
+		typ, size, ok, err := pgwire.Header(b.in[pos:b.w])
+		if err != nil {
+			return s.lostBackend(b, err)
+		}
+		if !ok {
+			break
+		}
+		have := min(size, b.w-pos)
+		if have < need(b, typ, size) {
+			break
+		}
+		pass, err := s.reply(b, typ, b.in[pos:pos+have])
+		if err != nil {
+			s.client.send(b.in[start:pos])
+			return err
+		}
+		if !pass {
+			s.client.send(b.in[start:pos])
+			start = pos + have
+		}
+		pos += have
+		b.skip, b.drop = size-have, !pass
+	}
+	s.client.send(b.in[start:pos])
+	b.r = pos
+	s.midFrame = nil
+	if b.skip > 0 && !b.drop {
+		s.midFrame = b
+	}
+	return s.afterRelay(b)
+}
+
+// afterRelay gives up a connection that has been found out of step, once nothing is outstanding.
+func (s *session) afterRelay(b *backend) error {
+	if b.spent && b.outstanding() == 0 || b.mark.Spoiled() && b.outstanding() == 0 && !b.mark.Joined() {
+		if b.mark.Joined() {
+			return s.lostBackend(b, errOutOfStep)
+		}
+		s.dropBackend(b)
+	}
+	return nil
+}
+
+// need is how much of a frame has to be there to judge it.
+func need(b *backend, typ byte, size int) int {
+	switch typ {
+	case pgwire.DataRow:
+		if e := b.front(); e != nil && e.collect != nil {
+			return min(size, bufferSize)
+		}
+		return pgwire.HeaderSize
+	case pgwire.CopyData, pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse:
+		return pgwire.HeaderSize
+	}
+	return min(size, inspected)
+}
+
+// reply folds one answer of a server into the session and reports whether the client gets it.
+func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err error) {
+	if s.logsServer {
+		s.logBackendMessage(b, typ)
+	}
+	e := b.front()
+	switch typ {
+	case pgwire.DataRow:
+		if e == nil {
+			return false, s.nonsense(b, typ)
+		}
+		if e.collect != nil {
+			e.collect.row(frame)
+		}
+		return !e.swallow && !b.spent, nil
+	case pgwire.ParameterStatus:
+		return s.parameterStatus(b, e, frame)
+	case pgwire.NoticeResponse:
+		return e == nil && b == s.primaryBackend() || e != nil && !e.swallow, nil
+	case pgwire.NotificationResponse:
+		return true, nil
+	case pgwire.ErrorResponse:
+		return s.errorReply(b, e, frame)
+	}
+	if e == nil {
+		return false, s.nonsense(b, typ)
+	}
+	pass = !e.swallow && !b.spent
+	switch typ {
+	case pgwire.ReadyForQuery:
+		if len(frame) != 6 {
+			return false, s.nonsense(b, typ)
+		}
+		return s.ready(b, frame[5])
+	case pgwire.CommandComplete, pgwire.EmptyQueryResponse, pgwire.PortalSuspended:
+		return pass, s.completed(b, e)
+	case pgwire.ParseComplete:
+		return pass, s.step(b, e, pgwire.Parse, typ)
+	case pgwire.BindComplete:
+		return pass, s.step(b, e, pgwire.Bind, typ)
+	case pgwire.CloseComplete:
+		return pass, s.step(b, e, pgwire.Close, typ)
+	case pgwire.NoData:
+		if e.kind != pgwire.Describe && e.kind != describePortal {
+			return false, s.nonsense(b, typ)
+		}
+		b.pop()
+	case pgwire.RowDescription:
+		if e.kind == pgwire.Describe || e.kind == describePortal {
+			b.pop()
+		}
+	case pgwire.ParameterDescription, pgwire.CopyOutResponse, pgwire.FunctionCallResponse, pgwire.CopyData, pgwire.CopyDone:
+	case pgwire.CopyInResponse, pgwire.CopyBothResponse:
+		s.copyStarts(b, e)
+	default:
+		return false, s.nonsense(b, typ)
+	}
+	return pass, nil
+}
+
+// describePortal is expect.kind for Describe of a portal, which has no ParameterDescription.
+const describePortal = 'd'
+
+// nonsense is a server that does not speak the protocol.
+func (s *session) nonsense(b *backend, typ byte) error {
+	return s.lostBackend(b, fmt.Errorf("unexpected message %q", typ))
+}
+
+// step takes the one answer of an extended message.
+func (s *session) step(b *backend, e *expect, kind, typ byte) error {
+	if e.kind != kind {
+		return s.nonsense(b, typ)
+	}
+	b.pop()
+	return nil
+}
+
+// completed is the end of one command. That of an Execute is its last answer; a simple query goes on to ReadyForQuery.
+func (s *session) completed(b *backend, e *expect) error {
+	switch e.kind {
+	case pgwire.Query:
+	case pgwire.Execute:
+		done := *e
+		b.pop()
+		s.copyIn = nil
+		return s.executed(b, &done)
+	default:
+		return s.nonsense(b, pgwire.CommandComplete)
+	}
+	return nil
+}
+
+// copyStarts opens the way for the client's CopyData. A Sync sent behind the Execute will be ignored by the server, which
+// reads CopyData now; the client sends another one after the copy.
+func (s *session) copyStarts(b *backend, e *expect) {
+	s.copyIn = b
+	if e.kind != pgwire.Execute {
+		return
+	}
+	for i := b.head + 1; i < len(b.queue); i++ {
+		if b.queue[i].kind == pgwire.Sync && !b.queue[i].swallow {
+			s.owed--
+			s.batchUsed, b.unsynced = true, true
+		}
+	}
+	b.queue = b.queue[:b.head+1]
+}
+
+// parameterStatus keeps the record of reported settings current. The client hears of it from the node that answers it,
+// and of unasked changes from the primary.
+func (s *session) parameterStatus(b *backend, e *expect, frame []byte) (bool, error) {
+	name, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
+	value, _, ok2 := pgwire.CString(rest)
+	if !ok || !ok2 {
+		return false, s.nonsense(b, pgwire.ParameterStatus)
+	}
+	b.c.SetParam(string(name), string(value))
+	if e != nil {
+		return !e.swallow, nil
+	}
+	return b == s.primaryBackend(), nil
+}
+
+func (s *session) primaryBackend() *backend { return s.find(s.writer()) }
+
+// errorReply is an error of a server: of what it was asked, or out of the blue.
+func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) {
+	f := pgwire.ReadFields(frame[pgwire.HeaderSize:])
+	s.home.counters.Failure(b.node, f.Severity)
+	fatal := f.Severity == "FATAL" || f.Severity == "PANIC"
+	if fatal {
+		b.broken = true
+	}
+	if s.resetting {
+		s.resetFailed = true
+		if e != nil && e.kind == pgwire.Query {
+			return false, nil
+		}
+	}
+	if e == nil {
+		return s.unasked(b, f, fatal)
+	}
+	if e.prelude {
+		s.logPreludeFailure(b, f)
+		b.spent = true
+		e.failed = true
+		s.state.Failed()
+		return true, nil // the client learns why; what follows it on this connection is dropped
+	}
+	if fatal { // whatever was asked, the client has to know why its session ends
+		s.end = errServerEnded
+		return true, nil
+	}
+	pass := !e.swallow && !b.spent
+	switch e.kind {
+	case pgwire.Query, pgwire.FunctionCall:
+		e.failed = true
+		if !e.swallow {
+			s.state.Failed()
+		}
+		if s.copyIn == b {
+			s.copyIn = nil
+		}
+	default:
+		s.failExtended(b, pass)
+	}
+	if e.collect != nil {
+		e.collect.err = &serverRefusal{f}
+	}
+	return pass, nil
+}
+
+// serverRefusal is an error a server gave to one of our own questions.
+type serverRefusal struct{ f pgwire.Fields }
+
+func (e *serverRefusal) Error() string    { return e.f.Message }
+func (e *serverRefusal) SQLState() string { return e.f.Code }
+
+// failExtended is an error inside an extended batch: the server skips to Sync, and so do we.
+func (s *session) failExtended(b *backend, visible bool) {
+	at := b.head
+	for at < len(b.queue) && b.queue[at].kind != pgwire.Sync {
+		e := &b.queue[at]
+		if e.kind == pgwire.Parse && e.prep != nil {
+			s.unparse(e.prep, b)
+		}
+		if e.note != nil && e.note.release != nil {
+			e.note.release()
+		}
+		*e = expect{}
+		at++
+	}
+	b.head = at
+	if at == len(b.queue) {
+		b.queue, b.head = b.queue[:0], 0
+		b.ignoring = true
+	}
+	if s.copyIn == b {
+		s.copyIn = nil
+	}
+	if visible {
+		s.state.Failed()
+		if s.owed == 0 {
+			s.skipping = true
+		}
+	}
+}
+
+// unasked is an error without a question: a server that ends the connection, mostly.
+func (s *session) unasked(b *backend, f pgwire.Fields, fatal bool) (bool, error) {
+	if !fatal {
+		return b == s.primaryBackend(), nil
+	}
+	if b.mark.Joined() || b.node == s.writer() || len(s.backends) == 1 {
+		s.logUnasked(b, f)
+		s.end = errServerEnded
+		return true, nil // the end of the stream follows, and ends the session
+	}
+	return false, nil
+}
+
+var (
+	errServerEnded = errors.New("the server ended the connection")
+	errNodeLeft    = errors.New("the node has left the cluster or changed its role")
+	errOutOfStep   = errors.New("the connection's state has come apart from the session's")
+)
+
+// ready is a ReadyForQuery: the answer to a simple query or a Sync is complete.
+func (s *session) ready(b *backend, status byte) (bool, error) {
+	b.status = status
+	for b.outstanding() > 0 {
+		e := *b.front()
+		if e.kind != pgwire.Query && e.kind != pgwire.Sync && e.kind != pgwire.FunctionCall {
+			if e.note != nil && e.note.release != nil {
+				e.note.release()
+			}
+			b.pop() // skipped by the server after an error
+			continue
+		}
+		b.pop()
+		b.ignoring = false
+		if e.collect != nil {
+			e.collect.done = true
+		}
+		if e.swallow {
+			if e.note != nil && e.note.release != nil {
+				e.note.release()
+			}
+			return false, nil
+		}
+		s.owed--
+		s.copyIn = nil
+		s.lastSeen = s.t.Now()
+		s.concluded(b, &e, status)
+		return true, nil
+	}
+	return false, s.nonsense(b, pgwire.ReadyForQuery)
+}
+
+// lostBackend is the end of a server connection. A session that has nothing at stake there goes on without it; else the
+// client gets one error that says what happened.
+func (s *session) lostBackend(b *backend, cause error) error {
+	if s.gone || s.end != nil {
+		s.dropBackend(b)
+		if s.end == nil {
+			return &clientGone{io.ErrUnexpectedEOF}
+		}
+		return s.end
+	}
+	stake := b.outstanding() > 0 || b.mark.Joined() || b.unsynced || b.node == s.writer() && b.dirty
+	node, running := b.node, b.outstanding() > 0
+	s.dropBackend(b)
+	s.logLost(node, cause)
+	if !stake {
+		return nil
+	}
+	return lostNodeError(node, cause, running)
+}

@@ -1,0 +1,259 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	mathrand "math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/logging"
+	"gopgpool/loop"
+	"gopgpool/pool"
+	"gopgpool/proxy/relcache"
+	"gopgpool/proxy/route"
+	"gopgpool/proxy/show"
+	"gopgpool/proxy/stmt"
+)
+
+// Parts are what the proxy is built from. All but Probe are required.
+type Parts struct {
+	Config    *conf.Live
+	Store     *cluster.Store
+	Pool      *pool.Pool
+	Loops     *loop.Group
+	Log       logging.Logger
+	Passwords *auth.PasswordFile // nil with pool_passwd = ''
+	Rules     *auth.Rules        // of pool_hba.conf; nil with enable_pool_hba = off
+	Version   string             // of SHOW pool_version
+	PID       int                // slots are numbered from PID + 1
+	// NodeUsed is told that a session uses a node; it must cost next to nothing.
+	NodeUsed func(cluster.NodeID)
+	// Probe asks the nodes for pg_status and pg_role; it may block and is called off the loops.
+	Probe func(ctx context.Context, v *cluster.View) []show.Live
+}
+
+// Server is the proxy: listeners and sessions. Build it with NewServer, add listening sockets with Listen, then Run.
+type Server struct {
+	parts    Parts
+	store    *cluster.Store
+	pool     *pool.Pool
+	log      logging.Logger
+	keys     *registry
+	admitted *admission
+	counters *show.Counters
+	authKeys *auth.Cache
+	names    atomic.Pointer[relcache.Cache]
+	current  atomic.Pointer[settings]
+	rules    atomic.Pointer[auth.Rules]
+	homes    []*home
+	listen   []int
+	started  time.Time
+
+	draining atomic.Bool // no new clients
+	stopping atomic.Bool
+}
+
+// settings are what a reload replaces as one.
+type settings struct {
+	cfg    *conf.Config
+	policy *route.Policy
+}
+
+// home is what the sessions of one loop share.
+type home struct {
+	loop     *loop.Loop
+	buffers  buffers
+	analyzer *stmt.Analyzer
+	counters *show.Shard
+	dice     *mathrand.Rand
+	sessions map[*session]struct{}
+}
+
+// authCacheSize bounds the derived SCRAM keys kept.
+const authCacheSize = 4096
+
+// NewServer builds the proxy; nothing runs and nothing listens so far.
+func NewServer(p Parts) *Server {
+	cfg := p.Config.Current()
+	s := &Server{
+		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
+		counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
+	}
+	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
+	facts := stmt.NewCache(stmt.Limits{})
+	for i, l := range p.Loops.Loops {
+		s.homes = append(s.homes, &home{
+			loop: l, analyzer: stmt.NewAnalyzer(facts), counters: s.counters.Shard(i),
+			dice: mathrand.New(mathrand.NewPCG(seed(), seed())), sessions: make(map[*session]struct{}),
+		})
+	}
+	s.names.Store(relcache.New(relcache.Options{Expire: cfg.RelationCache.RelcacheExpire, Size: cfg.RelationCache.RelcacheSize}))
+	s.rules.Store(p.Rules)
+	s.Configure(cfg)
+	return s
+}
+
+func seed() uint64 {
+	n, err := rand.Int(rand.Reader, new(big.Int).SetUint64(1<<63))
+	if err != nil {
+		panic("proxy: no randomness: " + err.Error())
+	}
+	return n.Uint64()
+}
+
+// Configure puts a configuration in force: sessions that begin from now on obey it.
+func (s *Server) Configure(cfg *conf.Config) {
+	policy := route.NewPolicy(&cfg.LoadBalance, &cfg.StreamingCheck, &cfg.RelationCache)
+	s.current.Store(&settings{cfg: cfg, policy: policy})
+	s.pool.Configure(limits(cfg))
+}
+
+// SetRules replaces the rules of pool_hba.conf.
+func (s *Server) SetRules(r *auth.Rules) { s.rules.Store(r) }
+
+// limits are the pool's, from the parameters that bound processes and their connections.
+func limits(c *conf.Config) pool.Limits {
+	idle := c.Pool.ConnectionLifeTime
+	if life := c.Pool.ChildLifeTime; life > 0 && (idle == 0 || life < idle) {
+		idle = life
+	}
+	return pool.Limits{
+		PerNode: max(c.Pool.NumInitChildren*max(c.Pool.MaxPool, 1), 1), Cache: c.Pool.ConnectionCache && c.Pool.MaxPool > 0,
+		IdleTime: idle, MaxUses: c.Pool.ChildMaxConnections, WaitTimeout: c.Pool.QueryWaitTimeout,
+		ConnectTimeout: c.HealthCheck.Global.ConnectTimeout,
+	}
+}
+
+// Listen adds a listening, non-blocking socket; the server owns it. Call it before Run.
+func (s *Server) Listen(fd int) { s.listen = append(s.listen, fd) }
+
+// Run accepts clients on the first loop until ctx ends, then ends the sessions. The loops must be running.
+func (s *Server) Run(ctx context.Context) error {
+	var acceptors []*loop.Task
+	var mu sync.Mutex
+	first := s.homes[0].loop
+	for _, fd := range s.listen {
+		first.Post(func() {
+			t := first.Go("accept", func(t *loop.Task) {
+				loop.Accept(t, fd, s.accepted, func(err error) {
+					s.log.Log(logging.Event{Severity: logging.Log, Message: "could not accept a connection", Detail: err.Error()})
+				})
+			})
+			mu.Lock()
+			acceptors = append(acceptors, t)
+			mu.Unlock()
+		})
+	}
+	unwatch := s.store.Watch(func(*cluster.View) { s.wakeAll() })
+	defer unwatch()
+	<-ctx.Done()
+	s.stopping.Store(true)
+	first.Post(func() {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, t := range acceptors {
+			t.Stop()
+		}
+	})
+	return nil
+}
+
+// Drain stops accepting and returns when the last session has ended, or with ctx.
+func (s *Server) Drain(ctx context.Context) {
+	s.draining.Store(true)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for s.admitted.busy() > 0 {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// wakeAll has every session look at the View.
+func (s *Server) wakeAll() {
+	for _, h := range s.homes {
+		h.loop.Post(func() {
+			for x := range h.sessions {
+				x.t.Wake()
+			}
+		})
+	}
+}
+
+// accepted deals a new connection to the loop with the fewest tasks.
+func (s *Server) accepted(fd int, from net.Addr) {
+	if s.draining.Load() || !s.admitted.open() {
+		unix.Close(fd)
+		return
+	}
+	h := s.homes[0]
+	for _, o := range s.homes[1:] {
+		if o.loop.Tasks() < h.loop.Tasks() {
+			h = o
+		}
+	}
+	begin := func() { h.loop.Go("session", func(t *loop.Task) { s.welcome(t, h, fd, from) }) }
+	if h == s.homes[0] {
+		begin()
+	} else if !h.loop.Post(begin) {
+		unix.Close(fd)
+		s.admitted.closed()
+	}
+}
+
+// stopCause is why sessions end when the loops stop.
+func (s *Server) stopCause() error { return errStopping }
+
+func (s *Server) nodeUsed(n cluster.NodeID) { s.parts.NodeUsed(n) }
+
+// tune sets the options of a client's or server's socket.
+func (s *Server) tune(fd int) {
+	c := &s.current.Load().cfg.IO
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1) // fails on unix sockets, where it means nothing
+	if !c.TCPKeepalive {
+		return
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1) != nil {
+		return
+	}
+	set := func(opt int, d time.Duration, unit time.Duration) {
+		if d > 0 {
+			_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, opt, int(d/unit))
+		}
+	}
+	set(unix.TCP_KEEPIDLE, c.TCPKeepidle, time.Second)
+	set(unix.TCP_KEEPINTVL, c.TCPKeepintvl, time.Second)
+	set(unix.TCP_USER_TIMEOUT, c.TCPUserTimeout, time.Millisecond)
+	if c.TCPKeepcnt > 0 {
+		_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, c.TCPKeepcnt)
+	}
+}
+
+// LogPanic tells of a task that met a bug of ours. Its session has ended; all others go on.
+func LogPanic(log logging.Logger, task string, value any, stack []byte) {
+	log.Log(logging.Event{
+		Severity: logging.Error, Message: fmt.Sprintf("internal error in a %s: %v", task, value), Detail: string(stack),
+		SQLState: "XX000",
+	})
+}
+
+// peerOf describes a client's address.
+func peerOf(addr net.Addr) peer {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return peer{addr: addr, host: tcp.IP.String(), port: fmt.Sprint(tcp.Port)}
+	}
+	return peer{addr: addr, host: "[local]", local: true}
+}

@@ -1,0 +1,404 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/logging"
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+	"gopgpool/pool"
+	"gopgpool/proxy/relcache"
+	"gopgpool/proxy/route"
+	"gopgpool/proxy/vsession"
+)
+
+// session is one client. All of it belongs to its task; others reach it by posting to its loop.
+type session struct {
+	srv  *Server
+	home *home
+	t    *loop.Task
+
+	client side
+	peer   peer // address of the client
+	slot   *slot
+
+	// set by the login
+	startup  *pgwire.Startup
+	identity auth.Identity
+	entry    auth.Entry
+	rule     auth.Method
+	key      pool.Key // Node is filled in when a connection is wanted
+	params   []pgwire.Param
+	pid      uint32
+	secret   []byte
+	origin   logging.Origin
+	log      logging.Logger
+	cfg      *conf.Config
+	set      conf.SessionSettings
+	policy   *route.Policy
+	began    time.Time
+	lastSeen time.Time // when the client was last served
+
+	// the servers
+	backends []*backend
+	active   *backend // whose answers the client is reading
+	midFrame *backend // in the middle of whose frame the client stands
+
+	// the virtual session
+	journal  vsession.Journal
+	state    route.State
+	in       route.Input
+	temps    relcache.Session
+	named    map[string]*prepared
+	unnamed  *prepared
+	portals  map[string]*portal
+	noName   portal // the unnamed portal
+	preludes []vsession.Statement
+
+	pumping                bool          // in the middle of a client's message: its buffer must stay where it is
+	owed                   int           // ReadyForQuery messages the client waits for
+	copyIn                 *backend      // a server that reads CopyData
+	streamTo               *backend      // where the rest of client.skip goes; nil drops it
+	skipping               bool          // an extended message failed: the client's messages are dropped up to Sync
+	batch                  uint64        // counts Syncs
+	batchUsed              bool          // extended messages since the last Sync
+	batchWrote             bool          // one of them may have written
+	blocked                *backend      // runs a statement that changes the session: wait for it before deciding anything else
+	stateVer               uint64        // rises with what may change a decision
+	pinned                 bool          // settings were made that only the writer knows
+	changedCatalog         bool          // the open transaction has run DDL: answers about names are its own
+	logsServer, logsClient bool          // log_backend_messages, log_client_messages
+	idleLimit              time.Duration // client_idle_limit
+	resetting, resetFailed bool          // reset queries are running; one has failed
+	perNode                bool          // log_per_node_statement or notice_per_node_statement
+	marks                  []*vsession.Mark
+	cancels                int   // cancel requests on their way: the connections stay ours meanwhile
+	gone                   bool  // the client has left
+	end                    error // why the session is over
+
+	interests       []loop.Interest
+	backendMessages logging.BackendMessages
+}
+
+// peer is the client's end.
+type peer struct {
+	addr  net.Addr
+	host  string // an address, or "[local]"
+	port  string // "" for a unix socket
+	local bool
+}
+
+// errTerminated is a client that has said goodbye.
+var errTerminated = errors.New("client terminated the session")
+
+// serve runs the session after its login until the client leaves or something ends it.
+func (s *session) serve() error {
+	for {
+		if err := s.relayAll(); err != nil {
+			return err
+		}
+		if s.clientTurn() {
+			if err := s.fromClient(); err != nil {
+				return err
+			}
+		}
+		s.flushAll()
+		if err := s.writeError(); err != nil {
+			return err
+		}
+		if err := s.wait(s.idleUntil()); err != nil {
+			return err
+		}
+	}
+}
+
+// clientTurn reports whether the client's next message may be dealt with: no answer is outstanding (or a COPY reads), and
+// neither direction is congested.
+func (s *session) clientTurn() bool {
+	return (s.owed == 0 || s.copyIn != nil) && s.client.backlog() < maxOut && !s.congested()
+}
+
+// pump relays until over holds, in the middle of a client's message.
+func (s *session) pump(over func() bool) error {
+	s.pumping = true
+	defer func() { s.pumping = false }()
+	for {
+		if err := s.relayAll(); err != nil {
+			return err
+		}
+		s.flushAll()
+		if err := s.writeError(); err != nil {
+			return err
+		}
+		if over() {
+			return nil
+		}
+		if err := s.wait(time.Time{}); err != nil {
+			return err
+		}
+	}
+}
+
+// outLimit is how much may wait for the client before servers are no longer read. While the session pumps, the client may be
+// unable to read before all it has to say was taken, so more is kept for it.
+func (s *session) outLimit() int {
+	if s.pumping {
+		return maxOutPumping
+	}
+	return maxOut
+}
+
+// congested reports that a server does not take what was sent to it.
+func (s *session) congested() bool {
+	for _, b := range s.backends {
+		if b.backlog() > maxOut {
+			return true
+		}
+	}
+	return false
+}
+
+// relayAll passes on what the servers have sent.
+func (s *session) relayAll() error {
+	for i := 0; i < len(s.backends); i++ {
+		b := s.backends[i]
+		if !b.conn.Readable() && b.r == b.w {
+			continue
+		}
+		if err := s.fromServer(b); err != nil {
+			return err
+		}
+		if i < len(s.backends) && s.backends[i] != b {
+			i-- // it was dropped from the list
+		}
+	}
+	return nil
+}
+
+func (s *session) flushAll() {
+	s.client.flush()
+	for _, b := range s.backends {
+		b.flush()
+	}
+}
+
+// writeError turns a failed write into the end of the session, or of the server connection.
+func (s *session) writeError() error {
+	if s.client.err != nil {
+		return &clientGone{s.client.err}
+	}
+	for _, b := range s.backends {
+		if b.err != nil && !b.conn.Readable() { // what it has still said comes first
+			return s.lostBackend(b, b.err)
+		}
+	}
+	return nil
+}
+
+// clientGone is a client that vanished.
+type clientGone struct{ err error }
+
+func (e *clientGone) Error() string { return "client connection lost: " + e.err.Error() }
+func (e *clientGone) Unwrap() error { return e.err }
+
+// wait gives up the loop until a socket can make progress or something else wants the session's attention.
+func (s *session) wait(until time.Time) error {
+	in := s.interests[:0]
+	busy := s.owed > 0 || s.pumping
+	ci := loop.Interest{Conn: s.client.conn, Write: s.client.backlog() > 0, HangUp: busy && !s.gone}
+	if !s.gone && !s.pumping && !s.client.full() && (s.clientTurn() || busy) {
+		ci.Read = true
+	}
+	in = append(in, ci)
+	quiet := !busy
+	for _, b := range s.backends {
+		if b.outstanding() > 0 || b.backlog() > 0 {
+			quiet = false
+		}
+		read := s.client.backlog() < s.outLimit() && (s.midFrame == nil || s.midFrame == b)
+		in = append(in, loop.Interest{Conn: b.conn, Read: read, Write: b.backlog() > 0})
+	}
+	s.interests = in[:0]
+	if quiet {
+		s.rest()
+	}
+	switch s.t.Wait(until, in...) {
+	case loop.Timeout:
+		return s.timedOut()
+	case loop.Stopped:
+		return s.srv.stopCause()
+	case loop.Woken:
+		return s.woken()
+	case loop.Ready:
+	}
+	if busy && s.client.conn.HungUp() && !s.gone {
+		return s.vanished()
+	}
+	if busy && !s.pumping && s.client.conn.Readable() && !s.client.full() {
+		return s.readAhead()
+	}
+	return nil
+}
+
+// rest lets go of buffers before a wait for the client.
+func (s *session) rest() {
+	s.client.rest()
+	for _, b := range s.backends {
+		b.rest()
+	}
+}
+
+// readAhead takes what the client pipelines while an answer is outstanding, as far as the buffer goes.
+func (s *session) readAhead() error {
+	if _, err := s.client.fill(); err != nil {
+		return s.vanished()
+	}
+	return nil
+}
+
+// vanished is a client that has gone while its statement runs: the statement is cancelled.
+func (s *session) vanished() error {
+	s.gone = true
+	for _, b := range s.backends {
+		if b.outstanding() > 0 {
+			s.cancelOn(b)
+		}
+	}
+	return &clientGone{io.ErrUnexpectedEOF}
+}
+
+// idleUntil is when client_idle_limit ends the session; zero where it does not.
+func (s *session) idleUntil() time.Time {
+	if s.owed > 0 {
+		return time.Time{}
+	}
+	if s.idleLimit > 0 {
+		return s.lastSeen.Add(s.idleLimit)
+	}
+	return time.Time{}
+}
+
+func (s *session) timedOut() error {
+	if s.idleLimit <= 0 || s.t.Now().Before(s.lastSeen.Add(s.idleLimit)) {
+		return nil
+	}
+	return idleLimitError(s.idleLimit)
+}
+
+// woken looks at what others may have left: the end of the connection's node.
+func (s *session) woken() error {
+	v := s.srv.store.Current()
+	for i := 0; i < len(s.backends); i++ {
+		b := s.backends[i]
+		if v.Live(b.node) && v.Nodes[b.node].Epoch == b.c.Epoch {
+			continue
+		}
+		if err := s.nodeLeft(b); err != nil {
+			return err
+		}
+		if i < len(s.backends) && s.backends[i] != b {
+			i--
+		}
+	}
+	return nil
+}
+
+// nodeLeft drops a connection whose node was condemned, promoted or demoted. A session that has nothing there goes on.
+func (s *session) nodeLeft(b *backend) error {
+	if b.outstanding() > 0 || b.mark.Joined() || b.unsynced {
+		return s.lostBackend(b, errNodeLeft)
+	}
+	s.dropBackend(b)
+	return nil
+}
+
+// find returns the session's connection to a node.
+func (s *session) find(node cluster.NodeID) *backend {
+	for _, b := range s.backends {
+		if b.node == node {
+			return b
+		}
+	}
+	return nil
+}
+
+// dropBackend closes a server connection the session goes on without.
+func (s *session) dropBackend(b *backend) {
+	for i, x := range s.backends {
+		if x == b {
+			s.backends = append(s.backends[:i], s.backends[i+1:]...)
+			break
+		}
+	}
+	s.forgetBackend(b)
+	b.side.free()
+	s.srv.pool.Discard(b.c)
+}
+
+// forgetBackend removes what refers to a connection.
+func (s *session) forgetBackend(b *backend) {
+	if s.active == b {
+		s.active = nil
+	}
+	if s.midFrame == b {
+		s.midFrame = nil
+	}
+	if s.copyIn == b {
+		s.copyIn = nil
+	}
+	if s.unnamed != nil {
+		s.unnamed.gone(b)
+	}
+	for _, p := range s.named {
+		p.gone(b)
+	}
+	for name, p := range s.portals {
+		if p.b == b {
+			delete(s.portals, name)
+		}
+	}
+	if s.noName.b == b {
+		s.noName = portal{}
+	}
+	for i := range b.queue[b.head:] {
+		if n := b.queue[b.head+i].note; n != nil && n.release != nil {
+			n.release()
+		}
+	}
+	b.queue, b.head = nil, 0
+}
+
+// backendFor returns a connection to the node, leasing one if the session has none.
+func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
+	if b := s.find(node); b != nil {
+		v := s.srv.store.Current()
+		if b.c.Epoch == v.Nodes[node].Epoch {
+			return b, nil
+		}
+		if err := s.nodeLeft(b); err != nil {
+			return nil, err
+		}
+	}
+	c, err := s.connect(node)
+	if err != nil {
+		return nil, err
+	}
+	return s.attach(c), nil
+}
+
+// attach makes a leased connection the session's.
+func (s *session) attach(c *pool.Conn) *backend {
+	b := &backend{side: side{conn: c.Wire, pool: &s.home.buffers}, node: c.Key.Node, c: c, status: 'I'}
+	s.backends = append(s.backends, b)
+	s.srv.nodeUsed(b.node)
+	return b
+}
+
+// writer is the node that takes writes, as decided now.
+func (s *session) writer() cluster.NodeID { return s.srv.store.Current().Writer() }

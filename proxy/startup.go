@@ -1,0 +1,556 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/logging"
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+	"gopgpool/pool"
+)
+
+// welcome is the whole life of a client's connection, as a task.
+func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
+	defer srv.admitted.closed()
+	conn, err := t.Adopt(fd)
+	if err != nil {
+		unix.Close(fd)
+		return
+	}
+	srv.tune(fd)
+	cur := srv.current.Load()
+	s := &session{
+		srv: srv, home: h, t: t, cfg: cur.cfg, policy: cur.policy, set: conf.NewSessionSettings(cur.cfg),
+		peer: peerOf(from), began: t.Now(),
+	}
+	s.client = side{conn: conn, pool: &h.buffers}
+	s.origin = logging.Origin{App: "child", ProcessName: "child", PID: srv.parts.PID, Client: logging.Address(s.peer.host, s.peer.port)}
+	s.log = srv.log.With(&s.origin)
+	s.logConnection()
+	err = s.live()
+	s.over(err)
+}
+
+// live goes through the session's stages; its error is why the session is over.
+func (s *session) live() error {
+	if err := s.readStartup(); err != nil {
+		return err
+	}
+	if s.srv.admitted.full() {
+		return errTooMany
+	}
+	slot, err := s.srv.admitted.take(s.t, s.client.conn)
+	if err != nil {
+		return err
+	}
+	s.slot = slot
+	s.origin.PID = slot.pid
+	s.lastSeen = s.t.Now()
+	s.home.sessions[s] = struct{}{}
+	if err := s.login(); err != nil {
+		return err
+	}
+	s.settled()
+	return s.serve()
+}
+
+// errHandled is a first packet that was no session's: it has been dealt with.
+var errHandled = errors.New("not a session")
+
+// readStartup reads first packets up to the one that begins a session, within authentication_timeout.
+func (s *session) readStartup() error {
+	_ = s.client.conn.SetDeadline(s.loginUntil())
+	for range maxFirstPackets {
+		packet, err := s.firstPacket()
+		if err != nil {
+			return err
+		}
+		st, err := pgwire.ParseStartup(packet)
+		if err != nil {
+			return err
+		}
+		switch {
+		case st.Cancel != nil:
+			s.srv.cancel(s.t, st.Cancel)
+			return errHandled
+		case st.SSLRequest, st.GSSRequest:
+			if s.client.r < s.client.w {
+				return protocolViolation("received unencrypted data after SSL request")
+			}
+			if _, err := s.client.conn.Write([]byte{'N'}); err != nil {
+				return &clientGone{err}
+			}
+		default:
+			s.startup = st
+			s.takeOver()
+			return nil
+		}
+	}
+	return protocolViolation("too many negotiation requests")
+}
+
+// maxFirstPackets allows for one SSLRequest and one GSSENCRequest before the startup packet.
+const maxFirstPackets = 3
+
+func (s *session) loginUntil() time.Time {
+	if d := s.cfg.Auth.AuthenticationTimeout; d > 0 {
+		return s.began.Add(d)
+	}
+	return time.Time{}
+}
+
+// firstPacket reads a packet without a type byte. It aliases the buffer.
+func (s *session) firstPacket() ([]byte, error) {
+	for {
+		p := s.client.pending()
+		size, ok, err := pgwire.StartupSize(p)
+		if err != nil {
+			return nil, err
+		}
+		if ok && len(p) >= size {
+			s.client.r += size
+			return p[:size], nil
+		}
+		if err := s.readMore(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// readMore waits for more from a client that is not logged in.
+func (s *session) readMore() error {
+	for {
+		n, err := s.client.fill()
+		if n > 0 {
+			return nil
+		}
+		if err == io.EOF {
+			return errTerminated
+		}
+		if err != nil {
+			return &clientGone{err}
+		}
+		if s.client.full() {
+			return protocolViolation("invalid message length")
+		}
+		s.client.rest()
+		switch s.t.Wait(s.deadline(), loop.Interest{Conn: s.client.conn, Read: true}) {
+		case loop.Timeout:
+			return errLoginTimeout
+		case loop.Stopped:
+			return errStopping
+		case loop.Ready, loop.Woken:
+		}
+	}
+}
+
+var errLoginTimeout = errors.New("authentication timeout")
+
+func (s *session) deadline() time.Time {
+	if s.slot == nil && s.startup != nil {
+		return time.Time{} // waiting for its turn is not the client's fault
+	}
+	return s.loginUntil()
+}
+
+// takeOver takes over what the startup packet says.
+func (s *session) takeOver() {
+	st := s.startup
+	s.params = st.Params
+	s.key = pool.Key{Node: cluster.NoNode, Database: st.Database, User: st.User, Params: pool.ParamsKey(st.Params)}
+	s.origin.App, s.origin.DB, s.origin.User = st.Param("application_name"), st.Database, st.User
+}
+
+// login authenticates the client and answers its startup packet.
+func (s *session) login() error {
+	if d := s.cfg.Auth.AuthenticationTimeout; d > 0 {
+		s.began = s.t.Now() // the time limit counts from the client's turn
+	}
+	view := s.srv.store.Current()
+	if view.Main() == cluster.NoNode {
+		return errNoNode
+	}
+	if s.startup.NeedsNegotiation() {
+		s.client.setQueued(s.startup.AppendNegotiate(s.client.queued()))
+	}
+	facts, err := s.authFacts()
+	if err != nil {
+		return err
+	}
+	return s.admit(facts)
+}
+
+// authFacts gathers what is known of the client before it is asked anything.
+func (s *session) authFacts() (auth.Facts, error) {
+	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth}
+	if file := s.srv.parts.Passwords; file != nil {
+		passwords, err := file.Current()
+		if err != nil {
+			s.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read pool_passwd", Detail: err.Error()})
+		}
+		if passwords != nil {
+			f.Entry = passwords.Lookup(f.User)
+		}
+	}
+	s.entry = f.Entry
+	if !s.cfg.Auth.EnablePoolHba {
+		return f, nil
+	}
+	f.HBA = true
+	rules := s.srv.rules.Load()
+	c := s.hbaClient(rules)
+	rule, reason := rules.Match(c, s.startup.Database, s.startup.User)
+	f.Method, s.rule = rule.Method, rule.Method
+	if rule.Method == auth.MethodReject {
+		return f, auth.Refusal(c, s.startup.Database, s.startup.User, reason)
+	}
+	return f, nil
+}
+
+// hbaClient is what pool_hba.conf compares; names and interfaces are gathered where a record needs them.
+func (s *session) hbaClient(rules *auth.Rules) auth.Client {
+	c := auth.Client{Local: s.peer.local}
+	if tcp, ok := s.peer.addr.(*net.TCPAddr); ok {
+		c.Addr, _ = netip.AddrFromSlice(tcp.IP)
+	}
+	needs := rules.Needs(c, s.startup.Database, s.startup.User)
+	if !needs.Names && !needs.Interfaces {
+		return c
+	}
+	s.t.Offload(func() {
+		if needs.Names {
+			ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
+			defer cancel()
+			c.Names = auth.GatherNames(ctx, net.DefaultResolver, c.Addr)
+		}
+		if needs.Interfaces {
+			c.Interfaces = interfaces()
+		}
+	})
+	return c
+}
+
+// nameTimeout bounds the look-up of a client's name.
+const nameTimeout = 10 * time.Second
+
+func interfaces() []netip.Prefix {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// admit asks the client for its proof and gets it a server connection where one is needed or at hand.
+func (s *session) admit(f auth.Facts) error {
+	plan, err := auth.Decide(f)
+	if err != nil {
+		return err
+	}
+	var idle *pool.Conn
+	var opening *pool.Opening
+	if plan.NeedServer {
+		if idle, opening, err = s.firstServer(); err != nil {
+			return err
+		}
+		f.Server = auth.Unasked
+		if idle != nil {
+			f.Server = idle.Opened.Server
+		} else {
+			f.Server = opening.Method
+		}
+		plan, err = auth.Decide(f)
+	}
+	if err == nil {
+		s.identity, err = s.challenge(plan, f)
+	}
+	if err != nil {
+		if opening != nil {
+			opening.Abandon()
+		}
+		if idle != nil {
+			s.srv.pool.Release(idle)
+		}
+		return err
+	}
+	c, err := s.loginServer(f, plan.NeedServer || s.identity.By == auth.ByNothing, idle, opening)
+	if err != nil {
+		return err
+	}
+	return s.greet(c)
+}
+
+// firstServer finds an idle connection for the client, or opens one up to the server's first word.
+func (s *session) firstServer() (*pool.Conn, *pool.Opening, error) {
+	node := s.loginNode()
+	if c := s.idleConn(node); c != nil {
+		return c, nil, nil
+	}
+	o, err := s.openAny(node)
+	return nil, o, err
+}
+
+func (s *session) loginNode() cluster.NodeID { return s.srv.store.Current().Writer() }
+
+func (s *session) keyFor(node cluster.NodeID) pool.Key {
+	k := s.key
+	k.Node = node
+	return k
+}
+
+func (s *session) idleConn(node cluster.NodeID) *pool.Conn {
+	return s.srv.pool.Idle(s.t, s.keyFor(node))
+}
+
+// openAny opens a connection to the node, or to another live one if that cannot be reached.
+func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
+	o, err := s.open(node)
+	var unreachable *pool.ConnectError
+	if err == nil || !errors.As(err, &unreachable) {
+		return o, err
+	}
+	first := err
+	s.logUnreachable(first)
+	v := s.srv.store.Current()
+	for i := range v.Nodes {
+		id := cluster.NodeID(i)
+		if id == node || !v.Live(id) {
+			continue
+		}
+		if o, err = s.open(id); err == nil || !errors.As(err, &unreachable) {
+			return o, err
+		}
+		s.logUnreachable(err)
+	}
+	return nil, first
+}
+
+// open reserves a place and connects to a node.
+func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
+	v := s.srv.store.Current()
+	if !v.Live(node) {
+		return nil, errNoNode
+	}
+	hungUp := func() bool { return s.client.conn.HungUp() }
+	if err := s.srv.pool.Reserve(s.t, node, hungUp); err != nil {
+		if hungUp() {
+			return nil, &clientGone{io.ErrUnexpectedEOF}
+		}
+		return nil, err
+	}
+	until := s.t.Now().Add(serverLoginTimeout)
+	return s.srv.pool.Open(s.t, v.Nodes[node], s.keyFor(node), s.params, s.srv.tune, until)
+}
+
+// serverLoginTimeout bounds the login to a server, PgBouncer's server_login_timeout.
+const serverLoginTimeout = 15 * time.Second
+
+// challenge carries out the exchange with the client.
+func (s *session) challenge(plan auth.Plan, f auth.Facts) (auth.Identity, error) {
+	a := auth.NewAcceptor(plan, f.User, f.Entry, s.srv.authKeys, auth.NewRandom())
+	if a == nil {
+		return plan.Unasked, nil
+	}
+	step, err := a.Start()
+	for {
+		for err == nil && step.Work != nil {
+			s.t.Offload(step.Work)
+			step, err = a.Resume()
+		}
+		if err != nil {
+			return auth.Identity{}, err
+		}
+		if step.Send {
+			s.client.setQueued(pgwire.AppendAuthentication(s.client.queued(), uint32(step.Code), step.Body))
+			if err := s.flushLogin(); err != nil {
+				return auth.Identity{}, err
+			}
+		}
+		if step.Done {
+			return a.Identity(), nil
+		}
+		body, err2 := s.passwordMessage(step.MaxMessage)
+		if err2 != nil {
+			return auth.Identity{}, err2
+		}
+		step, err = a.Next(body)
+	}
+}
+
+// passwordMessage reads the client's 'p' message.
+func (s *session) passwordMessage(maxBody int) ([]byte, error) {
+	for {
+		p := s.client.pending()
+		typ, size, ok, err := pgwire.Header(p)
+		if err != nil || ok && (typ != pgwire.Password || size-pgwire.HeaderSize > maxBody) {
+			if ok && typ == pgwire.Terminate {
+				return nil, errTerminated
+			}
+			return nil, protocolViolation("expected a password message")
+		}
+		if ok && len(p) >= size {
+			s.client.r += size
+			return p[pgwire.HeaderSize:size], nil
+		}
+		if err := s.readMore(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// flushLogin writes what is queued for a client that is not logged in.
+func (s *session) flushLogin() error {
+	_ = s.client.conn.SetDeadline(s.loginUntil())
+	out := s.client.out[s.client.o:]
+	_, err := s.client.conn.Write(out)
+	s.client.out, s.client.o = s.client.out[:0], 0
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errLoginTimeout
+	case errors.Is(err, loop.ErrStopped):
+		return errStopping
+	case err != nil:
+		return &clientGone{err}
+	}
+	return nil
+}
+
+// loginServer decides which server connection, if any, the session begins with. must tells that only a server can say
+// whether the client may enter.
+func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening *pool.Opening) (*pool.Conn, error) {
+	node := s.loginNode()
+	if idle == nil && opening == nil {
+		idle = s.idleConn(node)
+	}
+	if idle != nil {
+		f.Server = idle.Opened.Server
+		if id, ok := auth.MayReuse(f, s.identity, idle.Opened); ok {
+			s.identity = id
+			return idle, nil
+		}
+		s.srv.pool.Release(idle)
+	}
+	if opening == nil {
+		if !must && s.srv.pool.Recall(s.key) != nil {
+			return nil, nil
+		}
+		var err error
+		if opening, err = s.openAny(node); err != nil {
+			return nil, err
+		}
+	}
+	return s.finishOpening(f, opening)
+}
+
+// finishOpening logs in to a server with what the client has shown or pool_passwd knows.
+func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, error) {
+	f.Server = o.Method
+	cred, source, err := auth.Answer(f, s.identity)
+	if err != nil {
+		o.Abandon()
+		return nil, err
+	}
+	c, err := o.Login(s.t, cred, s.srv.authKeys)
+	if err != nil {
+		return nil, err
+	}
+	s.identity = s.identity.ProvedBy(o.Method, source)
+	c.Opened = auth.Opened{Server: o.Method, Source: source}
+	if sent, ok := s.identity.Sent(); ok && source == auth.SourceClient {
+		c.Opened.Proof = auth.NewProof(sent, auth.NewRandom())
+	}
+	if source != auth.SourceClient || s.identity.By != auth.ByNothing {
+		s.srv.pool.Remember(s.key, &pool.Remembered{Params: append([]pgwire.Param(nil), c.Params...), Isolation: c.Isolation})
+	}
+	return c, nil
+}
+
+// connect leases a connection to a node for a session that is logged in.
+func (s *session) connect(node cluster.NodeID) (*pool.Conn, error) {
+	f := auth.Facts{
+		User: s.startup.User, HBA: s.cfg.Auth.EnablePoolHba, Method: s.rule, Entry: s.entry,
+		AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Server: auth.Unasked,
+	}
+	if c := s.idleConn(node); c != nil {
+		f.Server = c.Opened.Server
+		if _, ok := auth.MayReuse(f, s.identity, c.Opened); ok {
+			return c, nil
+		}
+		s.srv.pool.Release(c)
+	}
+	o, err := s.open(node)
+	if err != nil {
+		return nil, err
+	}
+	return s.finishOpening(f, o)
+}
+
+// greet tells the client that it is in: settings, key, ready.
+func (s *session) greet(c *pool.Conn) error {
+	params, isolation := []pgwire.Param(nil), ""
+	s.pid = uint32(s.slot.pid)
+	if c != nil {
+		b := s.attach(c)
+		s.active = b
+		params, isolation = c.Params, c.Isolation
+		s.pid = c.PID
+	} else if r := s.srv.pool.Recall(s.key); r != nil {
+		params, isolation = r.Params, r.Isolation
+	}
+	s.state.SetDefaultSerializable(isolation == "serializable")
+	s.secret = newSecret(s.startup.Negotiated())
+	s.srv.keys.add(s)
+	out := pgwire.AppendAuthentication(s.client.queued(), 0, nil)
+	for _, p := range params {
+		out = pgwire.AppendParameterStatus(out, p.Name, p.Value)
+	}
+	out = pgwire.AppendBackendKeyData(out, s.pid, s.secret)
+	s.client.setQueued(pgwire.AppendReady(out, 'I'))
+	return s.flushLogin()
+}
+
+// settled prepares the session for its first statement.
+func (s *session) settled() {
+	s.refreshSettings()
+	_ = s.client.conn.SetDeadline(time.Time{})
+	s.in.State = &s.state
+	s.in.L = cluster.NoNode
+	s.in.Preference = s.policy.Prefer(s.startup.User, s.startup.Database, s.startup.Param("application_name"))
+	s.temps = s.srv.sessionNames(s.startup.Database)
+	s.lastSeen = s.t.Now()
+	s.client.idle()
+	s.startup.Params, s.startup.Options = nil, nil
+}
+
+// refreshSettings takes over what the session's parameters say about its every message.
+func (s *session) refreshSettings() {
+	s.perNode = s.set.LogPerNodeStatement() || s.set.NoticePerNodeStatement()
+	s.logsServer = s.set.LogBackendMessages() != conf.BackendMessagesNone
+	s.logsClient = s.set.LogClientMessages()
+	s.idleLimit = s.set.ClientIdleLimit()
+	s.policy = s.policy.WithSession(s.set.AllowSQLComments(), s.set.CheckUnloggedTable())
+	s.log = s.srv.log.With(&s.origin)
+	if l := logging.Severity(s.set.LogMinMessages()); l != logging.Severity(s.cfg.Logging.LogMinMessages) {
+		s.log = s.log.WithLevel(l)
+	}
+	if v := s.set.LogErrorVerbosity(); v != s.cfg.Logging.LogErrorVerbosity {
+		s.log = s.log.WithVerbosity(logging.Verbosity(v))
+	}
+}
