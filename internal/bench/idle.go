@@ -225,7 +225,7 @@ func (r *runner) measureAllIdle(ctx context.Context) ([]idleResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer servers.Close() //nolint:errcheck // the figures are there by then
+	defer servers.Close() // the figures are there by then
 	connections := func(ctx context.Context) (int, error) {
 		n, err := servers.Nodes[0].Value(ctx, "SELECT count(*)::text FROM pg_stat_activity WHERE usename = $1", userName)
 		if err != nil {
