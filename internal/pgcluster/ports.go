@@ -22,22 +22,34 @@ type Ports struct {
 	claims  []io.Closer
 }
 
-// ReservePorts chooses n free ports. Other processes that reserve ports through this package do not get them before Close
-// or the end of this process.
+// ReservePorts chooses n free ports in a row. Other processes that reserve ports through this package do not get them before
+// Close or the end of this process.
 func ReservePorts(n int) (*Ports, error) {
-	p := &Ports{}
-	start := rand.IntN(lastPort - firstPort + 1)
-	for i := 0; i <= lastPort-firstPort && len(p.Numbers) < n; i++ {
-		port := firstPort + (start+i)%(lastPort-firstPort+1)
-		if claim, ok := claimPort(port); ok {
-			p.Numbers = append(p.Numbers, port)
-			p.claims = append(p.claims, claim)
+	span := lastPort - firstPort + 1 - n
+	start := rand.IntN(span)
+	for i := 0; i < span; {
+		p := &Ports{}
+		first := firstPort + (start+i)%span
+		for len(p.Numbers) < n && p.add(first+len(p.Numbers)) {
+		}
+		if len(p.Numbers) == n {
+			return p, nil
+		}
+		i += len(p.Numbers) + 1
+		if err := p.Close(); err != nil {
+			return nil, err
 		}
 	}
-	if len(p.Numbers) < n {
-		return nil, errors.Join(fmt.Errorf("no %d free ports between %d and %d", n, firstPort, lastPort), p.Close())
+	return nil, fmt.Errorf("no %d free ports in a row between %d and %d", n, firstPort, lastPort)
+}
+
+func (p *Ports) add(port int) bool {
+	claim, ok := claimPort(port)
+	if ok {
+		p.Numbers = append(p.Numbers, port)
+		p.claims = append(p.claims, claim)
 	}
-	return p, nil
+	return ok
 }
 
 // claimPort takes the name of the port in the abstract socket name space, which dies with its holder, and looks whether
@@ -69,7 +81,13 @@ func (p *Ports) Close() error {
 // FreePort returns a port that is the test's until its end.
 func FreePort(tb testing.TB) int {
 	tb.Helper()
-	p, err := ReservePorts(1)
+	return FreePorts(tb, 1)
+}
+
+// FreePorts returns the first of n ports in a row that are the test's until its end.
+func FreePorts(tb testing.TB, n int) int {
+	tb.Helper()
+	p, err := ReservePorts(n)
 	if err != nil {
 		tb.Fatal(err)
 	}

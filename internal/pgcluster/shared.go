@@ -102,36 +102,34 @@ func judge(tb testing.TB, err error) {
 // has it.
 func (s *Shared) Program(tb testing.TB, name string) string {
 	tb.Helper()
-	if dir := os.Getenv(ProgramsEnv); dir != "" {
-		return filepath.Join(dir, name)
-	}
-	c := s.Cluster(tb)
+	dir := filepath.Join(s.Cluster(tb).Dir, "bin")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if path, ok := s.programs[name]; ok {
-		return path
+	if s.programs[name] == "" {
+		s.programs[name] = BuildProgram(tb, dir, name)
 	}
-	path := filepath.Join(c.Dir, "bin", name)
-	if err := buildProgram(tb.Context(), name, path); err != nil {
-		tb.Fatal(err)
-	}
-	s.programs[name] = path
-	return path
+	return s.programs[name]
 }
 
-func buildProgram(ctx context.Context, name, path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
+// BuildProgram builds a program of ours into dir and returns its path; or where it is in the directory that [ProgramsEnv] names.
+func BuildProgram(tb testing.TB, dir, name string) string {
+	tb.Helper()
+	if given := os.Getenv(ProgramsEnv); given != "" {
+		return filepath.Join(given, name)
 	}
+	path := filepath.Join(dir, name)
 	args := []string{"build", "-buildvcs=false", "-o", path}
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	out, err := exec.CommandContext(ctx, "go", append(args, "gopgpool/cmd/"+name)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", name, err, out)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		tb.Fatal(err)
 	}
-	return nil
+	out, err := exec.CommandContext(tb.Context(), "go", append(args, "gopgpool/cmd/"+name)...).CombinedOutput()
+	if err != nil {
+		tb.Fatalf("go build %s: %v\n%s", name, err, out)
+	}
+	return path
 }
 
 // Pgpool starts a pgpool of ours in front of the shared cluster for one test, which closes it. opts.Binary is filled in.
