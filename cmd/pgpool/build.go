@@ -2,15 +2,273 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
 
+	"gopgpool/auth"
+	"gopgpool/cluster"
 	"gopgpool/conf"
+	"gopgpool/failover"
+	"gopgpool/health"
 	"gopgpool/logging"
+	"gopgpool/loop"
+	"gopgpool/pool"
+	"gopgpool/proxy"
+	"gopgpool/proxy/show"
 )
 
+// parts are the long-lived pieces of the daemon, wired by build.
+type parts struct {
+	opts      Options
+	out       *logging.Output
+	log       logging.Logger
+	live      *conf.Live
+	store     *cluster.Store
+	passwords *auth.PasswordFile
+	key       auth.Key
+	coord     *failover.Coordinator
+	sr        *health.ReplicationCheck
+	check     *health.HealthCheck
+	prober    *health.Prober
+	loops     *loop.Group
+	pool      *pool.Pool
+	proxy     *proxy.Server
+	listeners *listeners
+}
+
 // build makes the parts of the daemon and joins them.
-func build(_ Options, _ *conf.Config, out *logging.Output) (*daemon, error) {
+func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
+	p := &parts{opts: o, out: out, log: out.Logger(), live: conf.NewLive(cfg)}
+	if err := p.refuse(cfg); err != nil {
+		return nil, err
+	}
+	rules, err := p.openAuth(cfg)
+	if err != nil {
+		return nil, err
+	}
+	p.openCluster(cfg)
+	if err := p.openHealth(cfg); err != nil {
+		return nil, err
+	}
+	if err := p.openProxy(cfg, rules); err != nil {
+		return nil, err
+	}
+	return p.daemon(), nil
+}
+
+// refuse ends the start for what is configured and not built: it must never be taken for something else.
+func (p *parts) refuse(cfg *conf.Config) error {
+	if problems := cfg.NotBuilt(); len(problems) > 0 {
+		return problems[0]
+	}
+	return nil
+}
+
+// openAuth reads the key, pool_passwd and pool_hba.conf.
+func (p *parts) openAuth(cfg *conf.Config) (*auth.Rules, error) {
+	key, warning, err := loadKey(p.opts, &cfg.Auth)
+	if err != nil {
+		return nil, err
+	}
+	if warning != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: warning.Error()})
+	}
+	p.key = key
+	if cfg.Auth.PoolPasswd != "" {
+		file, notices, err := auth.OpenPasswordFile(cfg.Auth.PoolPasswd, key)
+		if err != nil {
+			return nil, fmt.Errorf("pool_passwd: %w", err)
+		}
+		p.notices(notices)
+		p.passwords = file
+	}
+	if !cfg.Auth.EnablePoolHba {
+		return nil, nil
+	}
+	return p.readRules()
+}
+
+func (p *parts) readRules() (*auth.Rules, error) {
+	rules, errs := loadHBA(p.opts.HbaFile)
+	for _, err := range errs {
+		p.log.Log(logging.Event{Severity: logging.Error, Message: err.Error()})
+	}
+	if len(errs) > 0 {
+		return nil, fmt.Errorf("could not load %s", p.opts.HbaFile)
+	}
+	p.notices(rules.Notices(false))
+	return rules, nil
+}
+
+func (p *parts) notices(list []auth.Notice) {
+	for _, n := range list {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: n.String()})
+	}
+}
+
+// openCluster makes the first View from the configuration and the status file.
+func (p *parts) openCluster(cfg *conf.Config) {
+	path := filepath.Join(cfg.Files.WorkDir, "pgpool_status")
+	marks, read := failover.ReadStatus(path, p.opts.DiscardStatus)
+	view, made := failover.First(clusterMode(cfg), cfg.Backends, marks, time.Now())
+	for _, why := range append(read, made...) {
+		p.log.Log(logging.Event{Severity: why.Severity(), Message: why.String(), Node: logging.OnNode(why.Node)})
+	}
+	p.store = cluster.NewStore(view)
+	p.coord = failover.NewCoordinator(p.store, path, p.partLog("main"))
+}
+
+func clusterMode(cfg *conf.Config) cluster.Mode {
+	if cfg.BackendClusteringMode == conf.ModeRaw {
+		return cluster.ModeRaw
+	}
+	return cluster.ModeStreaming
+}
+
+// partLog is a logger that speaks for a part of the daemon.
+func (p *parts) partLog(name string) logging.Logger {
+	return p.log.With(&logging.Origin{App: name, ProcessName: name, PID: os.Getpid()})
+}
+
+func (p *parts) openHealth(*conf.Config) (err error) {
+	p.prober, err = health.NewProber(p.internalPassword)
+	if err != nil {
+		return err
+	}
+	board := health.NewBoard(p.store)
+	p.sr = health.NewReplicationCheck(p.store, board, p.prober, p.healthSettings, func(r health.Roles) {
+		p.coord.Report(failover.RolesSeen(r))
+	}, p.partLog("sr_check_worker"))
+	down := filepath.Join(p.live.Current().Files.WorkDir, "backend_down_request")
+	p.check = health.NewHealthCheck(p.store, board, p.prober, p.healthSettings, func(health.Finding) {},
+		down, p.partLog("health_check"))
+	return nil
+}
+
+func (p *parts) healthSettings() health.Settings {
+	c := p.live.Current()
+	return health.Settings{
+		Streaming: c.StreamingCheck, HealthCheck: c.HealthCheck, SearchTimeout: c.Failover.SearchPrimaryNodeTimeout,
+	}
+}
+
+var errHashedPassword = errors.New("the password is stored as a hash, which this server cannot be shown")
+
+// internalPassword finds the password of one of our own users (authentication: the parameter first, then pool_passwd).
+func (p *parts) internalPassword(user, param string) (string, error) {
+	e := auth.Entry{}
+	switch {
+	case param != "":
+		e = auth.ParseEntry(param, p.key)
+	case p.passwords != nil:
+		all, err := p.passwords.Current()
+		if all == nil {
+			return "", err
+		}
+		e = all.Lookup(user)
+	}
+	if !e.Present() {
+		return "", nil
+	}
+	clear, ok := e.Clear()
+	if !ok {
+		return "", errHashedPassword
+	}
+	return clear, nil
+}
+
+func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
+	n := cfg.IO.IoLoops
+	if n == 0 {
+		n = max(runtime.NumCPU()/2, 1)
+	}
+	if p.loops, err = loop.NewGroup(n, loopReporter{p.log}); err != nil {
+		return err
+	}
+	p.pool = pool.New(p.store, pool.Limits{})
+	p.proxy = proxy.NewServer(proxy.Parts{
+		Config: p.live, Store: p.store, Pool: p.pool, Loops: p.loops, Log: p.log, Passwords: p.passwords, Rules: rules,
+		Version: versionText(), PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
+	})
+	if p.listeners, err = listen(cfg, p.log); err != nil {
+		return err
+	}
+	for _, fd := range p.listeners.fds {
+		p.proxy.Listen(fd)
+	}
+	return nil
+}
+
+func (p *parts) probe(ctx context.Context, v *cluster.View) []show.Live {
+	probes := p.prober.Ask(ctx, v, p.healthSettings())
+	live := make([]show.Live, len(probes))
+	for i := range probes {
+		live[i] = show.Live(probes[i])
+	}
+	return live
+}
+
+// loopReporter writes down what loops cannot tell anybody else.
+type loopReporter struct{ log logging.Logger }
+
+func (r loopReporter) TaskPanicked(task string, value any, stack []byte) {
+	proxy.LogPanic(r.log, task, value, stack)
+}
+
+func (r loopReporter) Stalled(id int, task string, after time.Duration, stack []byte) {
+	r.log.Log(logging.Event{
+		Severity: logging.Warning,
+		Message:  fmt.Sprintf("event loop %d has not turned for %v, running a %s", id, after.Round(time.Millisecond), task),
+		Detail:   string(stack),
+	})
+}
+
+// daemon lists the parts in the order in which they are told about.
+func (p *parts) daemon() *daemon {
+	ready := make(chan struct{})
 	return &daemon{
-		log:   out.Logger(),
-		parts: []part{{name: "idle", run: func(ctx context.Context) error { <-ctx.Done(); return nil }}},
-	}, nil
+		log: p.log,
+		parts: []part{
+			{name: "event loops", run: p.loops.Run},
+			{name: "failover", run: p.coord.Run},
+			{name: "replication check", run: p.sr.Run},
+			{name: "health check", run: p.check.Run},
+			{name: "pool", run: p.pool.Run},
+			{name: "proxy", run: func(ctx context.Context) error { return p.serve(ctx, ready) }},
+		},
+		ready:  ready,
+		reload: p.reload,
+		rotate: p.rotate,
+		drain:  p.proxy.Drain,
+		close:  p.listeners.removeFiles,
+	}
+}
+
+// firstRound bounds how long the start waits for the servers' roles; without them it serves what it knows.
+const firstRound = 5 * time.Second
+
+// serve waits for the first search for a primary, so that the first client meets one, then accepts.
+func (p *parts) serve(ctx context.Context, ready chan<- struct{}) error {
+	wait, cancel := context.WithTimeout(ctx, firstRound)
+	select {
+	case <-p.sr.Ready():
+		_ = p.coord.Settle(wait) // late is no reason not to serve
+	case <-wait.Done():
+	}
+	cancel()
+	if ctx.Err() != nil {
+		return nil
+	}
+	close(ready)
+	return p.proxy.Run(ctx)
+}
+
+func (p *parts) rotate() {
+	if err := p.out.Rotate(); err != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not rotate the log file", Detail: err.Error()})
+	}
 }

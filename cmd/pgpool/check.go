@@ -2,19 +2,116 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
 
+	"gopgpool/auth"
 	"gopgpool/conf"
 )
 
 // test checks the files and prints a report on standard output; the exit code says whether the daemon would start.
 func (p *program) test(o Options) int {
-	_, problems := p.load(o.ConfigFile)
-	for _, problem := range problems {
-		_, _ = fmt.Fprintf(p.stdout, "%s: %s\n", problem.Severity, problem)
+	cfg, problems := p.load(o.ConfigFile)
+	if cfg != nil {
+		problems = append(problems, cfg.NotBuilt()...)
 	}
-	if conf.Refused(problems) {
+	if err := cfg.Report(p.stdout, problems); err != nil {
 		return exitFatal
 	}
-	_, _ = fmt.Fprintf(p.stdout, "%s: ok\n", o.ConfigFile)
+	c := checker{w: p.stdout, refused: conf.Refused(problems)}
+	if cfg != nil {
+		c.hba(o.HbaFile, cfg.Auth.EnablePoolHba, cfg.SSL.SSL)
+		c.passwords(o, &cfg.Auth)
+		c.readable("pcp.conf", o.PcpFile)
+		c.pidDirectory(cfg.Files.PidFileName)
+	}
+	if c.refused {
+		c.printf("pgpool would not start\n")
+		return exitFatal
+	}
+	c.printf("pgpool would start\n")
 	return exitOK
+}
+
+// checker reports on the files beside pgpool.conf, one line for each and one for each thing that is wrong.
+type checker struct {
+	w       io.Writer
+	refused bool
+}
+
+func (c *checker) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(c.w, format, args...) // nobody is left to be told
+}
+
+// fail prints something that keeps the daemon from starting.
+func (c *checker) fail(err error) {
+	c.refused = true
+	c.printf("ERROR: %v\n", err)
+}
+
+func (c *checker) hba(path string, enabled, ssl bool) {
+	if !enabled {
+		c.printf("%s: not used, enable_pool_hba is off\n", path)
+		return
+	}
+	rules, errs := loadHBA(path)
+	for _, err := range errs {
+		c.fail(err)
+	}
+	if len(errs) == 0 {
+		c.notices(rules.Notices(ssl))
+		c.printf("%s: ok\n", path)
+	}
+}
+
+func (c *checker) passwords(o Options, a *conf.Auth) {
+	key, warning, err := loadKey(o, a)
+	if warning != nil {
+		c.printf("WARNING: %v\n", warning)
+	}
+	if err != nil {
+		c.fail(err)
+		return
+	}
+	if a.PoolPasswd == "" {
+		c.printf("pool_passwd: not used\n")
+		return
+	}
+	_, notices, err := auth.LoadPasswords(a.PoolPasswd, key)
+	c.notices(notices)
+	if err != nil {
+		c.printf("WARNING: %v\n", err)
+		return
+	}
+	c.printf("%s: ok\n", a.PoolPasswd)
+}
+
+func (c *checker) notices(list []auth.Notice) {
+	for _, n := range list {
+		c.printf("WARNING: %s\n", n)
+	}
+}
+
+// readable checks a file the daemon can do without.
+func (c *checker) readable(name, path string) {
+	f, err := os.Open(path)
+	if err != nil {
+		c.printf("WARNING: %s: %v\n", name, err)
+		return
+	}
+	_ = f.Close()
+	c.printf("%s: ok\n", path)
+}
+
+func (c *checker) pidDirectory(pidFile string) {
+	dir := filepath.Dir(pidFile)
+	st, err := os.Stat(dir)
+	if err == nil && !st.IsDir() {
+		err = &fs.PathError{Op: "open", Path: dir, Err: fs.ErrInvalid}
+	}
+	if err != nil {
+		c.fail(fmt.Errorf("could not open pid file %q: %w", pidFile, err))
+	}
 }

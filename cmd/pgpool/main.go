@@ -23,7 +23,7 @@ const (
 func main() {
 	p := &program{
 		args: os.Args, environ: os.Environ(), stdout: os.Stdout, stderr: os.Stderr,
-		load: loadConfig, build: build,
+		load: conf.Load, build: build,
 	}
 	os.Exit(p.main())
 }
@@ -137,6 +137,9 @@ func (p *program) control(o Options) int {
 // start is everything from the configuration to the end of the daemon, or of its caller when it detaches.
 func (p *program) start(o Options) int {
 	cfg, problems := p.load(o.ConfigFile)
+	if cfg != nil {
+		problems = append(problems, cfg.NotBuilt()...)
+	}
 	log := p.console(cfg, o.Debug)
 	if conf.Refused(problems) {
 		tell(log, problems)

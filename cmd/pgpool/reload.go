@@ -1,0 +1,70 @@
+package main
+
+import (
+	"fmt"
+
+	"gopgpool/conf"
+	"gopgpool/failover"
+	"gopgpool/logging"
+)
+
+// reload reads the files again (SIGHUP, pgpool reload). A file with an error is refused as a whole: what was in force stays.
+func (p *parts) reload() {
+	p.log.Log(logging.Event{Severity: logging.Log, Message: "reload config files."})
+	old := p.live.Current()
+	cfg, changes, problems := old.Reload(p.opts.ConfigFile)
+	p.tellReload(problems)
+	if conf.Refused(problems) {
+		p.log.Log(logging.Event{
+			Severity: logging.Warning, Message: "configuration file contains errors, nothing was changed",
+			Detail: p.opts.ConfigFile,
+		})
+		return
+	}
+	p.live.Publish(cfg)
+	p.reloadAuth(cfg)
+	if err := p.out.Configure(logConfig(&cfg.Logging, p.opts.Debug)); err != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not reconfigure logging", Detail: err.Error()})
+	}
+	p.proxy.Configure(cfg)
+	p.coord.Report(failover.BackendsReloaded{Backends: cfg.Backends})
+	p.sr.Wake()
+	p.check.Wake()
+	for _, c := range changes {
+		p.log.Log(logging.Event{Severity: logging.Log, Message: changeText(c)})
+	}
+}
+
+func (p *parts) tellReload(problems []conf.Problem) {
+	for _, pr := range problems {
+		p.log.Log(problemEvent(logging.Warning, pr))
+	}
+}
+
+// changeText tells of one changed parameter. Secrets are not shown.
+func changeText(c conf.Change) string {
+	if c.NeedsRestart {
+		return fmt.Sprintf("parameter %q cannot be changed without restarting the server", c.Name)
+	}
+	return fmt.Sprintf("parameter %q changed from %q to %q", c.Name, c.Old, c.New)
+}
+
+// reloadAuth reads pool_passwd and pool_hba.conf again; a broken file leaves the old rules in force.
+func (p *parts) reloadAuth(cfg *conf.Config) {
+	if p.passwords != nil {
+		notices, err := p.passwords.Reload()
+		p.notices(notices)
+		if err != nil {
+			p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read pool_passwd, the old entries stay", Detail: err.Error()})
+		}
+	}
+	if !cfg.Auth.EnablePoolHba {
+		return
+	}
+	rules, err := p.readRules()
+	if err != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf contains errors, the old rules stay in force"})
+		return
+	}
+	p.proxy.SetRules(rules)
+}
