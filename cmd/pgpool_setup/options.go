@@ -19,7 +19,7 @@ const usage = `usage: pgpool_setup [-m s|n] [-n num_clusters] [-p base_port] [-p
   -t           set health_check_test
 `
 
-var errUsage = errors.New(usage)
+var errUsage = errors.New("wrong usage")
 
 // options is the command line, checked.
 type options struct {

@@ -52,7 +52,7 @@ func query(ctx context.Context, connString, sql string, args []any) (value strin
 		return "", err
 	}
 	// What closing says after the answer changes nothing.
-	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck
+	defer conn.Close(context.WithoutCancel(ctx))
 	rows, err := conn.Query(ctx, sql, args...)
 	if err != nil {
 		return "", err
