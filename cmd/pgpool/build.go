@@ -32,7 +32,7 @@ type parts struct {
 	key       auth.Key
 	coord     *failover.Coordinator
 	sr        *health.ReplicationCheck
-	check     *health.HealthCheck
+	check     *health.Check
 	prober    *health.Prober
 	loops     *loop.Group
 	pool      *pool.Pool
@@ -144,7 +144,7 @@ func (p *parts) openHealth(*conf.Config) (err error) {
 		p.coord.Report(failover.RolesSeen(r))
 	}, p.partLog("sr_check_worker"))
 	down := filepath.Join(p.live.Current().Files.WorkDir, "backend_down_request")
-	p.check = health.NewHealthCheck(p.store, board, p.prober, p.healthSettings, func(health.Finding) {},
+	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, func(health.Finding) {},
 		down, p.partLog("health_check"))
 	return nil
 }
