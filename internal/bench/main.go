@@ -112,6 +112,9 @@ func parseOptions(args []string) (options, error) {
 func run(opts options) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	// A reader of our output that leaves ("| head") must not end us with everything still running. Ignoring the signal would
+	// be inherited by the children; being told of it is not.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	if err := raiseFileLimit(idleFileLimit); err != nil && (opts.idle || opts.holdClients > 0) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
