@@ -58,7 +58,7 @@ func (l *loader) fill(c *Config, p *Param, n int) {
 		if err.hint == "" && err.detail == "" {
 			err.hint = "allowed: " + p.Allowed()
 		}
-		a.text = c.shown(p, a.text)
+		a.text = p.shown(a.text)
 		l.reportValue(a, name, err)
 	}
 	for _, w := range warnings {
@@ -152,16 +152,6 @@ func setEmpty(s *string, value string) {
 		*s = value
 	}
 }
-
-// shown is a value as it may be told to others.
-func (c *Config) shown(p *Param, text string) string {
-	if p.Secret && text != "" {
-		return hidden
-	}
-	return text
-}
-
-const hidden = "*****"
 
 // backendName is for messages.
 func backendName(name string, n int) string { return fmt.Sprintf("%s%d", name, n) }

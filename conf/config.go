@@ -33,6 +33,16 @@ type Config struct {
 	assigned assignments // what the file said, by parameter and index
 }
 
+// WithDebug is the configuration under the option -d: log_min_messages is at least debug1.
+func (c *Config) WithDebug() *Config {
+	if c.Logging.LogMinMessages <= LevelDebug1 {
+		return c
+	}
+	next := *c
+	next.Logging.LogMinMessages = LevelDebug1
+	return &next
+}
+
 // Connections is where clients and administrators connect to.
 type Connections struct {
 	ListenAddresses       []string // "*" = all; empty = no TCP

@@ -181,8 +181,14 @@ type SyslogFacility uint8
 
 func syslogFacilities() []enumValue {
 	return []enumValue{
-		{name: "LOCAL0", value: 0}, {name: "LOCAL1", value: 1}, {name: "LOCAL2", value: 2}, {name: "LOCAL3", value: 3},
-		{name: "LOCAL4", value: 4}, {name: "LOCAL5", value: 5}, {name: "LOCAL6", value: 6}, {name: "LOCAL7", value: 7},
+		{name: "LOCAL0", value: 0},
+		{name: "LOCAL1", value: 1},
+		{name: "LOCAL2", value: 2},
+		{name: "LOCAL3", value: 3},
+		{name: "LOCAL4", value: 4},
+		{name: "LOCAL5", value: 5},
+		{name: "LOCAL6", value: 6},
+		{name: "LOCAL7", value: 7},
 	}
 }
 

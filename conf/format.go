@@ -10,6 +10,17 @@ import (
 // joinList is the inverse of splitList.
 func joinList(elements []string, sep byte) string { return strings.Join(elements, string(sep)) }
 
+// hidden is shown in place of a secret.
+const hidden = "*****"
+
+// shown is a text as it may be told to others.
+func (p *Param) shown(text string) string {
+	if p.Secret && text != "" {
+		return hidden
+	}
+	return text
+}
+
 // show is the value as PGPOOL SHOW prints it.
 func (c *Config) show(p *Param, n int) string {
 	if p.Secret {

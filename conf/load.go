@@ -180,5 +180,8 @@ func (l *loader) reportValue(a assignment, name string, err *valueError) {
 
 func (l *loader) report(p Problem) {
 	p.Hint = strings.TrimSuffix(p.Hint, "; ")
+	if strings.Contains(strings.ToLower(p.Name), "password") && p.Value != "" {
+		p.Value = hidden // also of names that are misspelt or old
+	}
 	l.problems = append(l.problems, p)
 }

@@ -102,7 +102,7 @@ func TestIncludeBomb(t *testing.T) {
 
 // TestAllProblemsAtOnce: nothing hides behind the first error.
 func TestAllProblemsAtOnce(t *testing.T) {
-	_, problems := load("port = 80\nssl = maybe\nnum_init_childen = 5\nmax_pool =\nbackend_port200 = 5432\nlog_min_messages = loud\n" +
+	_, problems := load("port = 80\nssl = maybe\nnum_init_chldren = 5\nmax_pool =\nbackend_port200 = 5432\nlog_min_messages = loud\n" +
 		"memqcache_maxcache = 2MB\n")
 	for line, want := range map[int]string{
 		1: `80 is outside the valid range for parameter "port" (1024 .. 65535)`,
@@ -114,7 +114,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	} {
 		wantProblem(t, problems, Error, fmt.Sprintf("%s:%d: ", mainFile, line), want)
 	}
-	wantProblem(t, problems, Warning, mainFile+":3: ", `unrecognized configuration parameter "num_init_childen"`, "did you mean num_init_children?")
+	wantProblem(t, problems, Warning, mainFile+":3: ", `unrecognized configuration parameter "num_init_chldren"`, "did you mean num_init_children?")
 	if len(problems) != 7 {
 		t.Errorf("%d problems: %v", len(problems), problems)
 	}
@@ -144,16 +144,16 @@ func TestUnknownNames(t *testing.T) {
 // TestNumberedNames: section Errors of numbered parameters.
 func TestNumberedNames(t *testing.T) {
 	for text, want := range map[string]string{
-		"backend_port128 = 5432":               `128 index outside the valid range for parameter "backend_port128" (0 .. 127)`,
-		"heartbeat_port256 = 5432":             `256 index outside the valid range for parameter "heartbeat_port256" (0 .. 255)`,
-		"backend_port99999999999999999999 = 1": "index outside the valid range",
-		"backend_hostname = 'x'":               `parameter "backend_hostname" expects the index value`,
-		"hostname = 'x'":                       `parameter "hostname" expects the index value`,
-		"hostname_foo = 'x'":                   `invalid index value for parameter "hostname_foo" `,
-		"connect_timeout_ms = 1":               "index part contains the invalid non digit character",
-		"backend_port0 = 80":                   `80 is outside the valid range for parameter "backend_port0" (1024 .. 65535)`,
-		"backend_flag0 = 'X'":                  "unknown backend flag:X",
-		"backend_flag0 = 'ALLOW_TO_FAILOVER|DISALLOW_TO_FAILOVER'": "exclude each other",
+		"backend_port128 = 5432":                                        `128 index outside the valid range for parameter "backend_port128" (0 .. 127)`,
+		"heartbeat_port256 = 5432":                                      `256 index outside the valid range for parameter "heartbeat_port256" (0 .. 255)`,
+		"backend_port99999999999999999999 = 1":                          "index outside the valid range",
+		"backend_hostname = 'x'":                                        `parameter "backend_hostname" expects the index value`,
+		"hostname = 'x'":                                                `parameter "hostname" expects the index value`,
+		"hostname_foo = 'x'":                                            `invalid index value for parameter "hostname_foo" `,
+		"connect_timeout_ms = 1":                                        "index part contains the invalid non digit character",
+		"backend_port0 = 80":                                            `80 is outside the valid range for parameter "backend_port0" (1024 .. 65535)`,
+		"backend_flag0 = 'X'":                                           "unknown backend flag:X",
+		"backend_flag0 = 'ALLOW_TO_FAILOVER|DISALLOW_TO_FAILOVER'":      "exclude each other",
 		"backend_weight0 = x":                                           `invalid value for parameter "backend_weight0": "x"`,
 		"backend_weight0 = '-1'":                                        "outside the valid range",
 		"backend_weight0 = 'nan'":                                       "invalid value",
@@ -315,5 +315,30 @@ func TestLive(t *testing.T) {
 	l.Publish(second)
 	if l.Current() != second {
 		t.Error("not the second")
+	}
+}
+
+func TestSecretsAreNotTold(t *testing.T) {
+	_, problems := load("sr_chek_password = 'secret' recovery_password = 'secret\x00' system_db_password = 'secret'")
+	const all = 3
+	if len(problems) != all {
+		t.Errorf("%d problems: %v", len(problems), problems)
+	}
+	for _, p := range problems {
+		if strings.Contains(p.String()+p.Value, "secret") {
+			t.Errorf("told: %+v", p)
+		}
+	}
+}
+
+func TestWithDebug(t *testing.T) {
+	for text, want := range map[string]Level{
+		"": LevelDebug1, "log_min_messages = debug3": LevelDebug3, "log_min_messages = log": LevelDebug1,
+	} {
+		c := mustLoad(t, text)
+		before := c.Logging.LogMinMessages
+		if got := c.WithDebug().Logging.LogMinMessages; got != want || c.Logging.LogMinMessages != before {
+			t.Errorf("%s: %v", text, got)
+		}
 	}
 }

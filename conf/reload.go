@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Reload reads a file anew. The returned Config is what comes into force: parameters that need a restart keep their value,
@@ -33,9 +34,18 @@ func (c *Config) reloadWith(path string, read func(string) ([]byte, error)) (*Co
 	next := merging.build(c.keep(l.assigned))
 	next.Watchdog.NodeID = c.Watchdog.NodeID
 	if Refused(merging.problems) {
-		return c, nil, merging.problems
+		return c, nil, merging.afterRestart()
 	}
 	return next, c.changes(wanted, next), l.problems
+}
+
+// afterRestart says of problems that the file alone does not have where they come from.
+func (l *loader) afterRestart() []Problem {
+	for i := range l.problems {
+		p := &l.problems[i]
+		p.Hint = strings.TrimPrefix(p.Hint+"; parameters that need a restart count with their running values", "; ")
+	}
+	return l.problems
 }
 
 // keep takes what the file says where a reload may change it, and the running values elsewhere.

@@ -36,7 +36,8 @@ func TestReload(t *testing.T) {
 		{"nothing", "port = 5000", "port=0x1388 # same", nil, map[string]string{"port": "5000"}},
 		{
 			"reloadable", "log_connections = off", "log_connections = on",
-			[]string{"log_connections off>on"}, map[string]string{"log_connections": "on"},
+			[]string{"log_connections off>on"},
+			map[string]string{"log_connections": "on"},
 		},
 		{
 			"start only", "port = 5000", "port = 6000 sr_check_period = 3",
@@ -44,20 +45,24 @@ func TestReload(t *testing.T) {
 			map[string]string{"port": "5000", "sr_check_period": "3s"},
 		},
 		{
-			"start only removed", "port = 5000", "", []string{"port 5000>9999 restart"},
+			"start only removed", "port = 5000", "",
+			[]string{"port 5000>9999 restart"},
 			map[string]string{"port": "5000"},
 		},
 		{
 			"removed returns to the default", "sr_check_user = 'u'", "",
-			[]string{"sr_check_user u>"}, map[string]string{"sr_check_user": ""},
+			[]string{"sr_check_user u>"},
+			map[string]string{"sr_check_user": ""},
 		},
 		{
 			"secret", "sr_check_password = 'a'", "sr_check_password = 'b'",
-			[]string{"sr_check_password *****>*****"}, nil,
+			[]string{"sr_check_password *****>*****"},
+			nil,
 		},
 		{
 			"lists are replaced", "write_function_list = 'a,b'", "write_function_list = 'b'",
-			[]string{"write_function_list a,b>b"}, map[string]string{"write_function_list": "b"},
+			[]string{"write_function_list a,b>b"},
+			map[string]string{"write_function_list": "b"},
 		},
 		{
 			"weight and flag", backend, "backend_hostname0 = 'a' backend_port0 = 5432 backend_weight0 = 2 backend_flag0 = 'ALWAYS_PRIMARY'",
@@ -86,7 +91,8 @@ func TestReload(t *testing.T) {
 		},
 		{
 			"health check of a node", "", "health_check_period1 = 5",
-			[]string{"health_check_period1 0>5"}, map[string]string{"health_check_period1": "5", "health_check_period0": "0"},
+			[]string{"health_check_period1 0>5"},
+			map[string]string{"health_check_period1": "5", "health_check_period0": "0"},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -128,6 +134,9 @@ func TestReloadRefused(t *testing.T) {
 			t.Errorf("%s: %v %v", text, changes, problems)
 		}
 	}
+	running := mustLoad(t, "use_watchdog = on wd_hostname = 'a'")
+	_, _, problems := reload(running, "")
+	wantProblem(t, problems, Error, "no watchdog configuration for local pgpool node", "count with their running values")
 	c := mustLoad(t, "")
 	next, _, problems := c.reloadWith(mainFile, memory{}.read)
 	if next != c || !Refused(problems) {

@@ -12,9 +12,7 @@ type table struct {
 	byName map[string]*Param
 }
 
-// params returns the table.
-//
-//nolint:gochecknoglobals // a constant Go cannot spell as one
+// params returns the table; it is a constant Go cannot spell as one.
 var params = sync.OnceValue(func() *table {
 	t := &table{byName: make(map[string]*Param)}
 	for _, a := range areas() {

@@ -17,6 +17,7 @@ type valueError struct {
 }
 
 func (p *Param) invalid(value string) *valueError {
+	value = p.shown(value)
 	e := &valueError{text: fmt.Sprintf("invalid value for parameter %q: \"%s\"", p.Name, value)}
 	if p.Type == TypeEnum {
 		e.hint = "Available values: " + strings.Join(p.enumNames(), ", ") + "."
