@@ -157,7 +157,9 @@ func TestDelays(t *testing.T) {
 		{"at the threshold", conf.StreamingCheck{DelayThreshold: 1000, LogStandbyDelay: conf.StandbyDelayIfOverThreshold}, nodes, ""},
 		{"no threshold", conf.StreamingCheck{LogStandbyDelay: conf.StandbyDelayIfOverThreshold}, nodes, ""},
 		{
-			"always", conf.StreamingCheck{LogStandbyDelay: conf.StandbyDelayAlways}, nodes,
+			"always",
+			conf.StreamingCheck{LogStandbyDelay: conf.StandbyDelayAlways},
+			nodes,
 			bytes + "\nReplication of node: 2 is behind 10 bytes from the primary server (node: 0)",
 		},
 		{"none", conf.StreamingCheck{DelayThreshold: 1, LogStandbyDelay: conf.StandbyDelayNone}, nodes, ""},
@@ -165,11 +167,13 @@ func TestDelays(t *testing.T) {
 			"time wins over bytes",
 			conf.StreamingCheck{
 				DelayThreshold: 1, DelayThresholdByTime: time.Second, LogStandbyDelay: conf.StandbyDelayIfOverThreshold,
-			}, late, seconds,
+			},
+			late, seconds,
 		},
 		{
 			"within time",
-			conf.StreamingCheck{DelayThresholdByTime: 2 * time.Second, LogStandbyDelay: conf.StandbyDelayIfOverThreshold}, late, "",
+			conf.StreamingCheck{DelayThresholdByTime: 2 * time.Second, LogStandbyDelay: conf.StandbyDelayIfOverThreshold},
+			late, "",
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -146,7 +146,8 @@ func TestProbe(t *testing.T) {
 		node cluster.Node
 		role cluster.Role
 	}{
-		{"primary", nodes[0], cluster.RolePrimary}, {"standby", nodes[1], cluster.RoleStandby},
+		{"primary", nodes[0], cluster.RolePrimary},
+		{"standby", nodes[1], cluster.RoleStandby},
 		{"socket", socket, cluster.RolePrimary},
 	} {
 		a, err := p.position(t.Context(), tc.node, good)

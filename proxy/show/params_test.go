@@ -12,10 +12,10 @@ import (
 	"gopgpool/conf"
 )
 
-func load(t *testing.T, text string) *conf.Config {
+func load(t *testing.T) *conf.Config {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "pgpool.conf")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(twoBackends), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, problems := conf.Load(path)
@@ -34,7 +34,7 @@ backend_weight1 = 1
 `
 
 func TestParameter(t *testing.T) {
-	c := load(t, twoBackends)
+	c := load(t)
 	for _, tc := range []struct{ name, want string }{
 		{"child_life_time", "child_life_time\n5min\nSELECT 1\n"},
 		{"memqcache_total_size", "memqcache_total_size\n64MB\nSELECT 1\n"},
@@ -58,7 +58,7 @@ func TestParameter(t *testing.T) {
 }
 
 func TestParameterErrors(t *testing.T) {
-	c := load(t, twoBackends)
+	c := load(t)
 	for _, tc := range []struct{ command, name, value, state, message, detail, hint string }{
 		{"show", "foo", "", "42704", `config variable "foo" not found`, "", ""},
 		{"set", "foo", "1", "42704", `unrecognized configuration parameter "foo"`, "", ""},
@@ -111,7 +111,7 @@ func matches(got, want string) bool {
 }
 
 func TestSetAndReset(t *testing.T) {
-	s := conf.NewSessionSettings(load(t, twoBackends))
+	s := conf.NewSessionSettings(load(t))
 	step := func(what string, r Result, err error, tag string, logged bool) {
 		t.Helper()
 		if err != nil || r.Tag != tag || len(r.Columns) != 0 || s.LogStatement() != logged {
@@ -133,7 +133,7 @@ func TestSetAndReset(t *testing.T) {
 func TestPoolStatus(t *testing.T) {
 	v := sample()
 	g := &cluster.Gauges{Nodes: []cluster.NodeGauge{{}, {Lag: 17}}}
-	r := PoolStatus(load(t, twoBackends), v, g, Cache{Hits: 1, Selects: 2}, at("18:13:24"))
+	r := PoolStatus(load(t), v, g, Cache{Hits: 1, Selects: 2}, at("18:13:24"))
 	value := map[string]string{}
 	for _, row := range r.Rows {
 		value[row[0]] = row[1]
@@ -155,7 +155,7 @@ func TestPoolStatus(t *testing.T) {
 	}
 
 	g.Nodes[1].HasLagTime, g.Nodes[1].LagTime = true, 3*time.Second
-	r = PoolStatus(load(t, twoBackends), v, g, Cache{}, time.Time{})
+	r = PoolStatus(load(t), v, g, Cache{}, time.Time{})
 	for _, row := range r.Rows {
 		if row[0] == "standby_delay1" && row[1] != "3000000" {
 			t.Errorf("delay by time: %s", row[1])
