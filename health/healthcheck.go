@@ -24,8 +24,8 @@ type Finding struct {
 	Retries  int
 }
 
-// HealthCheck looks at each node every health_check_period: can one log in? It has one goroutine per node.
-type HealthCheck struct {
+// Check is the periodic health check. It looks at each node every health_check_period: can one log in? It has one goroutine per node.
+type Check struct {
 	store    *cluster.Store
 	board    *Board
 	settings func() Settings
@@ -39,34 +39,34 @@ type HealthCheck struct {
 	changed chan struct{} // guarded by mu; closed and replaced when the settings changed
 }
 
-// NewHealthCheck makes the check. Settings are taken anew for each round; report must not block. DownFile is
+// NewCheck makes the check. Settings are taken anew for each round; report must not block. DownFile is
 // work_dir/backend_down_request.
-func NewHealthCheck(
+func NewCheck(
 	store *cluster.Store, board *Board, prober *Prober, settings func() Settings, report func(Finding), downFile string,
 	log logging.Logger,
-) *HealthCheck {
-	return &HealthCheck{
+) *Check {
+	return &Check{
 		store: store, board: board, settings: settings, report: report, log: log,
 		probe: prober.login, downFile: downFile, changed: make(chan struct{}),
 	}
 }
 
 // Wake makes all nodes' checks look at their settings now: after a reload.
-func (h *HealthCheck) Wake() {
+func (h *Check) Wake() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	close(h.changed)
 	h.changed = make(chan struct{})
 }
 
-func (h *HealthCheck) wakeup() <-chan struct{} {
+func (h *Check) wakeup() <-chan struct{} {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.changed
 }
 
 // Run checks the nodes until ctx ends. Nodes that a reload adds are checked from the next Wake on.
-func (h *HealthCheck) Run(ctx context.Context) error {
+func (h *Check) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for started := 0; ctx.Err() == nil; {
@@ -84,7 +84,7 @@ func (h *HealthCheck) Run(ctx context.Context) error {
 }
 
 // watch checks one node for ever.
-func (h *HealthCheck) watch(ctx context.Context, id cluster.NodeID) {
+func (h *Check) watch(ctx context.Context, id cluster.NodeID) {
 	for ctx.Err() == nil {
 		woken := h.wakeup()
 		s := h.settings()
@@ -99,7 +99,7 @@ func (h *HealthCheck) watch(ctx context.Context, id cluster.NodeID) {
 	}
 }
 
-func (h *HealthCheck) pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
+func (h *Check) pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -110,7 +110,7 @@ func (h *HealthCheck) pause(ctx context.Context, woken <-chan struct{}, d time.D
 }
 
 // cycle is one check with its retries.
-func (h *HealthCheck) cycle(ctx context.Context, id cluster.NodeID, c conf.NodeHealthCheck, test bool) {
+func (h *Check) cycle(ctx context.Context, id cluster.NodeID, c conf.NodeHealthCheck, test bool) {
 	v := h.store.Current()
 	if int(id) >= len(v.Nodes) {
 		return
@@ -132,7 +132,7 @@ func (h *HealthCheck) cycle(ctx context.Context, id cluster.NodeID, c conf.NodeH
 }
 
 // check tries until one attempt succeeds or the retries are used up.
-func (h *HealthCheck) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
+func (h *Check) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
 	f := Finding{Node: n.ID}
 	for {
 		f.TimedOut, f.Err = h.attempt(ctx, n, c, test)
@@ -157,7 +157,7 @@ func (h *HealthCheck) check(ctx context.Context, n cluster.Node, c conf.NodeHeal
 
 var errDownRequested = errors.New("health_check_test: the file backend_down_request asks for it")
 
-func (h *HealthCheck) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) (timedOut bool, err error) {
+func (h *Check) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) (timedOut bool, err error) {
 	if test && h.downRequested(n.ID) {
 		return false, errDownRequested
 	}
@@ -181,7 +181,7 @@ func (p *Prober) login(ctx context.Context, n cluster.Node, l Login) error {
 }
 
 // tell logs the outcome where it is bad.
-func (h *HealthCheck) tell(n cluster.Node, f Finding) {
+func (h *Check) tell(n cluster.Node, f Finding) {
 	if f.Err == nil {
 		return
 	}
@@ -211,7 +211,7 @@ type outcome struct {
 }
 
 // count publishes the statistics of a cycle.
-func (h *HealthCheck) count(id cluster.NodeID, o outcome, began, ended time.Time) {
+func (h *Check) count(id cluster.NodeID, o outcome, began, ended time.Time) {
 	h.board.update(int(id)+1, func(nodes []cluster.NodeGauge) {
 		nodes[id].HealthCheck = tally(nodes[id].HealthCheck, o, began, ended)
 	})
@@ -250,7 +250,7 @@ func tally(s cluster.HealthStats, o outcome, began, ended time.Time) cluster.Hea
 const maxDownFile = 16 << 10
 
 // downRequested reports whether the test file wants the check of a node to fail.
-func (h *HealthCheck) downRequested(id cluster.NodeID) bool {
+func (h *Check) downRequested(id cluster.NodeID) bool {
 	info, err := os.Stat(h.downFile)
 	if err != nil || !info.Mode().IsRegular() || info.Size() > maxDownFile {
 		return false

@@ -26,7 +26,7 @@ type world struct {
 	findings []Finding
 
 	store *cluster.Store
-	check *HealthCheck
+	check *Check
 	lines *bytes.Buffer
 }
 
@@ -47,7 +47,7 @@ func newWorld(t *testing.T, c conf.NodeHealthCheck) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.check = NewHealthCheck(w.store, NewBoard(w.store), prober, w.current, w.report, "", out.Logger())
+	w.check = NewCheck(w.store, NewBoard(w.store), prober, w.current, w.report, "", out.Logger())
 	w.check.probe = w.probe
 	return w
 }
@@ -235,7 +235,7 @@ func TestHealthCheckReload(t *testing.T) {
 
 func TestDownRequested(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "backend_down_request")
-	h := &HealthCheck{downFile: path, log: logging.Logger{}}
+	h := &Check{downFile: path, log: logging.Logger{}}
 	if h.downRequested(0) {
 		t.Error("no file asks for a failure")
 	}
