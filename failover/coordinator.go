@@ -132,7 +132,7 @@ func (c *Coordinator) carryOut(r Request) {
 		return
 	}
 	for _, r := range plan.Reasons {
-		c.log.Log(r.event(c.store.Current().Generation))
+		c.log.Log(r.Event(c.store.Current().Generation))
 	}
 }
 
@@ -154,11 +154,11 @@ func (c *Coordinator) save(v *cluster.View, always bool) {
 		return
 	}
 	if v.Main() == cluster.NoNode {
-		c.log.Log(Reason{Kind: StatusKept, Node: cluster.NoNode}.event(v.Generation))
+		c.log.Log(Reason{Kind: StatusKept, Node: cluster.NoNode}.Event(v.Generation))
 		return
 	}
 	if err := writeStatus(c.path, data); err != nil {
-		c.log.Log(Reason{Kind: StatusNotSaved, Node: cluster.NoNode, Old: c.path, New: err.Error()}.event(v.Generation))
+		c.log.Log(Reason{Kind: StatusNotSaved, Node: cluster.NoNode, Old: c.path, New: err.Error()}.Event(v.Generation))
 		return
 	}
 	c.saved = data

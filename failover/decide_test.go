@@ -237,7 +237,7 @@ func TestReload(t *testing.T) {
 func TestReasonsAreWorded(t *testing.T) {
 	for k := StatusRead; k <= Immovable; k++ {
 		r := Reason{Kind: k, Node: 1, Old: "a", New: "b", Others: []cluster.NodeID{2}}
-		if e := r.event(7); e.Message == "" || e.Severity == 0 || e.Gen != 7 {
+		if e := r.Event(7); e.Message == "" || e.Severity == 0 || e.Gen != 7 {
 			t.Errorf("kind %d: %+v", k, e)
 		}
 	}

@@ -112,8 +112,8 @@ func (r Reason) Severity() logging.Severity {
 	}
 }
 
-// event is the log line of a reason, under the View of generation gen.
-func (r Reason) event(gen cluster.Generation) logging.Event {
+// Event is the log line of a reason, under the View of generation gen.
+func (r Reason) Event(gen cluster.Generation) logging.Event {
 	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
 	switch r.Kind { //nolint:exhaustive // only a few have more to say
 	case StatusNotSaved:
