@@ -151,6 +151,7 @@ func FuzzParseOptions(f *testing.F) {
 		if o.Command != CommandStart {
 			return
 		}
+		o.StopMode = StopSmart // means nothing to a start
 		if again, err := parseOptions(o.startArgs(), "/", "/"); err != nil || again != o {
 			t.Fatalf("%q: %+v becomes %+v, %v", line, o, again, err)
 		}
