@@ -79,6 +79,9 @@ func (p *parts) openAuth(cfg *conf.Config) (*auth.Rules, error) {
 	}
 	p.key = key
 	if cfg.Auth.PoolPasswd != "" {
+		if err := createMissing(cfg.Auth.PoolPasswd); err != nil {
+			return nil, fmt.Errorf("pool_passwd: %w", err)
+		}
 		file, notices, err := auth.OpenPasswordFile(cfg.Auth.PoolPasswd, key)
 		if err != nil {
 			return nil, fmt.Errorf("pool_passwd: %w", err)
@@ -90,6 +93,15 @@ func (p *parts) openAuth(cfg *conf.Config) (*auth.Rules, error) {
 		return nil, nil
 	}
 	return p.readRules()
+}
+
+// createMissing makes an empty file where there is none (manual: pool_passwd is created at start).
+func createMissing(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 func (p *parts) readRules() (*auth.Rules, error) {
@@ -116,7 +128,7 @@ func (p *parts) openCluster(cfg *conf.Config) {
 	marks, read := failover.ReadStatus(path, p.opts.DiscardStatus)
 	view, made := failover.First(clusterMode(cfg), cfg.Backends, marks, time.Now())
 	for _, why := range append(read, made...) {
-		p.log.Log(logging.Event{Severity: why.Severity(), Message: why.String(), Node: logging.OnNode(why.Node)})
+		p.log.Log(why.Event(view.Generation))
 	}
 	p.store = cluster.NewStore(view)
 	p.coord = failover.NewCoordinator(p.store, path, p.partLog("main"))
