@@ -83,8 +83,9 @@ func (s Severity) rank() int32 {
 		return 2*int32(Error) + 1
 	case FrontendError:
 		return 2 * int32(Error)
+	default:
+		return 2 * int32(s)
 	}
-	return 2 * int32(s)
 }
 
 // LoggedAt reports whether log_min_messages = minimum lets s into the log.

@@ -58,7 +58,9 @@ func TestStopEndsAProcess(t *testing.T) {
 		if err := c.stop(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		<-reaped
+		if err := <-reaped; err == nil {
+			t.Error("the process ended by itself")
+		}
 		if st := cmd.ProcessState.Sys().(syscall.WaitStatus); st.Signal() != sig {
 			t.Errorf("mode %d: ended by %v, want %v", mode, st.Signal(), sig)
 		}

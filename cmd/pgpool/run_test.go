@@ -93,7 +93,9 @@ func TestRunWaitsForReady(t *testing.T) {
 			t.Error("not started")
 		}
 		r.send(syscall.SIGINT)
-		<-r.result
+		if err := <-r.result; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
@@ -107,7 +109,9 @@ func TestRunReloadsAndRotates(t *testing.T) {
 		r.send(syscall.SIGHUP)
 		r.send(syscall.SIGUSR1)
 		r.send(syscall.SIGINT)
-		<-r.result
+		if err := <-r.result; err != nil {
+			t.Error(err)
+		}
 		if got := strings.Join(calls, " "); got != "reload rotate" {
 			t.Errorf("got %q", got)
 		}
@@ -164,7 +168,9 @@ func TestSmartStop(t *testing.T) {
 			if reloads != 1 {
 				t.Error("no reload")
 			}
-			<-r.result
+			if err := <-r.result; err != nil {
+				t.Error(err)
+			}
 		})
 	})
 }
