@@ -125,5 +125,5 @@ func recentIndex(text []byte) uint8 {
 	for _, at := range [...]int{0, n / 4, n / 2, n - n/4 - 1, n - 1, n - 1 - n/8} {
 		h = h*0x9e3779b1 + uint32(text[at])
 	}
-	return uint8(h >> 24)
+	return uint8(h * 0x9e3779b1 >> 24)
 }

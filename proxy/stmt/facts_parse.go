@@ -40,20 +40,26 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 	f.Class = ClassPrimary
 	first := *f
 	f.MultiState, f.MultiBegins = changesState(&first), opens(&first, false)
+	var relations, functions, temporary, dropped nameSet
+	gather := func(g *Facts) {
+		relations.add(g.Relations...)
+		functions.add(g.Functions...)
+		temporary.add(g.CreatesTemp...)
+		dropped.add(g.DropsTables...)
+	}
+	gather(f)
 	for _, s := range stmts[1:] {
 		g := statementFacts(s.GetStmt())
 		f.MultiState = f.MultiState || changesState(g)
 		f.MultiBegins = opens(g, f.MultiBegins)
 		f.ReadOnly = f.ReadOnly && g.ReadOnly
 		f.MayTouchSession = f.MayTouchSession || g.MayTouchSession
-		f.Relations = merge(f.Relations, g.Relations)
-		f.Functions = merge(f.Functions, g.Functions)
-		f.CreatesTemp = merge(f.CreatesTemp, g.CreatesTemp)
-		f.DropsTables = merge(f.DropsTables, g.DropsTables)
+		gather(g)
 		if f.DatabaseDDL == "" {
 			f.DatabaseDDL = g.DatabaseDDL
 		}
 	}
+	f.Relations, f.Functions, f.CreatesTemp, f.DropsTables = relations.list, functions.list, temporary.list, dropped.list
 	f.TerminatePID = 0
 }
 

@@ -18,10 +18,10 @@ func statementFacts(n *pg.Node) *Facts {
 	f := &Facts{
 		Kind:            KindOther,
 		Counter:         CountDDL,
-		Relations:       w.relations,
-		Functions:       w.functions,
-		CreatesTemp:     w.temporary,
-		MayTouchSession: slices.ContainsFunc(w.functions, touchesSession),
+		Relations:       w.relations.list,
+		Functions:       w.functions.list,
+		CreatesTemp:     w.temporary.list,
+		MayTouchSession: slices.ContainsFunc(w.functions.list, touchesSession),
 	}
 	switch s := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
@@ -54,7 +54,9 @@ func statementFacts(n *pg.Node) *Facts {
 			f.Class = ClassBoth
 		}
 	case *pg.Node_DropStmt:
-		dropFacts(f, s.DropStmt)
+		f.DropsTables = dropped(s.DropStmt)
+		w.relations.add(f.DropsTables...)
+		f.Relations = w.relations.list
 	case *pg.Node_CallStmt:
 		f.Kind, f.MayTouchSession = KindCall, true
 	case *pg.Node_DoStmt:
@@ -202,16 +204,17 @@ func prepareFacts(f *Facts, s *pg.PrepareStmt) {
 	}
 }
 
-// dropFacts gathers what DROP TABLE and its like drop.
-func dropFacts(f *Facts, s *pg.DropStmt) {
+// dropped answers what DROP TABLE and its like drop.
+func dropped(s *pg.DropStmt) []Name {
+	var names nameSet
 	switch s.GetRemoveType() {
 	case pg.ObjectType_OBJECT_TABLE, pg.ObjectType_OBJECT_VIEW, pg.ObjectType_OBJECT_SEQUENCE,
 		pg.ObjectType_OBJECT_MATVIEW, pg.ObjectType_OBJECT_FOREIGN_TABLE:
 		for _, o := range s.GetObjects() {
-			f.DropsTables = appendName(f.DropsTables, nameOf(o.GetList().GetItems()))
+			names.add(nameOf(o.GetList().GetItems()))
 		}
-		f.Relations = merge(f.Relations, f.DropsTables)
 	}
+	return names.list
 }
 
 func transactionFacts(f *Facts, s *pg.TransactionStmt) {

@@ -10,7 +10,7 @@ import (
 
 // walker gathers what stands anywhere in a statement's tree.
 type walker struct {
-	relations, functions, temporary []Name
+	relations, functions, temporary nameSet
 
 	into, locks, writingCTE bool
 }
@@ -25,8 +25,10 @@ func walk(n *pg.Node) (w walker) {
 
 func (w *walker) visit(m protoreflect.Message) {
 	switch x := m.Interface().(type) {
+	case *pg.A_Const, *pg.String, *pg.ColumnRef: // name nothing
+		return
 	case *pg.RangeVar:
-		w.relations = appendName(w.relations, rangeName(x))
+		w.relations.add(rangeName(x))
 		return
 	case *pg.LockingClause: // names aliases
 		w.locks = true
@@ -35,7 +37,7 @@ func (w *walker) visit(m protoreflect.Message) {
 		w.into = true
 		w.created(x.GetRel())
 	case *pg.FuncCall:
-		w.functions = appendName(w.functions, nameOf(x.GetFuncname()))
+		w.functions.add(nameOf(x.GetFuncname()))
 	case *pg.CommonTableExpr:
 		if x.GetCtequery().GetSelectStmt() == nil {
 			w.writingCTE = true
@@ -59,32 +61,44 @@ func (w *walker) visit(m protoreflect.Message) {
 	case *pg.DefineStmt:
 		w.createdName(x.GetDefnames())
 	}
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		if fd.Kind() != protoreflect.MessageKind {
-			return true
+	if _, ok := m.Interface().(*pg.Node); ok {
+		if fd := m.WhichOneof(m.Descriptor().Oneofs().Get(0)); fd != nil {
+			w.visit(m.Get(fd).Message())
+		}
+		return
+	}
+	w.fields(m)
+}
+
+// fields visits what is below m, in the order of its fields.
+func (w *walker) fields(m protoreflect.Message) {
+	all := m.Descriptor().Fields()
+	for i := range all.Len() {
+		fd := all.Get(i)
+		if fd.Kind() != protoreflect.MessageKind || !m.Has(fd) {
+			continue
 		}
 		if !fd.IsList() {
-			w.visit(v.Message())
-			return true
+			w.visit(m.Get(fd).Message())
+			continue
 		}
-		list := v.List()
-		for i := range list.Len() {
-			w.visit(list.Get(i).Message())
+		list := m.Get(fd).List()
+		for j := range list.Len() {
+			w.visit(list.Get(j).Message())
 		}
-		return true
-	})
+	}
 }
 
 // created notes a relation if what is created is temporary.
 func (w *walker) created(r *pg.RangeVar) {
 	if r != nil && (r.GetRelpersistence() == "t" || isTempSchema(r.GetSchemaname())) {
-		w.temporary = appendName(w.temporary, rangeName(r))
+		w.temporary.add(rangeName(r))
 	}
 }
 
 func (w *walker) createdName(list []*pg.Node) {
 	if name := nameOf(list); isTempSchema(name.Schema) {
-		w.temporary = appendName(w.temporary, name)
+		w.temporary.add(name)
 	}
 }
 
@@ -108,17 +122,35 @@ func nameOf(list []*pg.Node) (name Name) {
 	return name
 }
 
-// appendName appends a name that is not there yet.
-func appendName(list []Name, name Name) []Name {
-	if name.Name == "" || slices.Contains(list, name) {
-		return list
-	}
-	return append(list, name)
+// nameSet is a list of names without duplicates, in the order they were added.
+type nameSet struct {
+	list []Name
+	seen map[Name]struct{} // once there are many
 }
 
-func merge(list, more []Name) []Name {
-	for _, name := range more {
-		list = appendName(list, name)
+const manyNames = 32
+
+func (s *nameSet) add(names ...Name) {
+	for _, name := range names {
+		if name.Name == "" || s.has(name) {
+			continue
+		}
+		s.list = append(s.list, name)
+		if s.seen != nil {
+			s.seen[name] = struct{}{}
+		} else if len(s.list) == manyNames {
+			s.seen = make(map[Name]struct{}, 2*manyNames)
+			for _, n := range s.list {
+				s.seen[n] = struct{}{}
+			}
+		}
 	}
-	return list
+}
+
+func (s *nameSet) has(name Name) bool {
+	if s.seen == nil {
+		return slices.Contains(s.list, name)
+	}
+	_, ok := s.seen[name]
+	return ok
 }
