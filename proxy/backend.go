@@ -21,7 +21,6 @@ type backend struct {
 
 	status   byte // of the last ReadyForQuery: 'I', 'T' or 'E'
 	unsynced bool // extended messages were sent since the last Sync
-	ignoring bool // the server skips everything up to the next Sync
 	dirty    bool // a statement ran since the lease began: reset before it is released
 	broken   bool // must not go back to the pool
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed

@@ -522,14 +522,14 @@ func (s *session) target(node cluster.NodeID) (*backend, error) {
 	if node == cluster.NoNode {
 		return nil, errNoNode
 	}
-	b, err := s.backendFor(node)
+	b, err := s.backendOrWriter(node)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.switchTo(b); err != nil {
 		return nil, err
 	}
-	s.bringUp(b, node == s.srv.store.Current().Writer())
+	s.bringUp(b, b.node == s.srv.store.Current().Writer())
 	return b, nil
 }
 

@@ -1,8 +1,11 @@
 package proxy
 
 import (
+	"errors"
+
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/pool"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -65,12 +68,12 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	if err != nil {
 		return s.refuse(err)
 	}
-	b, err := s.backendFor(d.Node)
+	b, err := s.backendOrWriter(d.Node)
 	if err != nil {
 		return s.refuse(err)
 	}
 	s.activate(b)
-	s.bringUp(b, d.Node == s.in.View.Writer())
+	s.bringUp(b, b.node == s.in.View.Writer())
 	if p != nil && f.Kind == stmt.KindExecute {
 		s.ensure(p, b)
 	}
@@ -121,7 +124,28 @@ func (s *session) decide(f *stmt.Facts, text []byte, extended bool) (d route.Dec
 	if s.mustStay(&d, in.View) {
 		d.Node = in.View.Writer()
 	}
+	if f.TerminatePID > 0 {
+		if node, ok := s.srv.nodeOfPID(s.t, uint32(f.TerminatePID)); ok {
+			d.Node = node
+		}
+	}
 	return d, p, nil
+}
+
+// backendOrWriter returns a connection to the node, or to the one that takes writes where a standby cannot be reached: a read is
+// not refused for that. The standby is left alone for a while.
+func (s *session) backendOrWriter(node cluster.NodeID) (*backend, error) {
+	b, err := s.backendFor(node)
+	var unreachable *pool.ConnectError
+	if err == nil || node == s.writer() || !errors.As(err, &unreachable) {
+		return b, err
+	}
+	s.logUnreachable(err)
+	s.srv.avoid(node, s.t.Now())
+	if s.in.L == node {
+		s.in.L = cluster.NoNode // to be chosen again
+	}
+	return s.onWriter()
 }
 
 // mustStay overrides a read that would leave the writer: inside an extended batch that has written (one transaction
@@ -130,7 +154,7 @@ func (s *session) mustStay(d *route.Decision, v *cluster.View) bool {
 	if d.Node == v.Writer() {
 		return false
 	}
-	return s.batchWrote || s.journal.Full() || s.pinned
+	return s.batchWrote || s.journal.Full() || s.pinned || s.srv.avoided(d.Node, s.t.Now())
 }
 
 // refusal is the error for a statement that is not sent.
@@ -233,7 +257,7 @@ func journalled(f *stmt.Facts, both bool) (effect vsession.Effect, name string, 
 		if f.DiscardTarget == "all" {
 			return vsession.DiscardAll, "", true
 		}
-		return vsession.Setting, "", both
+		return vsession.Setting, "discard " + f.DiscardTarget, both
 	case stmt.KindSet, stmt.KindReset, stmt.KindSelect:
 		if f.Setting == nil || !both && f.Kind != stmt.KindSelect {
 			return 0, "", false

@@ -272,6 +272,8 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 			s.copyIn = nil
 		}
 	default:
+		// In a batch the client hears of any failure, also of what we sent ahead: the server skips the client's own messages.
+		pass = b == s.active && !b.spent
 		s.failExtended(b, pass)
 	}
 	if e.collect != nil {
@@ -303,7 +305,6 @@ func (s *session) failExtended(b *backend, visible bool) {
 	b.head = at
 	if at == len(b.queue) {
 		b.queue, b.head = b.queue[:0], 0
-		b.ignoring = true
 	}
 	if s.copyIn == b {
 		s.copyIn = nil
@@ -348,7 +349,6 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 			continue
 		}
 		b.pop()
-		b.ignoring = false
 		if e.collect != nil {
 			e.collect.done = true
 		}

@@ -59,7 +59,8 @@ type Server struct {
 	listen   []int
 	started  time.Time
 
-	draining atomic.Bool // no new clients
+	draining atomic.Bool                    // no new clients
+	shunned  [cluster.MaxNodes]atomic.Int64 // until when, in Unix nanoseconds, a standby that could not be reached is left alone
 	stopping atomic.Bool
 }
 
@@ -216,6 +217,39 @@ func (s *Server) accepted(fd int, from net.Addr) {
 
 // stopCause is why sessions end when the loops stop.
 func (s *Server) stopCause() error { return errStopping }
+
+// shunTime is how long a standby that could not be reached gets no reads.
+const shunTime = 5 * time.Second
+
+func (s *Server) avoid(n cluster.NodeID, now time.Time) {
+	s.shunned[n].Store(now.Add(shunTime).UnixNano())
+}
+
+func (s *Server) avoided(n cluster.NodeID, now time.Time) bool {
+	until := s.shunned[n].Load()
+	return until != 0 && now.UnixNano() < until
+}
+
+// nodeOfPID finds the node whose server process has the pid, among the connections of all sessions and the idle ones.
+func (s *Server) nodeOfPID(t *loop.Task, pid uint32) (node cluster.NodeID, found bool) {
+	s.pool.EachIdle(func(c *pool.Conn) {
+		if c.PID == pid {
+			node, found = c.Key.Node, true
+		}
+	})
+	for _, h := range s.homes {
+		s.onLoop(t, h.loop, func() {
+			for x := range h.sessions {
+				for _, b := range x.backends {
+					if b.c.PID == pid {
+						node, found = b.node, true
+					}
+				}
+			}
+		})
+	}
+	return node, found
+}
 
 func (s *Server) nodeUsed(n cluster.NodeID) { s.parts.NodeUsed(n) }
 

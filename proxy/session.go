@@ -80,6 +80,7 @@ type session struct {
 	marks                  []*vsession.Mark
 	cancels                int   // cancel requests on their way: the connections stay ours meanwhile
 	gone                   bool  // the client has left
+	leaving                bool  // it has said goodbye behind its last statement, which is finished
 	end                    error // why the session is over
 
 	interests       []loop.Interest
@@ -211,8 +212,8 @@ func (e *clientGone) Unwrap() error { return e.err }
 func (s *session) wait(until time.Time) error {
 	in := s.interests[:0]
 	busy := s.owed > 0 || s.pumping
-	ci := loop.Interest{Conn: s.client.conn, Write: s.client.backlog() > 0, HangUp: busy && !s.gone}
-	if !s.gone && !s.pumping && !s.client.full() && (s.clientTurn() || busy) {
+	ci := loop.Interest{Conn: s.client.conn, Write: s.client.backlog() > 0, HangUp: busy && !s.gone && !s.leaving}
+	if !s.gone && !s.leaving && !s.pumping && !s.client.full() && (s.clientTurn() || busy) {
 		ci.Read = true
 	}
 	in = append(in, ci)
@@ -237,10 +238,10 @@ func (s *session) wait(until time.Time) error {
 		return s.woken()
 	case loop.Ready:
 	}
-	if busy && s.client.conn.HungUp() && !s.gone {
-		return s.vanished()
+	if busy && s.client.conn.HungUp() && !s.gone && !s.leaving {
+		return s.hungUp()
 	}
-	if busy && !s.pumping && s.client.conn.Readable() && !s.client.full() {
+	if busy && !s.leaving && !s.pumping && s.client.conn.Readable() && !s.client.full() {
 		return s.readAhead()
 	}
 	return nil
@@ -260,6 +261,23 @@ func (s *session) readAhead() error {
 		return s.vanished()
 	}
 	return nil
+}
+
+// hungUp is a client that closed its side while its statement runs: one that has said goodbye behind the statement still
+// wants it done.
+func (s *session) hungUp() error {
+	if !s.pumping {
+		for !s.client.full() && s.client.conn.Readable() {
+			if n, err := s.client.fill(); n == 0 || err != nil {
+				break
+			}
+		}
+	}
+	if p := s.client.pending(); len(p) > 0 && p[0] == pgwire.Terminate {
+		s.leaving = true
+		return nil
+	}
+	return s.vanished()
 }
 
 // vanished is a client that has gone while its statement runs: the statement is cancelled.

@@ -19,10 +19,13 @@ func (s *session) beginSimple(f *stmt.Facts, text []byte) (done bool, err error)
 
 // begin opens a transaction block no server has joined.
 func (s *session) begin(f *stmt.Facts, text []byte) {
-	bg := vsession.Begin{Text: string(text)}
-	bg.Other = bg.Text
-	if f.Modes.ReadWrite || f.Modes.Isolation == "serializable" {
-		bg.Other = "BEGIN"
+	bg := s.journal.LastBegin()
+	if bg.Text != string(text) {
+		bg.Text = string(text)
+		bg.Other = bg.Text
+		if f.Modes.ReadWrite || f.Modes.Isolation == "serializable" {
+			bg.Other = "BEGIN"
+		}
 	}
 	s.journal.Begin(bg)
 	s.state.Begin(f.Modes)
@@ -127,7 +130,10 @@ func (s *session) transactionState(b *backend, e *expect, status byte) {
 	}
 	switch {
 	case in && status == 'I':
-		s.finish(b, end == endCommit && !e.failed || end == endNone && !e.failed)
+		if e.facts != nil && e.facts.Multi && s.journal.Touching() {
+			s.pinned = true // nobody knows whether its settings were kept
+		}
+		s.finish(b, end != endRollback && !e.failed && !s.state.IsFailed())
 	case in && end != endNone && chain && !e.failed:
 		s.endTransaction(end == endCommit, true, b)
 	case !in && status != 'I':

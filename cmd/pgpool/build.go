@@ -60,10 +60,15 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	return p.daemon(), nil
 }
 
+var errNoTLS = errors.New("ssl = on: TLS is not built yet")
+
 // refuse ends the start for what is configured and not built: it must never be taken for something else.
 func (p *parts) refuse(cfg *conf.Config) error {
 	if problems := cfg.NotBuilt(); len(problems) > 0 {
 		return problems[0]
+	}
+	if cfg.SSL.SSL {
+		return errNoTLS // going on would send in the clear what the administrator wants encrypted
 	}
 	return nil
 }

@@ -32,6 +32,9 @@ type Statement struct {
 // maxTx bounds the statements recorded in one transaction: beyond it no further server can join, see Journal.Full.
 const maxTx = 1000
 
+// maxSettings bounds the settings a server is brought up to.
+const maxSettings = 1000
+
 // Journal is the state of one session. The zero Journal is a session that has done nothing.
 type Journal struct {
 	settings []Statement // committed, in order, without those overridden later
@@ -67,8 +70,18 @@ func (m *Mark) Spoiled() bool { return m.spoiled }
 // InTx reports whether the client is in a transaction block.
 func (j *Journal) InTx() bool { return j.inTx }
 
-// Full reports that the transaction has recorded so much that servers which lack some of it can no longer join.
-func (j *Journal) Full() bool { return j.full }
+// Full reports that so much has been recorded that servers which lack it should no longer be brought up to it.
+func (j *Journal) Full() bool { return j.full || len(j.settings) > maxSettings }
+
+// Touching reports whether the open transaction has made settings that outlive it.
+func (j *Journal) Touching() bool {
+	for _, s := range j.tx {
+		if s.Effect == Setting || s.Effect == ResetAll {
+			return true
+		}
+	}
+	return false
+}
 
 // Begin starts a transaction block that no server has joined so far.
 func (j *Journal) Begin(b Begin) {
