@@ -5,7 +5,6 @@ type charClass uint8
 
 const (
 	classOther    charClass = iota // copied, belongs to no rule
-	classNul                       // never part of a valid text
 	classSpace                     // blank, tab, line ends
 	classIdent                     // letters, underscore and every byte above 127
 	classDigit                     // 0-9
@@ -30,7 +29,6 @@ var charClasses = buildClasses()
 var foldIdent = buildFold()
 
 func buildClasses() (t [256]charClass) {
-	t[0] = classNul
 	for _, c := range " \t\n\r\f\v" {
 		t[c] = classSpace
 	}

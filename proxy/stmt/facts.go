@@ -131,7 +131,9 @@ type Facts struct {
 	// Hold is DECLARE ... WITH HOLD: the cursor outlives its transaction.
 	Hold bool
 
-	Multi bool // the string holds more than one statement
+	// Multi: the string holds more than one statement. Then the lists below, MayTouchSession and ReadOnly are those of all
+	// statements together, the rest is the first one's.
+	Multi bool
 	// MultiBegins tells that a multi-statement string leaves a transaction open when all of it succeeds.
 	MultiBegins bool
 	// MultiState tells that some statement of a multi-statement string changes session state (SET, PREPARE, ...).
@@ -139,7 +141,8 @@ type Facts struct {
 
 	// ReadOnly is "read-only by syntax" (query-routing section 7) without the first-character rule.
 	ReadOnly bool
-	// FirstCharOK is the first-character rule with leading white space skipped; LeadingSpace tells there was some.
+	// FirstCharOK is the first-character rule with leading white space skipped; LeadingSpace tells there was some. The rule is
+	// for SELECT and its like and for empty text: other statements, and those inside another, have true and false.
 	FirstCharOK, LeadingSpace bool
 	// NoLoadBalanceHint, the comment /*NO LOAD BALANCE*/ at the very start.
 	NoLoadBalanceHint bool

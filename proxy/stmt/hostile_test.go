@@ -80,6 +80,8 @@ var hostile = []struct {
 		return "merge into t using u on a" + strings.Repeat(" when matched then update set a=1,b=2", n)
 	}},
 	{"constraints", func(n int) string { return "create table t (a int" + strings.Repeat(" check (a)", n) + ")" }},
+	{"mixed list", func(n int) string { return "select a" + strings.Repeat(",1,'a'", n) }},
+	{"mixed rows", func(n int) string { return "insert into t values (1)" + strings.Repeat(",(a),(1)", n) }},
 	{"literals", func(n int) string { return "select 1" + strings.Repeat(" 'a'", n) }},
 	{"words", func(n int) string { return "select 1" + strings.Repeat(" a", n) }},
 	{"keywords", func(n int) string { return strings.Repeat("select ", n) }},
@@ -159,6 +161,7 @@ func TestLargeButFlat(t *testing.T) {
 	}
 	for text, want := range map[string]Kind{
 		insert: KindInsert,
+		"INSERT INTO t VALUES " + strings.Repeat("(1),(a),", 7000) + "(1)":                                  KindInsert,
 		"SELECT * FROM t WHERE id IN (1" + strings.Repeat(",1234", 10000) + ")":                             KindSelect,
 		"SELECT * FROM t WHERE " + strings.Repeat("(a, b) = (1, 2) OR ", 300) + "x":                         KindSelect,
 		"SELECT * FROM t WHERE " + strings.Repeat("name_"+"of_column = 1 OR ", 900) + "x":                   KindSelect,

@@ -1,14 +1,22 @@
 package stmt
 
+import "bytes"
+
 // lexMode says how to read.
 type lexMode struct {
 	keep  bool // keep literals
 	exact bool // count only keywords as such, not all unquoted words
 }
 
-// level is the nesting score of one bracket's inside: operators and keywords since its last comma, and what counts until
-// the bracket closes.
-type level struct{ run, sticky int32 }
+// level is what is known of one bracket's inside.
+type level struct {
+	run    int32 // nesting score since the last comma
+	sticky int32 // nesting score that counts until the bracket closes
+
+	item  int32 // where in buf the list item being read begins
+	prev  int32 // where the one before it begins, a comma between them; 0 if there is none
+	equal int32 // how many items before the current one repeat their predecessor
+}
 
 // lexer makes one pass over a text: its tokens go into buf, its nesting score is taken on the way.
 type lexer struct {
@@ -35,6 +43,7 @@ type lexer struct {
 func lex(text []byte, sc *scratch, mode lexMode) shape {
 	l := lexer{lexMode: mode, text: text, buf: sc.buf[:cap(sc.buf)], w: 1, operatorEnd: -1, levels: &sc.levels}
 	l.buf[0] = 0
+	l.item = 1
 	for l.pos < len(text) && l.stop == shapeOK {
 		switch c := text[l.pos]; charClasses[c] {
 		case classSpace:
@@ -63,13 +72,9 @@ func lex(text []byte, sc *scratch, mode lexMode) shape {
 		case classClose:
 			l.close(c)
 		case classComma:
-			l.put(c)
-			l.total -= l.run
-			l.run = 0
+			l.comma()
 		case classSemi:
 			l.semicolon()
-		case classNul:
-			l.stop = shapeUnparsed
 		default:
 			l.put(c)
 		}
@@ -109,11 +114,20 @@ func (l *lexer) copyTo(end int) {
 	l.pos = end
 }
 
-// blank writes one blank between tokens.
+// blank writes one blank between tokens, none at the start of a list.
 func (l *lexer) blank() {
-	if l.w > 1 && l.buf[l.w-1] != ' ' {
+	switch l.buf[l.w-1] {
+	case 0, ' ', ',', '(':
+	default:
 		l.buf[l.w] = ' '
 		l.w++
+	}
+}
+
+// trim takes back a blank before a comma or closing bracket.
+func (l *lexer) trim() {
+	if l.buf[l.w-1] == ' ' {
+		l.w--
 	}
 }
 
@@ -131,21 +145,22 @@ func (l *lexer) raise() {
 
 // word reads an unquoted identifier or keyword, or a string with a letter before its quote.
 func (l *lexer) word() {
-	text, buf, i, w := l.text, l.buf, l.pos, l.w
-	start := w
-	for i < len(text) {
-		f := foldIdent[text[i]]
+	rest, n := l.text[l.pos:], 0
+	word := l.buf[l.w:][:len(rest)]
+	for n < len(rest) {
+		f := foldIdent[rest[n]]
 		if f == 0 {
 			break
 		}
-		buf[w] = f
-		w++
-		i++
+		word[n] = f
+		n++
 	}
-	l.pos, l.w = i, w
-	word := buf[start:w]
-	if start == 1 {
-		switch l.stop = firstWord(word, text[i:]); l.stop {
+	word, rest = word[:n], rest[n:]
+	first := l.w == 1
+	l.pos += n
+	l.w += n
+	if first {
+		switch l.stop = firstWord(word, rest); l.stop {
 		case shapePool:
 			return
 		case shapeKeep: // nothing was read yet that would have to be kept
@@ -154,7 +169,7 @@ func (l *lexer) word() {
 	}
 	switch len(word) {
 	case 1:
-		if i < len(text) && (text[i] == '\'' || text[i] == '&') && l.prefix(word[0]) {
+		if len(rest) > 0 && (rest[0] == '\'' || rest[0] == '&') && l.prefix(word[0]) {
 			return
 		}
 	case 5, 6, 9:
@@ -340,16 +355,46 @@ func (l *lexer) open(c byte) {
 	}
 	l.levels[l.depth] = l.level // the score bounds the depth
 	l.depth++
-	l.level = level{}
+	l.level = level{item: int32(l.w)}
 }
 
 func (l *lexer) close(c byte) {
-	l.put(c)
-	if l.depth > 0 {
-		l.depth--
-		l.total -= l.run + l.sticky
-		l.level = l.levels[l.depth]
+	l.trim()
+	if l.repeats() {
+		l.w = int(l.item) - 1
 	}
+	l.put(c)
+	if l.depth == 0 { // no such bracket was open
+		l.prev, l.item = 0, int32(l.w)
+		return
+	}
+	l.depth--
+	l.total -= l.run + l.sticky
+	l.level = l.levels[l.depth]
+}
+
+func (l *lexer) comma() {
+	l.total -= l.run
+	l.run = 0
+	l.trim()
+	if l.repeats() {
+		l.w = int(l.item)
+		l.pos++
+		return
+	}
+	l.put(',')
+	l.prev, l.item = l.item, int32(l.w)
+}
+
+// repeats ends a list item and tells whether it is the third or a later one of a row of equal items. Such items are left
+// out of the shape, so that IN lists and VALUES of any length share one: nothing in the facts depends on their number.
+func (l *lexer) repeats() bool {
+	if l.keep || l.prev == 0 || !bytes.Equal(l.buf[l.item:l.w], l.buf[l.prev:l.item-1]) {
+		l.equal = 0
+		return false
+	}
+	l.equal++
+	return l.equal > 1
 }
 
 func (l *lexer) semicolon() {
@@ -359,7 +404,7 @@ func (l *lexer) semicolon() {
 	}
 	l.put(';')
 	l.total -= l.run + l.sticky
-	l.level = level{}
+	l.level = level{item: int32(l.w)}
 }
 
 const (

@@ -161,9 +161,8 @@ func (p *poolScanner) next() poolToken {
 	start := p.pos
 	c := p.text[start]
 	switch charClasses[c] {
-	case classSemi, classNul:
+	case classSemi:
 		p.pos++
-		p.bad = c == 0
 		return poolToken{}
 	case classIdent:
 		return p.scanWord()

@@ -35,7 +35,8 @@ const (
 )
 
 // shape is a reduced text. Its key is the flags and the tokens of the text, blanks and comments collapsed to one blank,
-// identifiers folded, literals replaced by two quotes or 1. Tokens are such that the grammar reads them as it would read the text.
+// identifiers folded, literals replaced by two quotes or 1, list items after two equal ones left out if they are equal too.
+// The grammar reads the tokens as it would read the text's.
 type shape struct {
 	verdict verdict
 	flags   byte
@@ -59,7 +60,7 @@ type scratch struct {
 // reduce computes the shape of a text. It does not keep text; the shape's key lives in sc.
 func reduce(text []byte, sc *scratch) shape {
 	flags := firstCharacter(text)
-	if len(text) > maxText {
+	if len(text) > maxText || bytes.IndexByte(text, 0) >= 0 {
 		return shape{verdict: shapeUnparsed, flags: flags}
 	}
 	// A text of strings such as b'''' grows by a blank for each five bytes; nothing grows more.
