@@ -23,6 +23,9 @@ import (
 // maxLoginMessage bounds what a server may send in one message before it is ready: an unknown peer costs bounded memory.
 const maxLoginMessage = 64 << 10
 
+// maxLogin bounds all a server may send before it is ready.
+const maxLogin = 1 << 20
+
 // ServerError is an ErrorResponse the server sent while a connection was opened. Frame is the whole message, to be relayed
 // unchanged.
 type ServerError struct {
@@ -253,9 +256,10 @@ func (o *Opening) askIsolation() error {
 
 // reader frames what a server sends during login. A message lives until the next one is read.
 type reader struct {
-	conn *loop.Conn
-	buf  []byte
-	r    int
+	conn  *loop.Conn
+	buf   []byte
+	r     int
+	total int
 }
 
 func (r *reader) left() int { return len(r.buf) - r.r }
@@ -290,6 +294,9 @@ func (r *reader) fill() error {
 	}
 	n, err := r.conn.Read(r.buf[len(r.buf):cap(r.buf)])
 	r.buf = r.buf[:len(r.buf)+n]
+	if r.total += n; r.total > maxLogin {
+		return fmt.Errorf("server sent %d bytes during login", r.total)
+	}
 	if n > 0 {
 		return nil
 	}
@@ -353,11 +360,12 @@ func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error
 		return nodeError(node.ID, err)
 	}
 	var b [64]byte
-	for {
+	for range 2 { // nothing should come but the end
 		if _, err := wire.Read(b[:]); err == io.EOF || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		} else if err != nil {
 			return nodeError(node.ID, err)
 		}
 	}
+	return nodeError(node.ID, errors.New("unexpected answer to a cancel request"))
 }

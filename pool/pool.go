@@ -243,7 +243,7 @@ func (p *Pool) Release(c *Conn) {
 	keep := l.Cache && !p.closed && !held && (l.MaxUses == 0 || c.Uses < l.MaxUses) &&
 		len(p.waiters[c.Key.Node]) == 0 && p.total[c.Key.Node] <= l.PerNode && cacheable(c.Key.Database)
 	p.mu.Unlock()
-	if !keep || c.Wire.HungUp() || p.stale(c) {
+	if !keep || c.Wire.Readable() || p.stale(c) {
 		p.Discard(c)
 		return
 	}

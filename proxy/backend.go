@@ -23,6 +23,7 @@ type backend struct {
 	unsynced bool // extended messages were sent since the last Sync
 	dirty    bool // a statement ran since the lease began: reset before it is released
 	broken   bool // must not go back to the pool
+	dropped  bool // closed, and no longer the session's
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
 	unnamed    *prepared // what the server's unnamed statement holds, and which version of it

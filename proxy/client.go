@@ -38,6 +38,7 @@ func (s *session) fromClient() error {
 			return nil
 		}
 		moved += n
+		s.moved += n
 	}
 	return nil
 }
@@ -161,11 +162,19 @@ func (s *session) big() error {
 	s.client.r += len(p)
 	s.client.skip = size - len(p)
 	s.streamTo = nil
+	if s.copyIn != nil && typ != pgwire.Terminate {
+		s.copyIn.send(p)
+		s.streamTo = s.copyIn
+		return nil
+	}
 	if s.skipping {
 		return nil
 	}
 	switch typ {
 	case pgwire.Query:
+		if err := s.settle(); err != nil || s.skipping {
+			return err
+		}
 		return s.run(unparsed, nil, p, size)
 	case pgwire.Parse:
 		return s.parse(p, size)
@@ -174,7 +183,7 @@ func (s *session) big() error {
 	case pgwire.FunctionCall:
 		return s.functionCall(p, size)
 	case pgwire.CopyData:
-		return nil
+		return nil // the rest of a COPY that has failed
 	}
 	return protocolViolation(fmt.Sprintf("message type %q of %d bytes", typ, size))
 }

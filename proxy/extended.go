@@ -23,18 +23,18 @@ func (s *session) parse(frame []byte, size int) error {
 		return protocolViolation("invalid string in message")
 	}
 	s.enterBatch()
+	if err := s.barrier(); err != nil {
+		return s.refuseExtended(err)
+	}
+	if old := s.named[string(name)]; old != nil && len(name) > 0 {
+		return s.parseAgain(old, frame, size)
+	}
 	if size > len(frame) {
 		return s.parseBig(string(name), frame, size)
 	}
 	text, _, ok := pgwire.CString(rest)
 	if !ok {
 		return protocolViolation("invalid string in message")
-	}
-	if err := s.barrier(); err != nil {
-		return err
-	}
-	if old := s.named[string(name)]; old != nil && len(name) > 0 {
-		return s.parseAgain(old, frame)
 	}
 	f := s.analyze(text)
 	p := s.newPrepared(string(name), f, frame, text)
@@ -77,13 +77,13 @@ func (s *session) parseBig(name string, frame []byte, size int) error {
 }
 
 // parseAgain is a Parse of a name in use: a server that has it gives the error.
-func (s *session) parseAgain(old *prepared, frame []byte) error {
+func (s *session) parseAgain(old *prepared, frame []byte, size int) error {
 	for _, b := range s.backends {
 		if old.on(b) {
 			if err := s.switchTo(b); err != nil {
-				return err
+				return s.refuseExtended(err)
 			}
-			s.forward(b, expect{kind: pgwire.Parse}, frame, len(frame))
+			s.forward(b, expect{kind: pgwire.Parse}, frame, size)
 			return nil
 		}
 	}
@@ -156,7 +156,7 @@ func (s *session) bind(frame []byte, size int) error {
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
-		return err
+		return s.refuseExtended(err)
 	}
 	p := s.statement(name)
 	if p != nil && p.local {
@@ -242,7 +242,7 @@ func (s *session) describe(frame []byte) error {
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
-		return err
+		return s.refuseExtended(err)
 	}
 	kind := byte(describePortal)
 	var p *prepared
@@ -313,7 +313,7 @@ func (s *session) execute(frame []byte) error {
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
-		return err
+		return s.refuseExtended(err)
 	}
 	po, known := s.portal(name)
 	if known && po.p != nil && po.p.local {
@@ -409,7 +409,7 @@ func (s *session) closeObject(frame []byte) error {
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
-		return err
+		return s.refuseExtended(err)
 	}
 	if what == 'P' {
 		return s.closePortal(name, frame)
@@ -428,7 +428,7 @@ func (s *session) closeObject(frame []byte) error {
 		return s.local(pgwire.AppendSimple(nil, pgwire.CloseComplete))
 	}
 	if err := s.switchTo(lead); err != nil {
-		return err
+		return s.refuseExtended(err)
 	}
 	s.forward(lead, expect{kind: pgwire.Close}, frame, len(frame))
 	return nil

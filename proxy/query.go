@@ -41,7 +41,7 @@ func (s *session) query(frame []byte) error {
 		s.logStatement(text)
 	}
 	if s.batchUsed { // PostgreSQL takes a Query in the middle of an extended batch; the servers' order has to be kept
-		if err := s.settle(); err != nil {
+		if err := s.settle(); err != nil || s.skipping {
 			return err
 		}
 	}

@@ -40,8 +40,24 @@ func (s *session) over(cause error) {
 	s.logDisconnection()
 }
 
+// abandon cleans up after a session that met a bug of ours: nothing it held is trusted.
+func (s *session) abandon() {
+	s.client.conn.Close()
+	if s.slot == nil {
+		return
+	}
+	s.srv.keys.remove(s)
+	for _, b := range s.backends {
+		s.forgetNotes(b)
+		s.srv.pool.Discard(b.c)
+	}
+	s.backends = nil
+	delete(s.home.sessions, s)
+	s.srv.admitted.give(s.slot, s.t.Now())
+}
+
 func (s *session) sayGoodbye(cause error) {
-	if errors.Is(cause, errLoginTimeout) || s.midFrame != nil {
+	if errors.Is(cause, errLoginTimeout) || s.midFrame != nil || s.torn {
 		return
 	}
 	_ = s.client.conn.SetDeadline(s.t.Now().Add(farewellTimeout))
@@ -100,7 +116,7 @@ func (s *session) reusable(b *backend) bool {
 // reset runs reset_query_list. A connection on which nothing ran needs none.
 func (s *session) reset(b *backend) bool {
 	if !b.dirty {
-		return b.outstanding() == 0
+		return b.outstanding() == 0 && b.r == b.w
 	}
 	for _, q := range s.cfg.Pool.ResetQueryList {
 		if strings.EqualFold(q, "ABORT") && b.status == 'I' && b.outstanding() == 0 {

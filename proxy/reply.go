@@ -20,11 +20,9 @@ func (s *session) fromServer(b *backend) error {
 		n, err := b.fill()
 		if n > 0 {
 			moved += n
-			if err := s.relay(b); err != nil {
+			s.moved += n
+			if err := s.relay(b); err != nil || b.dropped {
 				return err
-			}
-			if b.conn == nil || b.err != nil && !b.conn.Readable() {
-				return nil
 			}
 		}
 		if err != nil {
@@ -40,6 +38,7 @@ func (s *session) fromServer(b *backend) error {
 
 // relay judges the frames in the server's buffer and writes what is for the client, in as few writes as possible.
 func (s *session) relay(b *backend) error {
+	in := b.in // stays readable even when the connection is dropped below
 	start, pos := b.r, b.r
 	for pos < b.w {
 		if b.skip > 0 {
@@ -51,8 +50,9 @@ func (s *session) relay(b *backend) error {
 			}
 			continue
 		}
-		typ, size, ok, err := pgwire.Header(b.in[pos:b.w])
+		typ, size, ok, err := pgwire.Header(in[pos:b.w])
 		if err != nil {
+			s.client.send(in[start:pos])
 			return s.lostBackend(b, err)
 		}
 		if !ok {
@@ -62,19 +62,19 @@ func (s *session) relay(b *backend) error {
 		if have < need(b, typ, size) {
 			break
 		}
-		pass, err := s.reply(b, typ, b.in[pos:pos+have])
-		if err != nil {
-			s.client.send(b.in[start:pos])
+		pass, err := s.reply(b, typ, in[pos:pos+have])
+		if err != nil || b.dropped {
+			s.client.send(in[start:pos])
 			return err
 		}
 		if !pass {
-			s.client.send(b.in[start:pos])
+			s.client.send(in[start:pos])
 			start = pos + have
 		}
 		pos += have
 		b.skip, b.drop = size-have, !pass
 	}
-	s.client.send(b.in[start:pos])
+	s.client.send(in[start:pos])
 	b.r = pos
 	s.midFrame = nil
 	if b.skip > 0 && !b.drop {
@@ -377,7 +377,7 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		}
 		return s.end
 	}
-	stake := b.outstanding() > 0 || b.mark.Joined() || b.unsynced || b.node == s.writer() && b.dirty
+	stake := s.midFrame == b || b.outstanding() > 0 || b.mark.Joined() || b.unsynced || b.node == s.writer() && b.dirty
 	node, running := b.node, b.outstanding() > 0
 	s.dropBackend(b)
 	s.logLost(node, cause)

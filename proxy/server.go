@@ -196,7 +196,13 @@ func (s *Server) wakeAll() {
 
 // accepted deals a new connection to the loop with the fewest tasks.
 func (s *Server) accepted(fd int, from net.Addr) {
-	if s.draining.Load() || !s.admitted.open() {
+	if s.draining.Load() {
+		unix.Close(fd)
+		return
+	}
+	if !s.admitted.open() {
+		refusal, _ := appendError(nil, errTooMany)
+		_ = unix.Sendto(fd, refusal, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
 		unix.Close(fd)
 		return
 	}

@@ -49,6 +49,8 @@ type session struct {
 	backends []*backend
 	active   *backend // whose answers the client is reading
 	midFrame *backend // in the middle of whose frame the client stands
+	torn     bool     // ... which will never be finished: nothing more can be said to the client
+	moved    int      // bytes since the session last let others run
 
 	// the virtual session
 	journal  vsession.Journal
@@ -113,9 +115,18 @@ func (s *session) serve() error {
 		if err := s.writeError(); err != nil {
 			return err
 		}
+		s.giveWay()
 		if err := s.wait(s.idleUntil()); err != nil {
 			return err
 		}
+	}
+}
+
+// giveWay lets other sessions run when this one has moved much: a wait gives up the loop only when there is nothing to do.
+func (s *session) giveWay() {
+	if s.moved >= maxPerTurn {
+		s.moved = 0
+		s.t.Yield()
 	}
 }
 
@@ -140,6 +151,7 @@ func (s *session) pump(over func() bool) error {
 		if over() {
 			return nil
 		}
+		s.giveWay()
 		if err := s.wait(time.Time{}); err != nil {
 			return err
 		}
@@ -223,7 +235,7 @@ func (s *session) wait(until time.Time) error {
 			quiet = false
 		}
 		read := s.client.backlog() < s.outLimit() && (s.midFrame == nil || s.midFrame == b)
-		in = append(in, loop.Interest{Conn: b.conn, Read: read, Write: b.backlog() > 0})
+		in = append(in, loop.Interest{Conn: b.conn, Read: read, Write: b.backlog() > 0 && b.err == nil})
 	}
 	s.interests = in[:0]
 	if quiet {
@@ -354,8 +366,10 @@ func (s *session) dropBackend(b *backend) {
 			break
 		}
 	}
+	s.torn = s.torn || s.midFrame == b
 	s.forgetBackend(b)
 	b.side.free()
+	b.dropped = true
 	s.srv.pool.Discard(b.c)
 }
 

@@ -37,9 +37,16 @@ func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
 	s.client = side{conn: conn, pool: &h.buffers}
 	s.origin = logging.Origin{App: "child", ProcessName: "child", PID: srv.parts.PID, Client: logging.Address(s.peer.host, s.peer.port)}
 	s.log = srv.log.With(&s.origin)
+	sound := false
+	defer func() {
+		if !sound {
+			s.abandon() // a panic is on its way to the loop, which reports it
+		}
+	}()
 	s.logConnection()
 	err = s.live()
 	s.over(err)
+	sound = true
 }
 
 // live goes through the session's stages; its error is why the session is over.
