@@ -1,0 +1,170 @@
+package wirescript_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"gopgpool/internal/pgcluster"
+	"gopgpool/internal/wirescript"
+)
+
+var shared = pgcluster.NewShared(pgcluster.Options{})
+
+func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
+
+// TestScripts runs every script of testdata/wire against the primary and through pgpool; what PostgreSQL answers is right.
+func TestScripts(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/wire/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	w := newWorld(t)
+	variants := []struct {
+		name, database string
+		pgpool         *pgcluster.Pgpool
+		chop           int
+	}{
+		{"session", "wire_session", w.pgpool(t, "off"), 0},
+		{"statement", "wire_statement", w.pgpool(t, "on"), 0},
+		{"chopped", "wire_chopped", w.pgpool(t, "on"), 3},
+	}
+	w.database(t, "wire_direct")
+	for _, v := range variants {
+		w.database(t, v.database)
+	}
+	t.Run("all", func(t *testing.T) {
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), ".txt")
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				script := readScript(t, file)
+				primary := shared.Cluster(t).Nodes[0]
+				want, err := script.Run(t.Context(), w.target(fmt.Sprintf("%s:%d", primary.Host, primary.Port), "wire_direct", 0))
+				if testing.Verbose() {
+					t.Logf("PostgreSQL:\n%s", strings.Join(want.Lines(), "\n"))
+				}
+				if err != nil {
+					lines := want.Lines()
+					t.Fatalf("%v\n%s", err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
+				}
+				for _, v := range variants {
+					t.Run(v.name, func(t *testing.T) {
+						address := net.JoinHostPort(v.pgpool.Host, fmt.Sprint(v.pgpool.Port))
+						got, err := script.Run(t.Context(), w.target(address, v.database, v.chop))
+						if diff := wirescript.Diff(want.Lines(), got.Lines()); diff != "" || err != nil {
+							t.Errorf("%v\n- PostgreSQL, + pgpool:\n%s", err, diff)
+						}
+					})
+				}
+			})
+		}
+	})
+}
+
+func readScript(t *testing.T, file string) *wirescript.Script {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	script, err := wirescript.Parse(filepath.Base(file), string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return script
+}
+
+// world is what the targets share: connections of our own to all servers.
+type world struct {
+	mu    sync.Mutex // one question at a time
+	nodes []*pgx.Conn
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{}
+	for _, n := range shared.Cluster(t).Nodes {
+		conn, err := n.Connect(t.Context(), "default_query_exec_mode=simple_protocol", "application_name=wirescript")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close(context.Background()) })
+		w.nodes = append(w.nodes, conn)
+	}
+	return w
+}
+
+func (w *world) pgpool(t *testing.T, statementLevel string) *pgcluster.Pgpool {
+	t.Helper()
+	return shared.Pgpool(t, pgcluster.PgpoolOptions{
+		Conf: map[string]string{"statement_level_load_balance": statementLevel},
+	})
+}
+
+func (w *world) database(t *testing.T, name string) {
+	t.Helper()
+	if err := shared.Cluster(t).Nodes[0].Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) target(address, database string, chop int) wirescript.Target {
+	return wirescript.Target{
+		Address: address, User: "postgres", Database: database, Chop: chop,
+		Setup: func(ctx context.Context, sql string) error {
+			config := w.nodes[0].Config()
+			config.Database = database
+			conn, err := pgx.ConnectConfig(ctx, config)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(ctx)
+			_, err = conn.Exec(ctx, sql)
+			return err
+		},
+		Holds: w.holds, Settle: w.settle,
+	}
+}
+
+func (w *world) holds(ctx context.Context, sql string) (bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, conn := range w.nodes {
+		var yes bool
+		if err := conn.QueryRow(ctx, sql).Scan(&yes); err != nil || yes {
+			return yes, err
+		}
+	}
+	return false, nil
+}
+
+// settle waits until the standbys have replayed what is committed.
+func (w *world) settle(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var lsn string
+	if err := w.nodes[0].QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&lsn); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for _, conn := range w.nodes[1:] {
+		err := pgcluster.Poll(ctx, "a standby replays "+lsn, func() (done bool, err error) {
+			err = conn.QueryRow(ctx, "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, true)", lsn).Scan(&done)
+			return done, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
