@@ -389,7 +389,7 @@ func (l *lexer) comma() {
 // repeats ends a list item and tells whether it is the third or a later one of a row of equal items. Such items are left
 // out of the shape, so that IN lists and VALUES of any length share one: nothing in the facts depends on their number.
 func (l *lexer) repeats() bool {
-	if l.keep || l.prev == 0 || !bytes.Equal(l.buf[l.item:l.w], l.buf[l.prev:l.item-1]) {
+	if l.prev == 0 || l.keep || int32(l.w)-l.item != l.item-1-l.prev || !bytes.Equal(l.buf[l.item:l.w], l.buf[l.prev:l.item-1]) {
 		l.equal = 0
 		return false
 	}

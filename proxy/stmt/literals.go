@@ -143,6 +143,13 @@ func endOfQuoted(text []byte, i int) int {
 
 // endOfNumber skips a number; i is the offset of its first digit or of a dot before one.
 func endOfNumber(text []byte, i int) int {
+	end := i
+	for end < len(text) && isDigit(text[end]) {
+		end++
+	}
+	if end == len(text) || foldIdent[text[end]] == 0 && text[end] != '.' {
+		return end // the common form
+	}
 	if text[i] == '0' && i+2 < len(text) {
 		if end := endOfRadix(text, i); end > 0 {
 			return end
