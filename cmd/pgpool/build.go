@@ -57,7 +57,29 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	if err := p.openProxy(cfg, rules); err != nil {
 		return nil, err
 	}
+	p.tellMeaningless(cfg)
 	return p.daemon(), nil
+}
+
+// tellMeaningless says once which parameters about processes are set and mean nothing to a program that has one process.
+func (p *parts) tellMeaningless(cfg *conf.Config) {
+	usual := conf.Default().Pool
+	var names []string
+	if cfg.Pool.SerializeAccept != usual.SerializeAccept {
+		names = append(names, "serialize_accept")
+	}
+	if cfg.Pool.ProcessManagementMode != usual.ProcessManagementMode {
+		names = append(names, "process_management_mode")
+	}
+	if !cfg.RelationCache.EnableSharedRelcache {
+		names = append(names, "enable_shared_relcache")
+	}
+	for _, n := range names {
+		p.log.Log(logging.Event{
+			Severity: logging.Log, Message: fmt.Sprintf("parameter %q is accepted and has no effect", n),
+			Detail: "Sessions share one process.",
+		})
+	}
 }
 
 var errNoTLS = errors.New("ssl = on: TLS is not built yet")
@@ -255,6 +277,7 @@ func (p *parts) daemon() *daemon {
 			{name: "replication check", run: p.sr.Run},
 			{name: "health check", run: p.check.Run},
 			{name: "pool", run: p.pool.Run},
+			{name: "idle collector", run: collectWhenIdle},
 			{name: "proxy", run: func(ctx context.Context) error { return p.serve(ctx, ready) }},
 		},
 		ready:  ready,
