@@ -40,7 +40,10 @@ var (
 		Detail:  "all backend nodes are down, pgpool requires at least one valid node",
 		Hint:    "repair the backend nodes and restart pgpool",
 	}
-	errTooMany  = &clientError{Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already"}
+	errTooMany      = &clientError{Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already"}
+	errShuttingDown = &clientError{
+		Severity: "FATAL", Code: "57P03", Message: "the database system is shutting down",
+	}
 	errStopping = &clientError{
 		Severity: "FATAL", Code: "57P01", Message: "terminating connection due to administrator command",
 	}

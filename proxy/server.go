@@ -197,13 +197,11 @@ func (s *Server) wakeAll() {
 // accepted deals a new connection to the loop with the fewest tasks.
 func (s *Server) accepted(fd int, from net.Addr) {
 	if s.draining.Load() {
-		unix.Close(fd)
+		turnAway(fd, errShuttingDown)
 		return
 	}
 	if !s.admitted.open() {
-		refusal, _ := appendError(nil, errTooMany)
-		_ = unix.Sendto(fd, refusal, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
-		unix.Close(fd)
+		turnAway(fd, errTooMany)
 		return
 	}
 	h := s.homes[0]
@@ -219,6 +217,13 @@ func (s *Server) accepted(fd int, from net.Addr) {
 		unix.Close(fd)
 		s.admitted.closed()
 	}
+}
+
+// turnAway tells a client why it is not served, if its socket takes the words at once.
+func turnAway(fd int, why error) {
+	words, _ := appendError(nil, why)
+	_ = unix.Sendto(fd, words, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT, nil)
+	unix.Close(fd)
 }
 
 // stopCause is why sessions end when the loops stop.

@@ -503,10 +503,18 @@ func (s *session) connect(node cluster.NodeID) (*pool.Conn, error) {
 		s.srv.pool.Release(c)
 	}
 	o, err := s.open(node)
-	if err != nil {
-		return nil, err
+	if err == nil {
+		c, err2 := s.finishOpening(f, o)
+		if err2 == nil {
+			return c, nil
+		}
+		err = err2
 	}
-	return s.finishOpening(f, o)
+	var refused *pool.ServerError
+	if errors.As(err, &refused) {
+		s.srv.pool.Forget(s.key) // what was remembered of such logins may be wrong
+	}
+	return nil, err
 }
 
 // greet tells the client that it is in: settings, key, ready.
