@@ -47,12 +47,13 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 		temporary.add(g.CreatesTemp...)
 		dropped.add(g.DropsTables...)
 	}
+	f.ReadOnly = harmless(&first)
 	gather(f)
 	for _, s := range stmts[1:] {
 		g := statementFacts(s.GetStmt())
 		f.MultiState = f.MultiState || changesState(g)
 		f.MultiBegins = opens(g, f.MultiBegins)
-		f.ReadOnly = f.ReadOnly && g.ReadOnly
+		f.ReadOnly = f.ReadOnly && harmless(g)
 		f.MayTouchSession = f.MayTouchSession || g.MayTouchSession
 		gather(g)
 		if f.DatabaseDDL == "" {
@@ -61,6 +62,15 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 	}
 	f.Relations, f.Functions, f.CreatesTemp, f.DropsTables = relations.list, functions.list, temporary.list, dropped.list
 	f.TerminatePID = 0
+}
+
+// harmless tells whether a statement of a string leaves the string read-only: what only begins or ends transactions does.
+func harmless(f *Facts) bool {
+	switch f.Kind {
+	case KindBegin, KindCommit, KindRollback:
+		return true
+	}
+	return f.ReadOnly
 }
 
 // opens tells whether a transaction block is open after a statement.
