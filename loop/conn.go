@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -10,7 +11,8 @@ import (
 // Conn is a stream connection on a loop. Read and Write are those of net.Conn: they give up the loop until they can make
 // progress, and obey the deadlines, so a Conn can stand under crypto/tls. TryRead and TryWrite never wait.
 //
-// A Conn is owned by one task, or by nobody while it idles (see Park). Only its owner may use it.
+// A Conn is owned by one task, or by nobody while it idles (see Park). Only its owner may read, write and wait; whatever else
+// runs on the loop may close it. A deadline is looked at with the precision of the loop's turns, see Loop.Now.
 type Conn struct {
 	loop  *Loop
 	owner *Task
@@ -30,20 +32,17 @@ type Conn struct {
 
 // socket is the system's side of a connection.
 type socket interface {
-	// read and write return errAgain where they would block.
+	// read and write return errAgain where they would block; read returns 0 without an error at the end of the stream.
 	read([]byte) (int, error)
 	write([]byte) (int, error)
+	pending() bool // a read would yield something, if only an end or an error
 	close()
 	local() net.Addr
 	remote() net.Addr
 }
 
 // errAgain is "nothing now", the only error TryRead and TryWrite never show.
-type againError struct{}
-
-func (againError) Error() string { return "loop: would block" }
-
-var errAgain error = againError{}
+var errAgain = errors.New("loop: would block")
 
 // TryRead reads what is there. n = 0 with a nil error means that there is nothing now. io.EOF is the end of the stream.
 func (c *Conn) TryRead(b []byte) (n int, err error) {
@@ -52,12 +51,14 @@ func (c *Conn) TryRead(b []byte) (n int, err error) {
 	}
 	n, err = c.sock.read(b)
 	switch {
-	case err == errAgain:
+	case errors.Is(err, errAgain):
 		c.readable = false
 		return 0, nil
 	case err != nil:
+		c.readable, c.hup = true, true
 		return 0, err
 	case n == 0 && len(b) > 0:
+		c.readable, c.hup = true, true
 		return 0, io.EOF
 	case n < len(b) && !c.hup:
 		c.readable = false // a short read has emptied the socket; the next arrival is a new edge
@@ -72,7 +73,7 @@ func (c *Conn) TryWrite(b []byte) (n int, err error) {
 	}
 	for n < len(b) {
 		k, err := c.sock.write(b[n:])
-		if err == errAgain {
+		if errors.Is(err, errAgain) {
 			c.writable = false
 			return n, nil
 		}
@@ -98,9 +99,13 @@ func (c *Conn) Owner() *Task { return c.owner }
 
 // Read implements net.Conn.
 func (c *Conn) Read(b []byte) (int, error) {
+	if err := c.begin(c.readDeadline); err != nil {
+		return 0, err
+	}
 	for {
 		n, err := c.TryRead(b)
 		if n > 0 || err != nil || len(b) == 0 {
+			c.moved(n)
 			return n, err
 		}
 		if err := c.wait(Interest{Conn: c, Read: true}, c.readDeadline); err != nil {
@@ -111,10 +116,14 @@ func (c *Conn) Read(b []byte) (int, error) {
 
 // Write implements net.Conn.
 func (c *Conn) Write(b []byte) (int, error) {
+	if err := c.begin(c.writeDeadline); err != nil {
+		return 0, err
+	}
 	n := 0
 	for {
 		k, err := c.TryWrite(b[n:])
 		n += k
+		c.moved(k)
 		if n == len(b) || err != nil {
 			return n, err
 		}
@@ -124,60 +133,91 @@ func (c *Conn) Write(b []byte) (int, error) {
 	}
 }
 
-// wait is Wait without wake-ups: they are kept for the owner's next Wait.
-func (c *Conn) wait(i Interest, until time.Time) error {
-	t := c.owner
-	for {
-		switch t.Wait(until, i) {
-		case Ready:
-			return nil
-		case Timeout:
-			return os.ErrDeadlineExceeded
-		case Stopped:
-			return ErrStopped
-		case Woken:
-			for !i.met() && !t.asked && (until.IsZero() || t.loop.now.Before(until)) {
-				t.park(until)
-			}
-			t.woken = true
-			if i.met() {
-				return nil
-			}
-			if t.asked {
-				return ErrStopped
-			}
-			return os.ErrDeadlineExceeded
-		}
+// bytesPerTurn is how much a task moves by Read and Write before others have their turn: a peer that floods keeps a reader
+// from ever having to wait.
+const bytesPerTurn = 256 << 10
+
+// begin refuses a read or write whose time is over, as every net.Conn does.
+func (c *Conn) begin(deadline time.Time) error {
+	if c.closed {
+		return net.ErrClosed
+	}
+	if c.loop.past(deadline) {
+		return os.ErrDeadlineExceeded
+	}
+	if t := c.loop.current; t != nil && t.moved >= bytesPerTurn {
+		t.moved = 0
+		t.Yield()
+	}
+	return nil
+}
+
+func (c *Conn) moved(n int) {
+	if t := c.loop.current; t != nil {
+		t.moved += n
 	}
 }
 
-// Close closes the descriptor. A second call does nothing.
+// wait waits in the name of the owner.
+func (c *Conn) wait(i Interest, until time.Time) error {
+	if c.owner == nil {
+		panic("loop: wait for a connection without an owner")
+	}
+	return c.owner.waitFor(until, i)
+}
+
+// Close closes the descriptor, and ends the owner's wait for it if somebody else calls it. A second call does nothing.
 func (c *Conn) Close() error {
 	if c.closed {
 		return nil
 	}
-	c.closed = true
-	c.disown()
-	c.loop.poll.remove(c)
+	c.leave()
 	c.sock.close()
 	return nil
 }
 
-// Park takes the connection from its owner and leaves it on the loop; onEvent is called, on the loop, at whatever happens to
-// it (data or its end). Take gives it to a task again.
-func (c *Conn) Park(onEvent func(*Conn)) {
+// leave takes the connection off its loop.
+func (c *Conn) leave() {
+	c.closed = true
+	c.onEvent = nil
+	if t := c.owner; t != nil && t != c.loop.current {
+		c.loop.ready(t)
+	}
 	c.disown()
-	c.onEvent = onEvent
+	c.loop.poll.remove(c)
 }
 
-// Take makes the calling task the owner of a parked connection of its loop.
+// Park takes the connection from its owner and leaves it on the loop; onEvent (may be nil) is called, on the loop and never
+// from within Park, at whatever happens to it or has happened unseen (data or its end). Take gives it to a task again.
+func (c *Conn) Park(onEvent func(*Conn)) {
+	c.disown()
+	if c.closed {
+		return
+	}
+	c.onEvent = onEvent
+	if c.readable && !c.hup {
+		c.readable = c.sock.pending() // it may be no more than that the last read filled its buffer
+	}
+	if c.readable && onEvent != nil {
+		c.loop.Post(func() {
+			if c.readable && c.onEvent != nil {
+				c.notify()
+			}
+		})
+	}
+}
+
+// Take makes the task the owner of a connection of its loop. Nobody owns a closed one.
 func (t *Task) Take(c *Conn) {
 	if c.loop != t.loop {
 		panic("loop: Take of a connection of another loop")
 	}
+	c.disown()
 	c.onEvent = nil
-	c.owner = t
-	t.conns = append(t.conns, c)
+	if !c.closed {
+		c.owner = t
+		t.conns = append(t.conns, c)
+	}
 }
 
 func (c *Conn) disown() {
@@ -206,8 +246,13 @@ func (c *Conn) event(in, out, hup bool) {
 	case c.owner != nil:
 		c.loop.ready(c.owner)
 	case c.onEvent != nil:
-		c.onEvent(c)
+		c.notify()
 	}
+}
+
+func (c *Conn) notify() {
+	defer c.loop.caught("connection event")
+	c.onEvent(c)
 }
 
 // wantWrite asks the poller for edges of writability, once.
@@ -218,11 +263,21 @@ func (c *Conn) wantWrite() {
 	}
 }
 
-// LocalAddr implements net.Conn.
-func (c *Conn) LocalAddr() net.Addr { return c.sock.local() }
+// LocalAddr implements net.Conn; nil once closed.
+func (c *Conn) LocalAddr() net.Addr {
+	if c.closed {
+		return nil // the descriptor may be somebody else's by now
+	}
+	return c.sock.local()
+}
 
-// RemoteAddr implements net.Conn.
-func (c *Conn) RemoteAddr() net.Addr { return c.sock.remote() }
+// RemoteAddr implements net.Conn; nil once closed.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.closed {
+		return nil
+	}
+	return c.sock.remote()
+}
 
 // SetDeadline implements net.Conn.
 func (c *Conn) SetDeadline(t time.Time) error {

@@ -2,7 +2,6 @@ package loop
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"time"
 	"unsafe"
@@ -13,13 +12,13 @@ import (
 // poller is where a loop learns what happened: epoll, or the virtual one of tests. All but wake are called on the loop.
 type poller interface {
 	// poll delivers what happened to the connections, waiting up to timeout (0: not at all, negative: for ever), and
-	// returns how many things did. It also returns after wake.
-	poll(l *Loop, timeout time.Duration) (int, error)
+	// returns how many things did. It may return early, and does after wake, which any goroutine may call.
+	poll(timeout time.Duration) (int, error)
 	wake()
 	add(c *Conn) error
 	remove(c *Conn)
 	watchWrite(c *Conn)
-	close()
+	close() // with all connections that are left
 }
 
 // epoll is the kernel's poller. Connections stand in slots; an event carries slot and a generation, so that an event for a
@@ -37,6 +36,9 @@ type epollSlot struct {
 }
 
 const wakeSlot = 0
+
+// maxWait is in milliseconds, what the kernel takes without reading "for ever".
+const maxWait = 1<<31 - 1
 
 func newEpoll() (*epoll, error) {
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
@@ -56,7 +58,7 @@ func newEpoll() (*epoll, error) {
 	return p, nil
 }
 
-func (p *epoll) poll(_ *Loop, timeout time.Duration) (int, error) {
+func (p *epoll) poll(timeout time.Duration) (int, error) {
 	var n int
 	if timeout == 0 {
 		// Does not block, so Go's scheduler need not know of it.
@@ -71,7 +73,7 @@ func (p *epoll) poll(_ *Loop, timeout time.Duration) (int, error) {
 	} else {
 		ms := -1
 		if timeout > 0 {
-			ms = int((timeout + time.Millisecond - 1) / time.Millisecond)
+			ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, maxWait))
 		}
 		var err error
 		n, err = unix.EpollWait(p.fd, p.events[:], ms)
@@ -146,73 +148,11 @@ func (p *epoll) remove(c *Conn) {
 }
 
 func (p *epoll) close() {
+	for i := range p.slots {
+		if c := p.slots[i].conn; c != nil {
+			_ = c.Close()
+		}
+	}
 	unix.Close(p.event)
 	unix.Close(p.fd)
-}
-
-// fdSocket is a non-blocking descriptor. Its calls return at once, so Go's scheduler need not know of them.
-type fdSocket int
-
-func (f fdSocket) read(b []byte) (int, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	for {
-		n, _, e := unix.RawSyscall(unix.SYS_READ, uintptr(f), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EAGAIN:
-			return 0, errAgain
-		case unix.EINTR:
-		default:
-			return 0, os.NewSyscallError("read", e)
-		}
-	}
-}
-
-func (f fdSocket) write(b []byte) (int, error) {
-	for {
-		n, _, e := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(f), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), unix.MSG_NOSIGNAL, 0, 0)
-		switch e {
-		case 0:
-			return int(n), nil
-		case unix.EAGAIN:
-			return 0, errAgain
-		case unix.EINTR:
-		default:
-			return 0, os.NewSyscallError("write", e)
-		}
-	}
-}
-
-func (f fdSocket) close() { unix.Close(int(f)) }
-
-func (f fdSocket) local() net.Addr {
-	sa, err := unix.Getsockname(int(f))
-	if err != nil {
-		return nil
-	}
-	return addrOf(sa)
-}
-
-func (f fdSocket) remote() net.Addr {
-	sa, err := unix.Getpeername(int(f))
-	if err != nil {
-		return nil
-	}
-	return addrOf(sa)
-}
-
-// addrOf turns a socket address into Go's.
-func addrOf(sa unix.Sockaddr) net.Addr {
-	switch a := sa.(type) {
-	case *unix.SockaddrInet4:
-		return &net.TCPAddr{IP: a.Addr[:], Port: a.Port}
-	case *unix.SockaddrInet6:
-		return &net.TCPAddr{IP: a.Addr[:], Port: a.Port}
-	case *unix.SockaddrUnix:
-		return &net.UnixAddr{Name: a.Name, Net: "unix"}
-	}
-	return nil
 }

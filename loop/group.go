@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"runtime"
+	"runtime/pprof"
 	"sync"
 	"time"
 )
@@ -84,22 +84,34 @@ func (g *Group) watch(stop <-chan struct{}) {
 				if t := l.running.Load(); t != nil {
 					name = t.name
 				}
-				g.reporter.Stalled(i, name, time.Duration(now.UnixNano()-since), busyStacks())
+				g.reporter.Stalled(l.id, name, time.Duration(now.UnixNano()-since), busyStacks())
 			}
 		}
 	}
 }
 
-// busyStacks are the stacks of the goroutines that are not waiting: the culprit is among them.
+// busyStacks are the stacks of what runs on loops, the culprit's among them, be it computing or blocked. Parked tasks and
+// idle loops are left out. A profile lists equal stacks once, so thousands of parked tasks cost little.
 func busyStacks() []byte {
-	buf := make([]byte, 1<<20)
-	buf = buf[:runtime.Stack(buf, true)]
+	var buf bytes.Buffer
+	if err := pprof.Lookup("goroutine").WriteTo(&buf, 1); err != nil {
+		return []byte(err.Error())
+	}
 	var out []byte
-	for _, block := range bytes.Split(buf, []byte("\n\n")) {
-		head, _, _ := bytes.Cut(block, []byte("\n"))
-		if bytes.Contains(head, []byte("[run")) || bytes.Contains(head, []byte("[syscall")) {
-			out = append(append(out, block...), "\n\n"...)
+	for _, block := range bytes.Split(buf.Bytes(), []byte("\n\n")) {
+		_, stack, _ := bytes.Cut(block, []byte("\n")) // behind the count
+		if onLoop(stack) {
+			out = append(append(out, stack...), "\n\n"...)
 		}
 	}
 	return out
+}
+
+// onLoop reports whether a stack is that of a task or a loop that is not waiting.
+func onLoop(stack []byte) bool {
+	if !bytes.Contains(stack, []byte("loop.(*Task).run+")) && !bytes.Contains(stack, []byte("loop.(*Loop).Run+")) {
+		return false
+	}
+	innermost, _, _ := bytes.Cut(stack, []byte("\n"))
+	return !bytes.Contains(innermost, []byte("iter.Pull[")) && !bytes.Contains(stack, []byte(").poll+"))
 }

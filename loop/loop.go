@@ -1,58 +1,59 @@
 package loop
 
 import (
-	"context"
 	"errors"
-	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// ErrStopped is what a task's calls return once its loop shuts down.
+// ErrStopped is what a task's calls return once it was asked to end.
 var ErrStopped = errors.New("loop: stopped")
 
-// Reporter is told of what no caller can be told: a task that panicked, and a loop that did not turn for [StallAfter].
+// Reporter is told of what no caller can be told: code that panicked, and a loop that did not turn for [StallAfter]. Its
+// methods are called on the loop's goroutine and on that of [Group.Run], and must not block.
 type Reporter interface {
+	// TaskPanicked names the task, "posted function" or "connection event", with the panic's value and stack.
 	TaskPanicked(task string, value any, stack []byte)
+	// Stalled names the loop's number and the task that runs, "" for a posted function, with the stacks of what runs on loops.
 	Stalled(loop int, task string, after time.Duration, stack []byte)
 }
 
 // StallAfter is how long one task may keep the loop to itself before it is reported.
 const StallAfter = 100 * time.Millisecond
 
-// shutdownGrace bounds how long tasks may take to end after the loop was told to stop.
-const shutdownGrace = 5 * time.Second
-
 // Loop is one event loop. Its methods are for its own goroutine (tasks and posted functions) unless they say otherwise.
 type Loop struct {
 	id       int
 	poll     poller
 	reporter Reporter
+	grace    time.Duration // shutdownGrace
 
 	now     time.Time
 	timers  timerHeap
 	runq    []*Task // tasks with something to look at, in order
 	batch   []*Task // runq's other half
 	tasks   map[*Task]struct{}
-	nTasks  atomic.Int64
-	current *Task
+	current *Task // whose code runs, nil for the loop's own
 
-	busySince atomic.Int64 // unix nanoseconds of the start of this turn, 0 while blocked
-	running   atomic.Pointer[Task]
+	nTasks    atomic.Int64         // also those GoFrom has not started yet
+	busySince atomic.Int64         // unix nanoseconds of the start of this turn, 0 while blocked
+	running   atomic.Pointer[Task] // current, for Group.Run
+	signaled  atomic.Bool          // posted may hold something
+	sleeping  atomic.Bool          // blocked in the poller, or about to
+	swap      []func()             // posted's other half
+	stopping  bool                 // ctx of Run has ended
+	ended     bool                 // Run is over; nothing starts any more
+	offloads  sync.WaitGroup       // goroutines of Offload
+	wakers    sync.WaitGroup       // calls of poll.wake; Add only under mu while not closed
 
-	mu       sync.Mutex
-	posted   []func() // guarded by mu
-	closed   bool     // guarded by mu
-	signaled atomic.Bool
-	swap     []func() // posted's other half, owned by the loop
-
-	ended    bool // Run is over; nothing starts any more
-	stopping bool
-	offloads sync.WaitGroup
+	mu     sync.Mutex
+	posted []func() // guarded by mu
+	closed bool     // guarded by mu
 }
 
-// New makes a loop on epoll. reporter may be nil.
+// New makes a loop on epoll. Without a reporter (nil) a panic on the loop ends the program.
 func New(id int, reporter Reporter) (*Loop, error) {
 	p, err := newEpoll()
 	if err != nil {
@@ -62,8 +63,7 @@ func New(id int, reporter Reporter) (*Loop, error) {
 }
 
 func newLoop(id int, p poller, reporter Reporter) *Loop {
-	l := &Loop{id: id, poll: p, reporter: reporter, tasks: make(map[*Task]struct{}), now: time.Now()}
-	return l
+	return &Loop{id: id, poll: p, reporter: reporter, grace: shutdownGrace, tasks: make(map[*Task]struct{}), now: time.Now()}
 }
 
 // ID is the number given to New.
@@ -75,7 +75,8 @@ func (l *Loop) Now() time.Time { return l.now }
 // Tasks tells how many tasks live on the loop. Any goroutine may ask.
 func (l *Loop) Tasks() int { return int(l.nTasks.Load()) }
 
-// Post runs f on the loop, soon. Any goroutine may call it; it never blocks. It reports false, and f never runs, when the loop has ended.
+// Post runs f on the loop, soon, after what was posted before. Any goroutine may call it; it never blocks. It reports false
+// when the loop has ended, and f never runs; after true it does.
 func (l *Loop) Post(f func()) bool {
 	l.mu.Lock()
 	if l.closed {
@@ -83,133 +84,47 @@ func (l *Loop) Post(f func()) bool {
 		return false
 	}
 	l.posted = append(l.posted, f)
+	// The loop says that it sleeps and then looks at signaled, we the other way round: one of us sees the other.
+	wake := !l.signaled.Swap(true) && l.sleeping.Load()
+	if wake {
+		l.wakers.Add(1) // the poller must not be closed under us
+	}
 	l.mu.Unlock()
-	if l.signaled.CompareAndSwap(false, true) {
+	if wake {
 		l.poll.wake()
+		l.wakers.Done()
 	}
 	return true
 }
 
-// Go starts fn as a task named name (for reports). From another goroutine use GoFrom.
+// Go starts fn as a task named name (for reports). From another goroutine use GoFrom. On a loop that shuts down the task is
+// asked to end before it begins; on one that has ended fn never runs.
 func (l *Loop) Go(name string, fn func(*Task)) *Task {
-	if l.ended {
-		panic("loop: Go on a loop that has ended")
-	}
-	t := newTask(l, name, fn)
-	l.tasks[t] = struct{}{}
 	l.nTasks.Add(1)
+	return l.start(name, fn)
+}
+
+// GoFrom starts a task from any goroutine. It counts in Tasks at once. It reports false if the loop has ended.
+func (l *Loop) GoFrom(name string, fn func(*Task)) bool {
+	l.nTasks.Add(1)
+	if !l.Post(func() { l.start(name, fn) }) {
+		l.nTasks.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (l *Loop) start(name string, fn func(*Task)) *Task {
+	t := newTask(l, name, fn)
+	t.asked = l.stopping
+	l.tasks[t] = struct{}{}
+	if l.ended {
+		t.stop()
+		l.retire(t)
+		return t
+	}
 	l.ready(t)
 	return t
-}
-
-// GoFrom starts a task from any goroutine. It reports false if the loop has ended.
-func (l *Loop) GoFrom(name string, fn func(*Task)) bool {
-	return l.Post(func() { l.Go(name, fn) })
-}
-
-// Run turns the loop until ctx ends, then gives every task the cause [Stopped], waits for them within a bound, and
-// releases the descriptors. It returns nil after an orderly end. Call it once.
-func (l *Loop) Run(ctx context.Context) error {
-	unhook := context.AfterFunc(ctx, func() { l.Post(l.beginStop) })
-	defer unhook()
-	defer l.end()
-	var deadline time.Time
-	for {
-		if l.stopping {
-			if deadline.IsZero() {
-				deadline = l.now.Add(shutdownGrace)
-			}
-			if len(l.tasks) == 0 {
-				return nil
-			}
-			if l.now.After(deadline) {
-				return fmt.Errorf("loop %d: %d tasks did not end in %v, first %q", l.id, len(l.tasks), shutdownGrace, l.anyTask())
-			}
-		}
-		if err := l.turn(deadline); err != nil {
-			return err
-		}
-	}
-}
-
-// turn polls once and runs whatever became ready.
-func (l *Loop) turn(deadline time.Time) error {
-	n, err := l.poll.poll(l, 0)
-	if err != nil {
-		return err
-	}
-	if n == 0 && len(l.runq) == 0 {
-		l.busySince.Store(0)
-		if _, err = l.poll.poll(l, l.sleepTime(deadline)); err != nil {
-			return err
-		}
-	}
-	l.now = time.Now()
-	l.busySince.Store(l.now.UnixNano())
-	if l.signaled.Load() {
-		l.runPosted()
-	}
-	l.timers.fire(l)
-	l.runReady()
-	return nil
-}
-
-// sleepTime is how long the poll may block; negative is for ever.
-func (l *Loop) sleepTime(deadline time.Time) time.Duration {
-	next, ok := l.timers.next()
-	if !deadline.IsZero() && (!ok || deadline.Before(next)) {
-		next, ok = deadline, true
-	}
-	if !ok {
-		return -1
-	}
-	return max(time.Until(next), time.Nanosecond)
-}
-
-func (l *Loop) runPosted() {
-	l.signaled.Store(false)
-	l.mu.Lock()
-	l.posted, l.swap = l.swap[:0], l.posted
-	l.mu.Unlock()
-	for i, f := range l.swap {
-		l.swap[i] = nil
-		f()
-	}
-}
-
-// runReady resumes the tasks that were ready when it began; those made ready meanwhile have their turn after the next poll.
-func (l *Loop) runReady() {
-	l.runq, l.batch = l.batch[:0], l.runq
-	for i, t := range l.batch {
-		l.batch[i] = nil
-		t.queued = false
-		l.resume(t)
-	}
-}
-
-func (l *Loop) resume(t *Task) {
-	if t.done {
-		return
-	}
-	l.current = t
-	l.running.Store(t)
-	_, alive := t.next()
-	l.current = nil
-	l.running.Store(nil)
-	if !alive {
-		l.finish(t)
-	}
-}
-
-func (l *Loop) finish(t *Task) {
-	t.done = true
-	t.stop()
-	l.timers.remove(t)
-	for len(t.conns) > 0 {
-		t.conns[len(t.conns)-1].Close()
-	}
-	delete(l.tasks, t)
-	l.nTasks.Add(-1)
 }
 
 // ready puts a task in line for its turn.
@@ -220,28 +135,49 @@ func (l *Loop) ready(t *Task) {
 	}
 }
 
-func (l *Loop) beginStop() {
-	l.stopping = true
-	for t := range l.tasks {
-		t.Stop()
+// runReady resumes the tasks that were ready when it began; those made ready meanwhile have their turn after the next poll.
+func (l *Loop) runReady() {
+	l.runq, l.batch = l.batch[:0], l.runq
+	for i, t := range l.batch {
+		l.batch[i] = nil
+		t.queued = false
+		if t.done {
+			continue
+		}
+		if !l.resume(t, t.next) {
+			l.retire(t)
+		}
 	}
 }
 
-func (l *Loop) anyTask() string {
-	for t := range l.tasks {
-		return t.name
-	}
-	return ""
+// resume lets the task run until it gives up the loop.
+func (l *Loop) resume(t *Task, next func() (struct{}, bool)) (alive bool) {
+	t.moved = 0
+	l.current = t
+	l.running.Store(t)
+	_, alive = next()
+	l.current = nil
+	l.running.Store(nil)
+	return alive
 }
 
-func (l *Loop) end() {
-	l.ended = true
-	for t := range l.tasks { // only those that ignored the stop
-		l.finish(t)
+// retire forgets a task that will not run again and closes its connections.
+func (l *Loop) retire(t *Task) {
+	t.done = true
+	l.timers.remove(t)
+	for len(t.conns) > 0 {
+		_ = t.conns[len(t.conns)-1].Close()
 	}
-	l.mu.Lock()
-	l.closed = true
-	l.mu.Unlock()
-	l.offloads.Wait()
-	l.poll.close()
+	delete(l.tasks, t)
+	l.nTasks.Add(-1)
+}
+
+// caught is deferred around code of others. A panic that nobody can be told of goes on.
+func (l *Loop) caught(name string) {
+	if l.reporter == nil {
+		return
+	}
+	if v := recover(); v != nil {
+		l.reporter.TaskPanicked(name, v, debug.Stack())
+	}
 }

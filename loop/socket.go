@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -10,7 +11,7 @@ import (
 )
 
 // Adopt puts a connected, non-blocking stream descriptor on the task's loop and makes the task its owner. The Conn
-// closes fd; on an error the caller keeps it.
+// closes fd; on an error the caller keeps it. The Conn's Readable begins as false and tells the truth after the next turn.
 func (t *Task) Adopt(fd int) (*Conn, error) {
 	c := &Conn{loop: t.loop, sock: fdSocket(fd), writable: true}
 	if err := t.loop.poll.add(c); err != nil {
@@ -29,12 +30,17 @@ func (c *Conn) FD() int {
 }
 
 // Release takes the connection off its loop without closing it and returns the descriptor, which is the caller's from now
-// on (to Adopt it on another loop).
+// on (to Adopt it on another loop). It returns -1 for a closed connection; a virtual one is closed by it.
 func (c *Conn) Release() int {
+	if c.closed {
+		return -1
+	}
 	fd := c.FD()
-	c.disown()
-	c.closed = true
-	c.loop.poll.remove(c)
+	if fd < 0 {
+		c.Close()
+		return -1
+	}
+	c.leave()
 	return fd
 }
 
@@ -48,16 +54,24 @@ func (e *DialError) Error() string { return "connect " + e.Addr + ": " + e.Err.E
 func (e *DialError) Unwrap() error { return e.Err }
 
 // Timeout reports whether the attempt was given up because of its deadline.
-func (e *DialError) Timeout() bool { return os.IsTimeout(e.Err) || e.Err == unix.ETIMEDOUT }
+func (e *DialError) Timeout() bool { return os.IsTimeout(e.Err) && !errors.Is(e.Err, unix.EAGAIN) }
 
 // Dial connects to a socket address (an IP address and port, or the path of a unix socket), giving up at the time until
-// (zero: the system's own limit). Names are resolved by the caller, off the loop.
+// (zero: the system's own limit). Names are resolved by the caller, off the loop. The error is a [*DialError], or
+// [ErrStopped] if the task was asked to end.
 func (t *Task) Dial(addr net.Addr, until time.Time) (*Conn, error) {
-	c, err := t.dial(addr, until)
-	if err != nil {
-		return nil, &DialError{Addr: addr.String(), Err: err}
+	dial := t.dial
+	if v, ok := t.loop.poll.(*virtual); ok {
+		dial = v.dialFor(t)
 	}
-	return c, nil
+	c, err := dial(addr, until)
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, ErrStopped):
+		return nil, ErrStopped
+	}
+	return nil, &DialError{Addr: addr.String(), Err: err}
 }
 
 func (t *Task) dial(addr net.Addr, until time.Time) (*Conn, error) {
@@ -69,35 +83,92 @@ func (t *Task) dial(addr net.Addr, until time.Time) (*Conn, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	err = unix.Connect(fd, sa)
-	if err != nil && err != unix.EINPROGRESS {
+	pending, err := t.connect(fd, sa, until)
+	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	pending := err != nil
 	c, err := t.Adopt(fd)
 	if err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
-	if !pending {
-		return c, nil
+	if pending {
+		err = c.connected(until)
 	}
+	if err == nil && selfConnected(fd) {
+		err = unix.ECONNREFUSED
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// connect begins to connect; pending tells that the end is still to come.
+func (t *Task) connect(fd int, sa unix.Sockaddr, until time.Time) (pending bool, err error) {
+	for pause := time.Millisecond; ; pause = min(2*pause, maxConnectPause) {
+		switch err := unix.Connect(fd, sa); err {
+		case nil:
+			return false, nil
+		case unix.EINPROGRESS, unix.EINTR:
+			return true, nil
+		case unix.EAGAIN:
+			// The queue of a unix socket is full, and nothing tells when it no longer is.
+			if t.loop.past(until) {
+				return false, os.ErrDeadlineExceeded
+			}
+			t.Sleep(pause)
+			if t.asked {
+				return false, ErrStopped
+			}
+		default:
+			return false, err
+		}
+	}
+}
+
+// maxConnectPause is how long connect waits at most before it looks again for room in a unix socket's queue.
+const maxConnectPause = 20 * time.Millisecond
+
+// connected waits for the outcome of connect.
+func (c *Conn) connected(until time.Time) error {
 	c.writable = false
 	if err := c.wait(Interest{Conn: c, Write: true}, until); err != nil {
-		c.Close()
-		return nil, err
+		return err
 	}
-	if e, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || e != 0 {
-		c.Close()
-		if err == nil {
-			err = unix.Errno(e)
-		}
-		return nil, err
+	e, err := unix.GetsockoptInt(c.FD(), unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		return err
+	}
+	if e != 0 {
+		return unix.Errno(e)
 	}
 	// Whatever edge reported the connection may also have carried data; ask the socket rather than the flag.
 	c.readable = true
-	return c, nil
+	return nil
+}
+
+// selfConnected tells a TCP socket that met itself: the port dialled had no listener and the kernel chose it as our own.
+func selfConnected(fd int) bool {
+	local, err := unix.Getsockname(fd)
+	if err != nil {
+		return false
+	}
+	peer, err := unix.Getpeername(fd)
+	if err != nil {
+		return false
+	}
+	switch l := local.(type) {
+	case *unix.SockaddrInet4:
+		p, ok := peer.(*unix.SockaddrInet4)
+		return ok && l.Port == p.Port && l.Addr == p.Addr
+	case *unix.SockaddrInet6:
+		p, ok := peer.(*unix.SockaddrInet6)
+		return ok && l.Port == p.Port && l.Addr == p.Addr
+	}
+	return false
 }
 
 func sockaddr(addr net.Addr) (family int, sa unix.Sockaddr, err error) {
@@ -123,44 +194,3 @@ func sockaddr(addr net.Addr) (family int, sa unix.Sockaddr, err error) {
 	}
 	return 0, nil, fmt.Errorf("unsupported address %T", addr)
 }
-
-// acceptsPerTurn bounds how long a burst of arrivals keeps the loop from its sessions.
-const acceptsPerTurn = 64
-
-// Accept runs as a task: it takes connections from a listening, non-blocking descriptor, which it owns from now on, and
-// hands each to serve, until the task is stopped. A shortage of descriptors or memory is reported through failed and waited out.
-func Accept(t *Task, fd int, serve func(fd int, from net.Addr), failed func(error)) {
-	ln, err := t.Adopt(fd)
-	if err != nil {
-		unix.Close(fd)
-		failed(err)
-		return
-	}
-	ln.readable = true
-	for n := 0; ; n++ {
-		if n == acceptsPerTurn {
-			n = 0
-			t.Yield()
-		}
-		if t.Stopped() {
-			return
-		}
-		conn, sa, err := unix.Accept4(fd, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-		switch err {
-		case nil:
-			serve(conn, addrOf(sa))
-		case unix.EINTR, unix.ECONNABORTED:
-		case unix.EAGAIN:
-			ln.readable = false
-			if t.Wait(time.Time{}, Interest{Conn: ln, Read: true}) == Stopped {
-				return
-			}
-		default:
-			failed(os.NewSyscallError("accept", err))
-			t.Sleep(acceptRetry)
-		}
-	}
-}
-
-// acceptRetry is how long Accept waits after an error such as "too many open files".
-const acceptRetry = 200 * time.Millisecond

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"iter"
+	"os"
 	"runtime/debug"
 	"time"
 )
@@ -9,7 +10,7 @@ import (
 // Cause tells why a Wait ended.
 type Cause uint8
 
-// Causes. Stopped wins over all others and stays.
+// Causes. Stopped wins over all others and stays; Woken comes before Ready, so that no amount of traffic hides it.
 const (
 	Ready   Cause = iota // one of the interests can make progress
 	Woken                // Task.Wake was called
@@ -24,41 +25,81 @@ type Interest struct {
 	HangUp      bool // the peer has closed its side, though unread data may stand before the end
 }
 
-// Task is one coroutine. Its methods are for the task itself, unless they say otherwise.
-type Task struct {
-	loop   *Loop
-	name   string
-	next   func() (struct{}, bool)
-	stop   func()
-	yield  func(struct{}) bool
-	conns  []*Conn // open connections it owns
-	timer  timer
-	queued bool // in loop.runq
-	woken  bool
-	done   bool
-	asked  bool // to stop
+func (i *Interest) met() bool {
+	c := i.Conn
+	if i.Read && c.readable || i.HangUp && c.hup || i.Write && c.writable {
+		return true
+	}
+	if c.closed {
+		return i.Read || i.HangUp || i.Write
+	}
+	if i.Write {
+		c.wantWrite()
+	}
+	return false
 }
 
+// Task is one coroutine. Its methods are for the task itself, unless they say otherwise.
+type Task struct {
+	loop  *Loop
+	name  string
+	fn    func(*Task)
+	next  func() (struct{}, bool)
+	stop  func()
+	yield func(struct{}) bool
+	conns []*Conn // open connections it owns
+	timer timer
+	moved int // bytes through Conn.Read and Conn.Write since it was resumed
+
+	queued    bool // in loop.runq
+	woken     bool
+	done      bool
+	asked     bool // to stop
+	refused   bool // a wait, because asked
+	dropped   bool // the loop is gone: the next wait unwinds
+	offloaded bool // waits for a function of Offload
+}
+
+// unwound is the panic that ends a task which goes on waiting though its loop is gone.
+type unwound struct{}
+
 func newTask(l *Loop, name string, fn func(*Task)) *Task {
-	t := &Task{loop: l, name: name}
+	t := &Task{loop: l, name: name, fn: fn}
 	t.timer.task = t
 	t.timer.index = -1
-	t.next, t.stop = iter.Pull(iter.Seq[struct{}](func(yield func(struct{}) bool) {
-		t.yield = yield
-		defer t.recovered()
-		fn(t)
-	}))
+	t.next, t.stop = iter.Pull(t.run)
 	return t
+}
+
+// run is the coroutine.
+func (t *Task) run(yield func(struct{}) bool) {
+	t.yield = yield
+	defer t.recovered()
+	t.fn(t)
+}
+
+// unwind takes the place of next for a task whose loop has ended: its waits return Stopped once, then they panic.
+func (t *Task) unwind() (v struct{}, alive bool) {
+	t.stop()
+	return v, false
 }
 
 func (t *Task) recovered() {
 	v := recover()
-	if v == nil {
-		return
+	switch p := v.(type) {
+	case nil, unwound:
+	case *offloadPanic:
+		t.report(p.value, append(append(p.stack, "\noffloaded by\n"...), debug.Stack()...))
+	default:
+		t.report(v, debug.Stack())
 	}
-	if t.loop.reporter != nil {
-		t.loop.reporter.TaskPanicked(t.name, v, debug.Stack())
+}
+
+func (t *Task) report(value any, stack []byte) {
+	if t.loop.reporter == nil {
+		panic(value)
 	}
+	t.loop.reporter.TaskPanicked(t.name, value, stack)
 }
 
 // Loop is the loop the task runs on.
@@ -87,92 +128,93 @@ func (t *Task) Wake() {
 }
 
 // Wait gives up the loop until an interest is met, the task is woken or stopped, or the time until has come (zero: no limit).
-// What is already the case is reported without giving up the loop.
+// What is already the case is reported without giving up the loop. A connection that is closed meets every interest in it.
 func (t *Task) Wait(until time.Time, interests ...Interest) Cause {
 	for {
 		if t.asked {
+			t.refuse()
 			return Stopped
+		}
+		if t.woken {
+			t.woken = false
+			return Woken
 		}
 		for i := range interests {
 			if interests[i].met() {
 				return Ready
 			}
 		}
-		if t.woken {
-			t.woken = false
-			return Woken
-		}
-		if !until.IsZero() && !t.loop.now.Before(until) {
+		if t.loop.past(until) {
 			return Timeout
 		}
 		t.park(until)
 	}
 }
 
+// waitFor is Wait without wake-ups: they are kept for the task's own next Wait.
+func (t *Task) waitFor(until time.Time, interests ...Interest) error {
+	woken := false
+	defer func() { t.woken = t.woken || woken }()
+	for {
+		switch t.Wait(until, interests...) {
+		case Ready:
+			return nil
+		case Timeout:
+			return os.ErrDeadlineExceeded
+		case Stopped:
+			return ErrStopped
+		case Woken:
+			woken = true
+		}
+	}
+}
+
+// past reports whether a deadline (zero: none) has come.
+func (l *Loop) past(until time.Time) bool { return !until.IsZero() && !l.now.Before(until) }
+
+// refuse is a wait of a task that was asked to end. One that waits again and again must not keep the loop from others.
+func (t *Task) refuse() {
+	if t.refused {
+		t.Yield()
+	}
+	t.refused = true
+}
+
 // Yield lets every other ready task run before this one goes on.
 func (t *Task) Yield() {
 	t.loop.ready(t)
-	t.yield(struct{}{})
+	t.giveUp()
 }
 
-// park gives up the loop until somebody calls loop.ready for the task or the time has come. It reports false when the
-// loop is gone and the task has to unwind at once.
-func (t *Task) park(until time.Time) bool {
+// park gives up the loop until somebody calls loop.ready for the task or the time has come.
+func (t *Task) park(until time.Time) {
 	if until.IsZero() {
 		t.timer.armed = false
 	} else {
 		t.loop.timers.set(&t.timer, until)
 	}
-	if !t.yield(struct{}{}) {
-		t.asked = true
-		return false
+	t.giveUp()
+}
+
+func (t *Task) giveUp() {
+	if t.loop.current != t {
+		panic("loop: wait in the name of task " + t.name + ", which does not run")
 	}
-	return true
+	if t.dropped {
+		panic(unwound{})
+	}
+	if !t.yield(struct{}{}) {
+		t.asked, t.dropped = true, true
+	}
 }
 
 // Sleep waits for d, or until the task is stopped. Wake-ups do not end it and are kept.
 func (t *Task) Sleep(d time.Duration) {
+	if t.asked {
+		t.refuse()
+	}
 	end := t.loop.now.Add(d)
 	for !t.asked && t.loop.now.Before(end) {
 		t.park(end)
 	}
-}
-
-// Offload runs f on a goroutine of its own and resumes the task when f has returned; the loop serves others meanwhile.
-// It waits for f even when the task is stopped, so f may use the task's variables; f must end by itself.
-func (t *Task) Offload(f func()) {
-	over := false
-	l := t.loop
-	l.offloads.Add(1)
-	go l.offload(f, func() {
-		over = true
-		l.ready(t)
-	})
-	for !over && t.park(time.Time{}) {
-	}
-}
-
-func (l *Loop) offload(f, over func()) {
-	defer l.offloads.Done()
-	defer l.Post(over)
-	defer func() {
-		if v := recover(); v != nil && l.reporter != nil {
-			l.reporter.TaskPanicked("offload", v, debug.Stack())
-		}
-	}()
-	f()
-}
-
-func (i *Interest) met() bool {
-	c := i.Conn
-	if i.Read && (c.readable || c.closed) || i.HangUp && c.hup {
-		return true
-	}
-	if i.Write {
-		if c.writable || c.closed {
-			return true
-		}
-		c.wantWrite()
-	}
-	return false
 }
