@@ -82,6 +82,23 @@ func Differences() []Difference {
 			},
 		},
 		{
+			Name: "late-welcome", Optional: true,
+			Reason: "a server says AuthenticationOk before it finds that it has to refuse; the proxy knows by then",
+			erase: func(m pgproto3.BackendMessage) bool {
+				_, welcome := m.(*pgproto3.AuthenticationOk)
+				return !welcome
+			},
+		},
+		{
+			Name: "last-words", Optional: true,
+			Reason: "what a client is told before its connection is closed for a breach of the protocol; a server may close without " +
+				"a word, or say something after the client's goodbye",
+			erase: func(m pgproto3.BackendMessage) bool {
+				e, ok := m.(*pgproto3.ErrorResponse)
+				return !ok || e.Code != "08P01"
+			},
+		},
+		{
 			Name: "own-words", Optional: true,
 			Reason: "the proxy refuses this itself, with the SQLSTATE of PostgreSQL and its own words",
 			erase: onError(func(m *pgproto3.ErrorResponse) {

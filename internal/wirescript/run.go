@@ -84,7 +84,7 @@ func actions() map[string]func(r *run, c *conn, rest string) error {
 		"startup": (*run).startup,
 		"connect": (*run).login,
 		"ssl":     func(r *run, c *conn, _ string) error { return r.negotiate(c, 80877103) },
-		"gss":     func(r *run, c *conn, _ string) error { return r.negotiate(c, 80877104) },
+		"gss":     (*run).gss,
 		"cancel":  (*run).cancel,
 		"wait":    (*run).wait,
 		"send":    func(r *run, _ *conn, _ string) error { return r.send() },
@@ -264,6 +264,27 @@ func (r *run) negotiate(c *conn, code uint32) error {
 	return nil
 }
 
+// gss asks for GSSAPI encryption. A server that offers it, as one may that was built with it, is left for a new connection; so
+// does libpq without a ticket.
+func (r *run) gss(c *conn, _ string) error {
+	if err := r.negotiate(c, 80877104); err != nil {
+		return err
+	}
+	last := &r.log[len(r.log)-1]
+	if last.Type != "G" {
+		return nil
+	}
+	last.Type = "N"
+	if err := c.net.Close(); err != nil {
+		return err
+	}
+	var d net.Dialer
+	var err error
+	c.net, err = d.DialContext(r.ctx, "tcp", r.target.Address)
+	c.in = c.net
+	return err
+}
+
 // cancel returns when the server has closed the connection the request went over: then it was acted on.
 func (r *run) cancel(c *conn, _ string) error {
 	if err := r.send(); err != nil {
@@ -385,6 +406,9 @@ func (r *run) frame(c *conn) (byte, []byte, error) {
 		}
 		return 0, nil, err
 	}
+	if head[0] == 'E' && head[1] >= ' ' {
+		return r.oldError(c, head[1:])
+	}
 	size := int(binary.BigEndian.Uint32(head[1:])) - 4
 	if size < 0 || size > maxFrame {
 		return 0, nil, fmt.Errorf("message %q of %d bytes", head[0], size)
@@ -392,6 +416,18 @@ func (r *run) frame(c *conn) (byte, []byte, error) {
 	body := make([]byte, size)
 	_, err := io.ReadFull(c.in, body)
 	return head[0], body, err
+}
+
+// oldError reads an error of protocol 2, a text with a zero byte at its end, and makes one of ours of it.
+func (r *run) oldError(c *conn, text []byte) (byte, []byte, error) {
+	text = slices.Clone(text)
+	for next := make([]byte, 1); text[len(text)-1] != 0; text = append(text, next[0]) {
+		if _, err := io.ReadFull(c.in, next); err != nil {
+			return 0, nil, err
+		}
+	}
+	body, err := (&pgproto3.ErrorResponse{Severity: "protocol 2", Message: string(text[:len(text)-1])}).Encode(nil)
+	return 'E', body[min(5, len(body)):], err
 }
 
 // finish ends the sessions that are still open; what servers had still to say is written down.

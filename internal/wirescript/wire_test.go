@@ -33,9 +33,12 @@ func TestScripts(t *testing.T) {
 		pgpool         *pgcluster.Pgpool
 		chop           int
 	}{
-		{"session", "wire_session", w.pgpool(t, "off"), 0},
-		{"statement", "wire_statement", w.pgpool(t, "on"), 0},
-		{"chopped", "wire_chopped", w.pgpool(t, "on"), 3},
+		// The first reads on a standby always, so that reads and writes never meet on one server by chance.
+		{"session", "wire_session", w.pgpool(t, map[string]string{"backend_weight0": "0"}), 0},
+		{"statement", "wire_statement", w.pgpool(t, map[string]string{"statement_level_load_balance": "on"}), 0},
+		{"chopped", "wire_chopped", w.pgpool(t, map[string]string{
+			"statement_level_load_balance": "on", "backend_weight0": "0",
+		}), 3},
 	}
 	w.database(t, "wire_direct")
 	for _, v := range variants {
@@ -60,7 +63,11 @@ func TestScripts(t *testing.T) {
 					t.Run(v.name, func(t *testing.T) {
 						address := net.JoinHostPort(v.pgpool.Host, fmt.Sprint(v.pgpool.Port))
 						got, err := script.Run(t.Context(), w.target(address, v.database, v.chop))
-						if diff := wirescript.Diff(want.Lines(), got.Lines()); diff != "" || err != nil {
+						expected := want.Lines()
+						if err != nil { // what was to follow says nothing
+							expected = expected[:min(len(expected), len(got)+2)]
+						}
+						if diff := wirescript.Diff(expected, got.Lines()); diff != "" || err != nil {
 							t.Errorf("%v\n- PostgreSQL, + pgpool:\n%s", err, diff)
 						}
 					})
@@ -103,11 +110,9 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) pgpool(t *testing.T, statementLevel string) *pgcluster.Pgpool {
+func (w *world) pgpool(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 	t.Helper()
-	return shared.Pgpool(t, pgcluster.PgpoolOptions{
-		Conf: map[string]string{"statement_level_load_balance": statementLevel},
-	})
+	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf})
 }
 
 func (w *world) database(t *testing.T, name string) {
