@@ -67,7 +67,7 @@ func (o Options) withDefaults() Options {
 	if o.Nodes == 0 {
 		o.Nodes = 3
 	}
-	if o.InitdbArgs == nil {
+	if len(o.InitdbArgs) == 0 {
 		o.InitdbArgs = []string{"--no-locale", "-E", "UTF8"}
 	}
 	if o.Progress == nil {

@@ -119,6 +119,14 @@ func TestRawServersAreIndependent(t *testing.T) {
 	check(t, c.Nodes[1].Exec(t.Context(), "CREATE TABLE here()"))
 }
 
+func TestAnyEncoding(t *testing.T) {
+	t.Parallel()
+	c := StartTest(t, Options{Nodes: 1, InitdbArgs: []string{"--no-locale", "-E", "SQL_ASCII"}})
+	if got, err := c.Nodes[0].Value(t.Context(), "SHOW server_encoding"); err != nil || got != "SQL_ASCII" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 func TestCloseLeavesNothing(t *testing.T) {
 	t.Parallel()
 	c := StartTest(t, Options{Nodes: 2})

@@ -128,13 +128,21 @@ func (n *Node) Start(ctx context.Context) error {
 	n.mu.Lock()
 	n.proc = p
 	n.mu.Unlock()
-	return Poll(ctx, n.Name+" answers", func() (bool, error) {
+	var last error
+	err = Poll(ctx, n.Name+" answers", func() (bool, error) {
 		if p.exited() {
 			return false, exitedEarly(p, n.Log)
 		}
 		_, err := n.Value(ctx, "SELECT 1")
+		if ctx.Err() == nil {
+			last = err
+		}
 		return err == nil, nil
 	})
+	if err != nil {
+		return errors.Join(err, last)
+	}
+	return nil
 }
 
 // Stop stops the server and waits for its end. A server that does not run is stopped.

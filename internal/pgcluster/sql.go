@@ -46,6 +46,7 @@ func query(ctx context.Context, connString, sql string, args []any) (value strin
 	if err != nil {
 		return "", err
 	}
+	config.RuntimeParams["client_encoding"] = "UTF8"              // pgx wants it for the simple protocol
 	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol // every value comes as text
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
