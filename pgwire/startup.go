@@ -75,6 +75,19 @@ func StartupSize(b []byte) (size int, ok bool, err error) {
 	return int(n), true, nil
 }
 
+const oldProtocol = "unsupported frontend protocol 2.0: server supports 3.0 to 3.2"
+
+// AppendStartupError appends the answer to a first packet that cannot be served, to clients of protocol 2 in their form.
+func AppendStartupError(dst []byte, e *StartupError) []byte {
+	if e.Text != oldProtocol {
+		return AppendError(dst, Fields{Severity: "FATAL", Code: e.Code, Message: e.Text})
+	}
+	dst = append(dst, ErrorResponse)
+	dst = append(dst, "FATAL:  "...)
+	dst = append(dst, e.Text...)
+	return append(dst, '\n', 0)
+}
+
 // ParseStartup decodes a whole first packet (length word included). The result does not alias b.
 func ParseStartup(b []byte) (*Startup, error) {
 	if len(b) < 8 {
@@ -94,6 +107,9 @@ func ParseStartup(b []byte) (*Startup, error) {
 		return &Startup{Cancel: &Cancel{PID: binary.BigEndian.Uint32(body), Key: append([]byte(nil), body[4:]...)}}, nil
 	}
 	s := &Startup{Version: Version(code)}
+	if s.Version.Major() == 2 {
+		return nil, &StartupError{"0A000", oldProtocol}
+	}
 	if s.Version.Major() != 3 {
 		return nil, &StartupError{"0A000", fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", s.Version.Major(), s.Version.Minor())}
 	}

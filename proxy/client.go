@@ -10,7 +10,7 @@ import (
 
 // fromClient deals with the client's messages as long as it is the client's turn.
 func (s *session) fromClient() error {
-	for moved := 0; s.clientTurn() && moved < maxPerTurn; {
+	for moved := 0; s.clientTurn(); {
 		took, err := s.take()
 		if err != nil {
 			return err
@@ -24,7 +24,7 @@ func (s *session) fromClient() error {
 			}
 			continue
 		}
-		if !s.client.conn.Readable() {
+		if !s.client.conn.Readable() || moved >= maxPerTurn { // what has been read is always dealt with, or nobody would come back to it
 			return nil
 		}
 		n, err := s.client.fill()

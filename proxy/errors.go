@@ -113,6 +113,10 @@ func appendError(dst []byte, err error) (out []byte, fatal bool) {
 	if errors.As(err, &server) {
 		return append(dst, server.Frame...), true
 	}
+	var startup *pgwire.StartupError
+	if errors.As(err, &startup) {
+		return pgwire.AppendStartupError(dst, startup), true
+	}
 	f := fieldsOf(err)
 	return pgwire.AppendError(dst, f), f.Severity != "ERROR"
 }

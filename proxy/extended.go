@@ -20,7 +20,7 @@ type portal struct {
 func (s *session) parse(frame []byte, size int) error {
 	name, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
 	if !ok {
-		return protocolViolation("invalid string in message")
+		return s.malformed(frame, size)
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
@@ -34,7 +34,7 @@ func (s *session) parse(frame []byte, size int) error {
 	}
 	text, _, ok := pgwire.CString(rest)
 	if !ok {
-		return protocolViolation("invalid string in message")
+		return s.malformed(frame, size)
 	}
 	f := s.analyze(text)
 	p := s.newPrepared(string(name), f, frame, text)
@@ -99,11 +99,12 @@ func (s *session) newPrepared(name string, f *stmt.Facts, frame, text []byte) *p
 		s.setNamed(name, p)
 		return p
 	}
-	p := s.unnamed
+	p := s.spare
 	if p == nil {
 		p = &prepared{}
-		s.unnamed = p
+		s.spare = p
 	}
+	s.unnamed = p
 	*p = prepared{frame: append(p.frame[:0], frame...), facts: f, ver: p.ver + 1}
 	p.setText(at, len(text))
 	return p
@@ -152,7 +153,7 @@ func (s *session) bind(frame []byte, size int) error {
 	portalName, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
 	name, _, ok2 := pgwire.CString(rest)
 	if !ok || !ok2 {
-		return protocolViolation("invalid string in message")
+		return s.malformed(frame, size)
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
@@ -172,6 +173,9 @@ func (s *session) bind(frame []byte, size int) error {
 			return s.refuseExtended(err)
 		}
 	}
+	if old := s.portals[string(portalName)]; old != nil && old.b != nil && s.journal.InTx() {
+		node = old.b.node // the name is taken there: the server gives the error
+	}
 	b, err := s.target(node)
 	if err != nil {
 		s.skipRest(frame, size)
@@ -179,6 +183,9 @@ func (s *session) bind(frame []byte, size int) error {
 	}
 	if p != nil {
 		s.ensureExtended(p, b)
+	} else if len(name) == 0 && b.unnamed != nil {
+		b.unnamed = nil // destroyed by a query elsewhere
+		s.closeQuietly(b, "")
 	}
 	po.b = b
 	s.setPortal(portalName, po)
@@ -186,6 +193,25 @@ func (s *session) bind(frame []byte, size int) error {
 	if s.perNode && p != nil {
 		s.logPerNode(b, 'B', p.text)
 	}
+	return nil
+}
+
+// malformed passes on a message that is not well formed: the server says what is wrong with it, and its transaction fails.
+func (s *session) malformed(frame []byte, size int) error {
+	s.enterBatch()
+	if err := s.barrier(); err != nil {
+		return s.refuseExtended(err)
+	}
+	b := s.active
+	if b == nil || !b.unsynced {
+		b = nil
+	}
+	b, err := s.orWriter(b)
+	if err != nil {
+		s.skipRest(frame, size)
+		return s.refuseExtended(err)
+	}
+	s.forward(b, expect{kind: frame[0]}, frame, size)
 	return nil
 }
 
@@ -238,7 +264,7 @@ func (s *session) portal(name []byte) (portal, bool) {
 func (s *session) describe(frame []byte) error {
 	what, name, ok := object(frame)
 	if !ok {
-		return protocolViolation("invalid DESCRIBE message")
+		return s.malformed(frame, len(frame))
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
@@ -309,7 +335,7 @@ func object(frame []byte) (what byte, name []byte, ok bool) {
 func (s *session) execute(frame []byte) error {
 	name, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
 	if !ok || len(rest) != 4 {
-		return protocolViolation("invalid EXECUTE message")
+		return s.malformed(frame, len(frame))
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {
@@ -374,6 +400,11 @@ func (s *session) executed(b *backend, e *expect) error {
 	if e.note.release != nil {
 		e.note.release()
 	}
+	if e.note.journal != nil && !s.journal.InTx() { // it lasts if the batch, which is one transaction, succeeds
+		s.batchWrote = true
+		s.batchNotes = append(s.batchNotes, *e)
+		return nil
+	}
 	s.succeeded(b, e)
 	switch {
 	case e.note.end != endNone:
@@ -405,7 +436,7 @@ func (s *session) finishExtended(b *backend, e *expect) {
 func (s *session) closeObject(frame []byte) error {
 	what, name, ok := object(frame)
 	if !ok {
-		return protocolViolation("invalid CLOSE message")
+		return s.malformed(frame, len(frame))
 	}
 	s.enterBatch()
 	if err := s.barrier(); err != nil {

@@ -94,8 +94,20 @@ func (s *session) afterDDL(f *stmt.Facts) {
 	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 || f.MayTouchSession || f.Multi || f.Kind == stmt.KindUnparsed {
 		s.temps.Touched()
 	}
+	if f.MayTouchSession && f.Setting == nil && callsSetConfig(f) {
+		s.pinned = true // what it sets is known to this server alone
+	}
 	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed {
 		s.temps.Forget()
 		s.changedCatalog = s.journal.InTx()
 	}
+}
+
+func callsSetConfig(f *stmt.Facts) bool {
+	for _, n := range f.Functions {
+		if n.Name == "set_config" {
+			return true
+		}
+	}
+	return false
 }

@@ -34,7 +34,7 @@ func (s *session) analyze(text []byte) *stmt.Facts {
 func (s *session) query(frame []byte) error {
 	text := frame[pgwire.HeaderSize:]
 	if len(text) == 0 || text[len(text)-1] != 0 {
-		return protocolViolation("invalid string in message")
+		return s.run(unparsed, nil, frame, len(frame)) // the server says what is wrong with it
 	}
 	text = text[:len(text)-1]
 	if s.set.LogStatement() {
@@ -45,8 +45,12 @@ func (s *session) query(frame []byte) error {
 			return err
 		}
 	}
+	s.unnamed, s.noName = nil, portal{} // a simple query destroys the unnamed statement and portal
 	f := s.analyze(text)
 	switch {
+	case f.Kind == stmt.KindEmpty && s.state.IsFailed():
+		s.client.setQueued(pgwire.AppendReady(pgwire.AppendSimple(s.client.queued(), pgwire.EmptyQueryResponse), 'E'))
+		return nil
 	case f.Kind == stmt.KindPool:
 		return s.poolQuery(f)
 	case f.Multi:
@@ -124,12 +128,30 @@ func (s *session) decide(f *stmt.Facts, text []byte, extended bool) (d route.Dec
 	if s.mustStay(&d, in.View) {
 		d.Node = in.View.Writer()
 	}
+	if node, ok := s.boundTo(f); ok {
+		d.Node = node
+	}
 	if f.TerminatePID > 0 {
 		if node, ok := s.srv.nodeOfPID(s.t, uint32(f.TerminatePID)); ok {
 			d.Node = node
 		}
 	}
 	return d, p, nil
+}
+
+// boundTo is the node that has the portal a FETCH or CLOSE names, or the prepared statement whose name a PREPARE repeats.
+func (s *session) boundTo(f *stmt.Facts) (cluster.NodeID, bool) {
+	switch f.Kind {
+	case stmt.KindFetch, stmt.KindClosePortal:
+		if po := s.portals[f.Name]; po != nil && po.b != nil {
+			return po.b.node, true
+		}
+	case stmt.KindPrepare:
+		if b := s.holder(s.named[f.Name]); b != nil {
+			return b.node, true
+		}
+	}
+	return cluster.NoNode, false
 }
 
 // backendOrWriter returns a connection to the node, or to the one that takes writes where a standby cannot be reached: a read is
@@ -298,13 +320,28 @@ func (s *session) spread(f *stmt.Facts, b *backend) {
 
 // concluded is a ReadyForQuery the client gets: what the statement has done is folded into the session.
 func (s *session) concluded(b *backend, e *expect, status byte) {
-	if e.kind == pgwire.Query && !e.failed {
+	switch {
+	case e.kind == pgwire.Query && !e.failed:
 		s.succeeded(b, e)
+	case e.kind == pgwire.Sync:
+		s.endBatch(b)
 	}
 	if e.note != nil && e.note.release != nil {
 		e.note.release()
 	}
 	s.transactionState(b, e, status)
+}
+
+// endBatch keeps, or forgets, the settings an extended batch has made.
+func (s *session) endBatch(b *backend) {
+	if !s.batchFailed {
+		for i := range s.batchNotes {
+			s.succeeded(b, &s.batchNotes[i])
+		}
+	}
+	clear(s.batchNotes)
+	s.batchNotes = s.batchNotes[:0]
+	s.batchFailed = false
 }
 
 // succeeded folds a statement that succeeded.

@@ -311,6 +311,7 @@ func (s *session) failExtended(b *backend, visible bool) {
 	}
 	if visible {
 		s.state.Failed()
+		s.batchFailed = true
 		if s.owed == 0 {
 			s.skipping = true
 		}

@@ -59,6 +59,7 @@ type session struct {
 	temps    relcache.Session
 	named    map[string]*prepared
 	unnamed  *prepared
+	spare    *prepared // the object of unnamed, also while there is none
 	portals  map[string]*portal
 	noName   portal // the unnamed portal
 	preludes []vsession.Statement
@@ -71,6 +72,8 @@ type session struct {
 	batch                  uint64        // counts Syncs
 	batchUsed              bool          // extended messages since the last Sync
 	batchWrote             bool          // one of them may have written
+	batchNotes             []expect      // settings made outside a transaction block since the last Sync
+	batchFailed            bool          // an error since the last Sync
 	blocked                *backend      // runs a statement that changes the session: wait for it before deciding anything else
 	stateVer               uint64        // rises with what may change a decision
 	pinned                 bool          // settings were made that only the writer knows

@@ -2,6 +2,7 @@ package stmt
 
 import (
 	"slices"
+	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
 )
@@ -75,6 +76,9 @@ func statementFacts(n *pg.Node) *Facts {
 		}
 	default:
 		namedFacts(f, n)
+	}
+	if f.Class == ClassEither && (slices.ContainsFunc(f.Functions, inTempSchema) || slices.ContainsFunc(f.Relations, inTempSchema)) {
+		f.Class = ClassPrimary
 	}
 	return f
 }
@@ -256,3 +260,6 @@ func discardTarget(m pg.DiscardMode) string {
 	}
 	return "all"
 }
+
+// inTempSchema tells whether a name is that of a temporary object: those exist where writes go.
+func inTempSchema(n Name) bool { return strings.HasPrefix(n.Schema, "pg_temp") }
