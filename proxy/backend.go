@@ -38,6 +38,7 @@ type expect struct {
 	swallow bool // the client did not send it: its answers are dropped
 	prelude bool // it brings the server up to the session's state: a failure spoils what follows
 	failed  bool
+	copied  bool // an Execute whose CopyData has been sent in full
 	writes  bool // Decision.Writes
 	facts   *stmt.Facts
 	prep    *prepared

@@ -135,9 +135,23 @@ func (s *session) message(typ byte, frame []byte) error {
 	case pgwire.Terminate:
 		return errTerminated
 	case pgwire.CopyData, pgwire.CopyDone, pgwire.CopyFail:
-		return nil // the rest of a COPY that has failed
+		s.copyAhead(typ, frame)
+		return nil
 	}
 	return protocolViolation(fmt.Sprintf("invalid frontend message type %d", typ))
+}
+
+// copyAhead is CopyData before the server has asked for it, behind the Execute of a COPY, or after a COPY that has failed, when
+// servers ignore it.
+func (s *session) copyAhead(typ byte, frame []byte) {
+	b := s.active
+	if b == nil || !b.unsynced || b.outstanding() == 0 {
+		return
+	}
+	b.queue2(frame)
+	if last := &b.queue[len(b.queue)-1]; typ != pgwire.CopyData && last.kind == pgwire.Execute {
+		last.copied = true
+	}
 }
 
 // duringCopy is a message other than CopyData while a server reads CopyData: it ignores Flush and Sync and refuses the rest.
@@ -183,7 +197,11 @@ func (s *session) big() error {
 	case pgwire.FunctionCall:
 		return s.functionCall(p, size)
 	case pgwire.CopyData:
-		return nil // the rest of a COPY that has failed
+		if b := s.active; b != nil && b.unsynced && b.outstanding() > 0 {
+			b.send(p)
+			s.streamTo = b
+		}
+		return nil
 	}
 	return protocolViolation(fmt.Sprintf("message type %q of %d bytes", typ, size))
 }

@@ -353,6 +353,9 @@ func (s *session) execute(frame []byte) error {
 	if po.p != nil {
 		s.prepareExecute(&e, &po, b, binary.BigEndian.Uint32(rest) == 0)
 	}
+	if e.facts != nil {
+		s.spread(e.facts, b)
+	}
 	s.forward(b, e, frame, len(frame))
 	if e.note != nil {
 		s.blocked = b

@@ -258,57 +258,59 @@ func (p *testProxy) idleCount() int {
 }
 
 // connect logs a client in.
-func (p *testProxy) connect(user string) *fakepg.Client {
-	p.tb.Helper()
-	return fakepg.Connect(p.tb, p.port, user, "db")
+func (p *testProxy) connect(tb testing.TB, user string) *fakepg.Client {
+	tb.Helper()
+	return fakepg.Connect(tb, p.port, user, "db")
 }
 
 // dial connects and says nothing.
-func (p *testProxy) dial() *fakepg.Client {
-	p.tb.Helper()
-	return fakepg.Dial(p.tb, p.port)
+func (p *testProxy) dial(tb testing.TB) *fakepg.Client {
+	tb.Helper()
+	return fakepg.Dial(tb, p.port)
 }
 
 // start connects and sends a startup packet.
-func (p *testProxy) start(user string) *fakepg.Client {
-	p.tb.Helper()
-	c := p.dial()
+func (p *testProxy) start(tb testing.TB, user string) *fakepg.Client {
+	tb.Helper()
+	c := p.dial(tb)
 	c.Send(pgwire.AppendStartup(nil, user, "db", nil))
 	return c
 }
 
 // bystander is a session that must not notice anything.
 type bystander struct {
-	tb testing.TB
-	c  *fakepg.Client
+	c *fakepg.Client
 }
 
-func (p *testProxy) bystander() *bystander {
-	p.tb.Helper()
-	b := &bystander{p.tb, p.connect("bystander")}
-	b.check()
+func (p *testProxy) bystander(tb testing.TB) *bystander {
+	tb.Helper()
+	b := &bystander{p.connect(tb, "bystander")}
+	b.check(tb)
 	return b
 }
 
 // check runs a statement in the bystander's session.
-func (b *bystander) check() {
-	b.tb.Helper()
+func (b *bystander) check(tb testing.TB) {
+	tb.Helper()
 	want := "T \"\\x00\\x01?column?"
 	if got := fakepg.Transcript(b.c.Query("SELECT 1")); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "Z \"I\"") {
-		b.tb.Errorf("a session beside got %s", got)
+		tb.Errorf("a session beside got %s", got)
 	}
 }
+
+// awaitTimeout bounds every wait: what has not happened by then hangs.
+const awaitTimeout = 30 * time.Second
 
 // await waits for a condition nobody tells about.
 func await(tb testing.TB, what string, cond func() bool) {
 	tb.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(awaitTimeout)
 	for !cond() {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<20)
-			tb.Fatalf("%s: not within a minute\n%s", what, buf[:runtime.Stack(buf, true)])
+			tb.Fatalf("%s: not within %v\n%s", what, awaitTimeout, buf[:runtime.Stack(buf, true)])
 		}
 		<-tick.C
 	}

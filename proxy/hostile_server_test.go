@@ -110,7 +110,7 @@ func midStatement() []hostileServer {
 func TestHostileServer(t *testing.T) {
 	p := newTestProxy(t, setup{world: world()})
 	p.unseen = true
-	beside := p.bystander()
+	beside := p.bystander(t)
 	for _, h := range midStatement() {
 		for _, protocol := range []struct {
 			name string
@@ -121,8 +121,8 @@ func TestHostileServer(t *testing.T) {
 				f := p.fakes[0]
 				f.Misbehave(fakepg.Fault{At: h.at, SQL: atSync(h.at, protocol.name), User: "victim", Times: 1, Do: h.do})
 				defer f.Behave()
-				c := p.connect("victim")
-				conn := f.Last()
+				c := p.connect(t, "victim")
+				conn := serverOf(t, p, c)
 				c.Send(protocol.ask)
 				if h.code == "" {
 					if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
@@ -132,21 +132,35 @@ func TestHostileServer(t *testing.T) {
 				} else {
 					checkHostile(t, p, c, &h)
 				}
-				beside.check()
+				beside.check(t)
 				awaitVictim(t, p)
 				f.Behave()
-				again := p.connect("victim")
-				if h.code != "" && f.Last() == conn {
-					t.Error("the connection was used again")
-				}
+				heard := len(conn.Received())
+				again := p.connect(t, "victim")
 				if got := again.Query(one); len(fakepg.Errors(got)) > 0 {
 					t.Errorf("the next session got %s", fakepg.Transcript(got))
 				}
+				if h.code != "" && len(conn.Received()) != heard {
+					t.Error("the connection was used again")
+				}
 				again.Bye()
+				awaitVictim(t, p)
 			})
 		}
 	}
 	beside.c.Bye()
+}
+
+// serverOf is the fake primary's end of a session.
+func serverOf(t *testing.T, p *testProxy, c *fakepg.Client) *fakepg.Conn {
+	t.Helper()
+	for _, conn := range p.fakes[0].Conns() {
+		if conn.PID() == c.PID {
+			return conn
+		}
+	}
+	t.Fatalf("no connection has pid %d", c.PID)
+	return nil
 }
 
 // atSync is the statement a fault waits for: the ReadyForQuery of an extended batch belongs to none.
@@ -209,12 +223,12 @@ func TestHostileIdle(t *testing.T) {
 		{"a FATAL error without an end", fatal("57P01", "terminating connection"), false, "57P01"},
 	}
 	p := newTestProxy(t, setup{world: world()})
-	beside := p.bystander()
+	beside := p.bystander(t)
 	for _, h := range cases {
 		t.Run(h.name, func(t *testing.T) {
 			f := p.fakes[0]
-			c := p.connect("victim")
-			conn := f.Last()
+			c := p.connect(t, "victim")
+			conn := serverOf(t, p, c)
 			if h.say != nil {
 				conn.Inject(h.say)
 			}
@@ -234,7 +248,7 @@ func TestHostileIdle(t *testing.T) {
 				c.ExpectFatal(h.code)
 			}
 			awaitVictim(t, p)
-			beside.check()
+			beside.check(t)
 			p.pool.CloseIdle(idleOf("victim"))
 		})
 	}

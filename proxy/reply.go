@@ -203,6 +203,9 @@ func (s *session) completed(b *backend, e *expect) error {
 // copyStarts opens the way for the client's CopyData. A Sync sent behind the Execute will be ignored by the server, which
 // reads CopyData now; the client sends another one after the copy.
 func (s *session) copyStarts(b *backend, e *expect) {
+	if e.copied {
+		return // the client has not waited for it
+	}
 	s.copyIn = b
 	if e.kind != pgwire.Execute {
 		return

@@ -136,7 +136,7 @@ func (s *session) giveWay() {
 // clientTurn reports whether the client's next message may be dealt with: no answer is outstanding (or a COPY reads), and
 // neither direction is congested.
 func (s *session) clientTurn() bool {
-	return (s.owed == 0 || s.copyIn != nil) && s.client.backlog() < maxOut && !s.congested()
+	return (s.owed == 0 || s.copyIn != nil || s.client.skip > 0) && s.client.backlog() < maxOut && !s.congested()
 }
 
 // pump relays until over holds, in the middle of a client's message.
