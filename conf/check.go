@@ -2,6 +2,7 @@ package conf
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -104,7 +105,7 @@ func errorChecks() []crossCheck {
 func nodeChecks() []crossCheck {
 	return []crossCheck{
 		{[]string{"recovery_1st_stage_command", "recovery_2nd_stage_command", "backend_data_directory", "backend_port"}, checkDataDirectories},
-		{[]string{"wd_lifecheck_method", "heartbeat_hostname", "heartbeat_port"}, checkHeartbeat},
+		{[]string{"use_watchdog", "wd_lifecheck_method", "heartbeat_hostname", "heartbeat_port"}, checkHeartbeat},
 		{[]string{"use_watchdog", "wd_port"}, checkLocalNode},
 	}
 }
@@ -123,7 +124,7 @@ func checkDataDirectories(c *Config) (text, hint string) {
 }
 
 func checkHeartbeat(c *Config) (text, hint string) {
-	if c.Watchdog.WdLifecheckMethod != LifecheckHeartbeat {
+	if !c.Watchdog.UseWatchdog || c.Watchdog.WdLifecheckMethod != LifecheckHeartbeat {
 		return "", ""
 	}
 	for i := range c.Watchdog.Heartbeat {
@@ -236,21 +237,44 @@ func (l *loader) nodeID(name string) (id int, text, hint string) {
 	return id, "", ""
 }
 
-// NotBuilt lists what the configuration asks for and this program cannot do yet. The daemon refuses to start on any.
+// NotBuilt lists what the configuration asks for and this program cannot do yet. The daemon refuses to start on an Error: it
+// must never be taken for something it is not. What only will not happen (a command that is never run) is a Warning.
 func (c *Config) NotBuilt() []Problem {
+	var out []Problem
+	add := func(sev Severity, name, value, hint string) {
+		p := Problem{Severity: sev, Name: name, Value: value, Text: name + " = " + value + " is not built yet", Hint: hint}
+		if a, ok := c.assigned[key{name, noIndex}]; ok {
+			p.File, p.Line = a.file, a.line
+		}
+		out = append(out, p)
+	}
 	switch c.BackendClusteringMode {
 	case ModeStreamingReplication, ModeRaw:
-		return nil
 	case ModeNativeReplication, ModeLogicalReplication, ModeSnapshotIsolation:
+		add(Error, "backend_clustering_mode", c.BackendClusteringMode.String(), "built are streaming_replication and raw")
 	}
-	const name = "backend_clustering_mode"
-	p := Problem{
-		Severity: Error, Name: name, Value: c.BackendClusteringMode.String(),
-		Text: fmt.Sprintf("%s = %s is not built yet", name, c.BackendClusteringMode),
-		Hint: "built are streaming_replication and raw",
+	if c.SSL.SSL {
+		add(Error, "ssl", "on", "connections would go unencrypted")
 	}
-	if a, ok := c.assigned[key{name, noIndex}]; ok {
-		p.File, p.Line = a.file, a.line
+	if c.Watchdog.UseWatchdog {
+		add(Error, "use_watchdog", "on", "each node would serve alone")
 	}
-	return []Problem{p}
+	for name, set := range map[string]string{
+		"failover_command": c.Failover.FailoverCommand, "failback_command": c.Failover.FailbackCommand,
+		"follow_primary_command":     c.Failover.FollowPrimaryCommand,
+		"recovery_1st_stage_command": c.Recovery.Recovery1stStageCommand,
+		"recovery_2nd_stage_command": c.Recovery.Recovery2ndStageCommand,
+	} {
+		if set != "" {
+			add(Warning, name, "'"+set+"'", "the command will not be run")
+		}
+	}
+	if c.Failover.AutoFailback {
+		add(Warning, "auto_failback", "on", "nodes that are down stay down until a restart")
+	}
+	if c.Failover.DetachFalsePrimary {
+		add(Warning, "detach_false_primary", "on", "")
+	}
+	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
+	return out
 }

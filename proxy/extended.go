@@ -377,6 +377,9 @@ func (s *session) prepareExecute(e *expect, po *portal, b *backend, whole bool) 
 			s.batchWrote = true
 		}
 	}
+	if s.set.LogStatement() {
+		s.logStatement(p.text)
+	}
 	if s.perNode {
 		s.logPerNode(b, 'E', p.text)
 	}
@@ -691,6 +694,9 @@ func (s *session) describeLocal(p *prepared, statement bool) []byte {
 // executeLocal executes a statement the proxy has answered so far: its own commands, and transaction control.
 func (s *session) executeLocal(p *prepared) error {
 	f := p.facts
+	if s.set.LogStatement() {
+		s.logStatement(p.text)
+	}
 	switch f.Kind {
 	case stmt.KindPool:
 		r, err := s.poolCommand(f)

@@ -126,6 +126,9 @@ func (s *session) reset(b *backend) bool {
 		b.push(expect{kind: pgwire.Query, swallow: true})
 		s.home.counters.Statement(b.node, 0)
 		b.remember([]byte(q))
+		if s.set.LogStatement() {
+			s.logStatement([]byte(q))
+		}
 		if s.set.LogPerNodeStatement() {
 			s.logInjected(b, q)
 		}

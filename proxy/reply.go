@@ -59,7 +59,10 @@ func (s *session) relay(b *backend) error {
 			break
 		}
 		have := min(size, b.w-pos)
-		if have < need(b, typ, size) {
+		if n := need(b, typ, size); n < 0 {
+			s.client.send(in[start:pos])
+			return s.nonsense(b, typ)
+		} else if have < n {
 			break
 		}
 		pass, err := s.reply(b, typ, in[pos:pos+have])
@@ -80,6 +83,9 @@ func (s *session) relay(b *backend) error {
 	if b.skip > 0 && !b.drop {
 		s.midFrame = b
 	}
+	if s.end != nil && b.skip == 0 {
+		return s.end // the client has been told
+	}
 	return s.afterRelay(b)
 }
 
@@ -94,7 +100,7 @@ func (s *session) afterRelay(b *backend) error {
 	return nil
 }
 
-// need is how much of a frame has to be there to judge it.
+// need is how much of a frame has to be there to judge it; negative if no server may send such a frame.
 func need(b *backend, typ byte, size int) int {
 	switch typ {
 	case pgwire.DataRow:
@@ -102,10 +108,26 @@ func need(b *backend, typ byte, size int) int {
 			return min(size, bufferSize)
 		}
 		return pgwire.HeaderSize
-	case pgwire.CopyData, pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse:
+	case pgwire.CopyData, pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse,
+		pgwire.ParameterDescription, pgwire.CopyInResponse, pgwire.CopyOutResponse, pgwire.CopyBothResponse,
+		pgwire.NotificationResponse, pgwire.NoticeResponse:
 		return pgwire.HeaderSize
+	case pgwire.ParameterStatus, pgwire.ErrorResponse:
+		return min(size, inspected)
+	case pgwire.ReadyForQuery:
+		return exactly(size, pgwire.HeaderSize+1)
+	case pgwire.ParseComplete, pgwire.BindComplete, pgwire.CloseComplete, pgwire.NoData, pgwire.PortalSuspended,
+		pgwire.EmptyQueryResponse, pgwire.CopyDone:
+		return exactly(size, pgwire.HeaderSize)
 	}
-	return min(size, inspected)
+	return -1
+}
+
+func exactly(size, want int) int {
+	if size != want {
+		return -1
+	}
+	return size
 }
 
 // reply folds one answer of a server into the session and reports whether the client gets it.
@@ -138,9 +160,6 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	pass = !e.swallow && !b.spent
 	switch typ {
 	case pgwire.ReadyForQuery:
-		if len(frame) != 6 {
-			return false, s.nonsense(b, typ)
-		}
 		return s.ready(b, frame[5])
 	case pgwire.CommandComplete, pgwire.EmptyQueryResponse, pgwire.PortalSuspended:
 		return pass, s.completed(b, e)
@@ -329,7 +348,7 @@ func (s *session) unasked(b *backend, f pgwire.Fields, fatal bool) (bool, error)
 	if b.mark.Joined() || b.node == s.writer() || len(s.backends) == 1 {
 		s.logUnasked(b, f)
 		s.end = errServerEnded
-		return true, nil // the end of the stream follows, and ends the session
+		return true, nil
 	}
 	return false, nil
 }
@@ -384,8 +403,8 @@ func (s *session) lostBackend(b *backend, cause error) error {
 	stake := s.midFrame == b || b.outstanding() > 0 || b.mark.Joined() || b.unsynced || b.node == s.writer() && b.dirty
 	node, running := b.node, b.outstanding() > 0
 	s.dropBackend(b)
-	s.logLost(node, cause)
 	if !stake {
+		s.logLost(node, cause)
 		return nil
 	}
 	return lostNodeError(node, cause, running)

@@ -43,9 +43,6 @@ type parts struct {
 // build makes the parts of the daemon and joins them.
 func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	p := &parts{opts: o, out: out, log: out.Logger(), live: conf.NewLive(cfg)}
-	if err := p.refuse(cfg); err != nil {
-		return nil, err
-	}
 	rules, err := p.openAuth(cfg)
 	if err != nil {
 		return nil, err
@@ -80,19 +77,6 @@ func (p *parts) tellMeaningless(cfg *conf.Config) {
 			Detail: "Sessions share one process.",
 		})
 	}
-}
-
-var errNoTLS = errors.New("ssl = on: TLS is not built yet")
-
-// refuse ends the start for what is configured and not built: it must never be taken for something else.
-func (p *parts) refuse(cfg *conf.Config) error {
-	if problems := cfg.NotBuilt(); len(problems) > 0 {
-		return problems[0]
-	}
-	if cfg.SSL.SSL {
-		return errNoTLS // going on would send in the clear what the administrator wants encrypted
-	}
-	return nil
 }
 
 // openAuth reads the key, pool_passwd and pool_hba.conf.
@@ -180,11 +164,19 @@ func (p *parts) openHealth(*conf.Config) (err error) {
 	}
 	board := health.NewBoard(p.store)
 	p.sr = health.NewReplicationCheck(p.store, board, p.prober, p.healthSettings, func(r health.Roles) {
+		for i, role := range r.Roles {
+			if role != cluster.RoleUnknown {
+				p.coord.Used(cluster.NodeID(i)) // a node that answers is up, whether a session has used it or not
+			}
+		}
 		p.coord.Report(failover.RolesSeen(r))
 	}, p.partLog("sr_check_worker"))
 	down := filepath.Join(p.live.Current().Files.WorkDir, "backend_down_request")
-	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, func(health.Finding) {},
-		down, p.partLog("health_check"))
+	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, func(f health.Finding) {
+		if f.Err == nil {
+			p.coord.Used(f.Node)
+		}
+	}, down, p.partLog("health_check"))
 	return nil
 }
 

@@ -28,18 +28,14 @@ type listeners struct {
 
 // listen opens the TCP and unix sockets of the configuration. As in Pgpool-II an address that cannot be used is a warning;
 // that no unix socket directory can be used, or that nobody could connect at all, is an error.
-func listen(c *conf.Config, log logging.Logger) (l *listeners, err error) {
-	l = &listeners{}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+func listen(c *conf.Config, log logging.Logger) (*listeners, error) {
+	l := &listeners{}
 	backlog := conf.Backlog(c.Pool.NumInitChildren, c.Pool.ListenBacklogMultiplier)
 	for _, name := range c.Connections.ListenAddresses {
 		l.tcp(name, c.Connections.Port, backlog, log)
 	}
 	if err := l.unixSockets(&c.Connections, log); err != nil {
+		l.close()
 		return nil, err
 	}
 	return l, nil
@@ -177,6 +173,7 @@ func listenUnix(path string, gid int, mode uint32) (fd int, err error) {
 	}
 	if err != nil {
 		unix.Close(fd)
+		_ = os.Remove(path)
 		return 0, err
 	}
 	return fd, nil
