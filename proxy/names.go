@@ -1,7 +1,11 @@
 package proxy
 
 import (
+	"errors"
+
+	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/pool"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 )
@@ -41,7 +45,7 @@ func (s *session) lookUp(in *route.Input) error {
 		return nil
 	}
 	ask := s.temps.Ask(f, temp, now)
-	b, err := s.onWriter()
+	b, err := s.whoKnows()
 	if err != nil {
 		return err
 	}
@@ -66,10 +70,31 @@ func (s *session) lookUp(in *route.Input) error {
 	return nil
 }
 
+// whoKnows is the connection a question about names is asked on: the writer's or, where that node cannot be reached, any other's,
+// whose catalogue is the same but for temporary tables, of which a session without a writer has none.
+func (s *session) whoKnows() (*backend, error) {
+	b, err := s.onWriter()
+	var unreachable *pool.ConnectError
+	if err == nil || !errors.As(err, &unreachable) {
+		return b, err
+	}
+	v := s.srv.store.Current()
+	for i := range v.Nodes {
+		id := cluster.NodeID(i)
+		if id == v.Writer() || !v.Live(id) || s.srv.avoided(id, s.t.Now()) {
+			continue
+		}
+		if b, err2 := s.backendFor(id); err2 == nil {
+			return b, nil
+		}
+	}
+	return nil, err
+}
+
 // ask runs a question of ours on a server connection that owes nothing, and waits for the answer. A transaction the client
 // has begun is begun there first: the answer has to come from within it.
 func (s *session) ask(b *backend, sql string, row func([][]byte) error) error {
-	s.bringUp(b, true)
+	s.bringUp(b, b.node == s.writer())
 	c := &collector{take: row}
 	b.unnamed = nil
 	b.dirty = true
