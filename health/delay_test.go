@@ -214,7 +214,7 @@ func TestPace(t *testing.T) {
 		{"searching", lost, on, 299 * time.Second, search},
 		{"searching with the check off", lost, off, 299 * time.Second, search},
 		{"expired", lost, on, 300 * time.Second, check},
-		{"expired, off", lost, off, 300 * time.Second, idle},
+		{"expired, off", lost, off, 300 * time.Second, step{ask: true, searching: true, wait: idleEvery}},
 		{"for ever", lost, forever, 1e6 * time.Second, search},
 		{"raw", raw, on, 0, idle},
 		{"logical", logical, on, 0, idle},

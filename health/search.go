@@ -31,6 +31,9 @@ func pace(v *cluster.View, s *Settings, searched, now time.Time) step {
 	if v.Mode == cluster.ModeStreaming && s.Streaming.SrCheckPeriod > 0 {
 		return step{ask: true, keep: true, wait: s.Streaming.SrCheckPeriod}
 	}
+	if missing(v) { // given up, but one that comes back is taken
+		return step{ask: true, searching: true, wait: idleEvery}
+	}
 	return step{wait: idleEvery}
 }
 
