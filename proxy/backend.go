@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"gopgpool/cluster"
+	"gopgpool/pgwire"
 	"gopgpool/pool"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -113,6 +114,22 @@ type prepared struct {
 	writes, both bool           // of the decision at Parse, made under the View of
 	epoch        cluster.Generation
 	lost         bool // its frame was not kept: it lives on node only
+}
+
+// runs are the facts of what executing it runs: of a PREPARE the statement inside.
+func (p *prepared) runs() *stmt.Facts {
+	if p.bySQL && p.facts.Inner != nil {
+		return p.facts.Inner
+	}
+	return p.facts
+}
+
+// sql is the statement's text, or that of the PREPARE.
+func (p *prepared) sql() string {
+	if p.bySQL && len(p.frame) > pgwire.HeaderSize {
+		return string(p.frame[pgwire.HeaderSize : len(p.frame)-1])
+	}
+	return string(p.text)
 }
 
 // on reports whether the server has the statement.

@@ -232,7 +232,7 @@ func (s *session) decideBind(p *prepared, po *portal) (cluster.NodeID, error) {
 		po.writes, po.both = p.writes, p.both
 		return p.node, nil
 	}
-	d, _, err := s.decide(p.facts, p.text, true)
+	d, _, err := s.decide(p.runs(), p.text, true)
 	po.writes, po.both = d.Writes, d.Both
 	return d.Node, err
 }
@@ -366,7 +366,7 @@ func (s *session) execute(frame []byte) error {
 // prepareExecute fills in what the execution of a statement does to the session. What only raises caution is folded when it
 // is sent, for what follows in the batch must know; the rest when it succeeds.
 func (s *session) prepareExecute(e *expect, po *portal, b *backend, whole bool) {
-	p, f := po.p, po.p.facts
+	p, f := po.p, po.p.runs()
 	e.facts, e.writes = f, po.writes
 	if whole {
 		e.note = s.noteFor(f, po.both, b, p.text, queryFrame(f, p))

@@ -125,7 +125,7 @@ func (s *session) decide(f *stmt.Facts, text []byte, extended bool) (d route.Dec
 	if d.ChoseL {
 		in.L = d.L
 	}
-	if s.mustStay(&d, in.View) {
+	if s.mustStay(f, &d, in.View) {
 		d.Node = in.View.Writer()
 	}
 	if node, ok := s.boundTo(f); ok {
@@ -172,9 +172,12 @@ func (s *session) backendOrWriter(node cluster.NodeID) (*backend, error) {
 
 // mustStay overrides a read that would leave the writer: inside an extended batch that has written (one transaction
 // until Sync), in a transaction no other server can join any more, or in a session whose settings only the writer has.
-func (s *session) mustStay(d *route.Decision, v *cluster.View) bool {
+func (s *session) mustStay(f *stmt.Facts, d *route.Decision, v *cluster.View) bool {
 	if d.Node == v.Writer() {
 		return false
+	}
+	if s.ownSettings && f.Kind == stmt.KindShow {
+		return true
 	}
 	return s.batchWrote || s.journal.Full() || s.pinned || s.srv.avoided(d.Node, s.t.Now())
 }
@@ -361,6 +364,8 @@ func (s *session) succeeded(b *backend, e *expect) {
 	}
 	if e.note != nil {
 		s.apply(b, f, e.note)
+	} else if f.Kind == stmt.KindSet {
+		s.ownSettings = true
 	}
 }
 
@@ -435,6 +440,9 @@ func (s *session) ensure(p *prepared, b *backend) {
 	}
 	b.dirty = true
 	b.queue2(p.frame)
+	if s.set.LogPerNodeStatement() {
+		s.logInjected(b, p.sql())
+	}
 	if p.bySQL {
 		b.unnamed = nil
 		b.push(expect{kind: pgwire.Query, swallow: true, prelude: true})

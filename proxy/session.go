@@ -77,6 +77,7 @@ type session struct {
 	blocked                *backend      // runs a statement that changes the session: wait for it before deciding anything else
 	stateVer               uint64        // rises with what may change a decision
 	pinned                 bool          // settings were made that only the writer knows
+	ownSettings            bool          // settings that only a writer may have (SERIALIZABLE) were made
 	changedCatalog         bool          // the open transaction has run DDL: answers about names are its own
 	logsServer, logsClient bool          // log_backend_messages, log_client_messages
 	idleLimit              time.Duration // client_idle_limit
