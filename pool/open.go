@@ -76,7 +76,7 @@ func nodeError(node cluster.NodeID, err error) error {
 		se.Node = node
 		return se
 	}
-	if err == loop.ErrStopped {
+	if errors.Is(err, loop.ErrStopped) {
 		return err
 	}
 	return &ConnectError{Node: node, Err: err}
@@ -300,7 +300,7 @@ func (r *reader) fill() error {
 	if n > 0 {
 		return nil
 	}
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return errors.New("server closed the connection during login")
 	}
 	return err
@@ -361,7 +361,7 @@ func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error
 	}
 	var b [64]byte
 	for range 2 { // nothing should come but the end
-		if _, err := wire.Read(b[:]); err == io.EOF || errors.Is(err, unix.ECONNRESET) {
+		if _, err := wire.Read(b[:]); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
 			return nil
 		} else if err != nil {
 			return nodeError(node.ID, err)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -28,7 +29,7 @@ func (s *session) fromClient() error {
 			return nil
 		}
 		n, err := s.client.fill()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return errTerminated
 		}
 		if err != nil {

@@ -135,7 +135,7 @@ func (s *session) refuse(err error) error {
 
 // refuseExtended answers a message of the extended protocol with an error; the rest of the batch is skipped.
 func (s *session) refuseExtended(err error) error {
-	if err == errBatchFailed {
+	if errors.Is(err, errBatchFailed) {
 		return nil
 	}
 	if s.mustEnd(err) {

@@ -110,8 +110,8 @@ func (s *session) ask(b *backend, sql string, row func([][]byte) error) error {
 }
 
 func isRefusal(err error) bool {
-	_, ok := err.(*serverRefusal)
-	return ok
+	var refusal *serverRefusal
+	return errors.As(err, &refusal)
 }
 
 // afterDDL notes that a statement may have changed what the catalogue says.

@@ -142,7 +142,7 @@ func (s *session) readMore() error {
 		if n > 0 {
 			return nil
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return errTerminated
 		}
 		if err != nil {
