@@ -107,6 +107,7 @@ type world struct {
 	l       *Loop
 	reports *reports
 	cancel  context.CancelFunc
+	stopped bool
 	ran     chan error
 
 	mu   sync.Mutex
@@ -145,10 +146,7 @@ func inWorld(t *testing.T, e engine, f func(w *world)) {
 		t.Fatal(err)
 	}
 	w.l = l
-	ctx, cancel := context.WithCancel(context.Background())
-	w.cancel = cancel
-	defer cancel()
-	go func() { w.ran <- l.Run(ctx) }()
+	w.run()
 	f(w)
 	w.end()
 	for _, p := range w.reports.take() {
@@ -159,10 +157,24 @@ func inWorld(t *testing.T, e engine, f func(w *world)) {
 	}
 }
 
+// run starts the loop.
+func (w *world) run() {
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel = cancel
+	go func() { w.ran <- w.l.Run(ctx) }()
+}
+
+// beginStop has the loop begin to stop, and returns when it has.
+func (w *world) beginStop() {
+	asked := w.start("is asked to stop", func(t *Task) { t.Wait(time.Time{}) })
+	w.cancel()
+	<-asked
+}
+
 // end stops the loop and expects an orderly end.
 func (w *world) end() {
 	w.Helper()
-	if w.cancel == nil {
+	if w.stopped {
 		return
 	}
 	if err := w.stop(); err != nil {
@@ -173,7 +185,7 @@ func (w *world) end() {
 // stop stops the loop and returns the error of Run.
 func (w *world) stop() error {
 	w.cancel()
-	w.cancel = nil
+	w.stopped = true
 	err := <-w.ran
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -278,9 +290,11 @@ func (w *world) settled() {
 // panicked expects exactly one panic, and all of the texts in its report.
 func (w *world) panicked(texts ...string) {
 	w.Helper()
+	w.settled()
 	got := w.reports.take()
 	if len(got) != 1 {
-		w.Fatalf("%d panics were reported: %q", len(got), got)
+		w.Errorf("%d panics were reported: %q", len(got), got)
+		return
 	}
 	for _, text := range texts {
 		if !strings.Contains(got[0], text) {

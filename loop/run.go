@@ -27,7 +27,7 @@ func (l *Loop) Run(ctx context.Context) error {
 			if len(l.tasks) == 0 && l.closeIfIdle() {
 				return nil
 			}
-			if l.now.After(deadline) {
+			if !l.now.Before(deadline) {
 				return fmt.Errorf("loop %d: %d tasks did not end in %v, first %q", l.id, len(l.tasks), l.grace, l.anyTask())
 			}
 		}

@@ -51,11 +51,12 @@ type Task struct {
 	timer timer
 	moved int // bytes through Conn.Read and Conn.Write since it was resumed
 
+	refused int // waits, because asked
+
 	queued    bool // in loop.runq
 	woken     bool
 	done      bool
 	asked     bool // to stop
-	refused   bool // a wait, because asked
 	dropped   bool // the loop is gone: the next wait unwinds
 	offloaded bool // waits for a function of Offload
 }
@@ -172,12 +173,17 @@ func (t *Task) waitFor(until time.Time, interests ...Interest) error {
 // past reports whether a deadline (zero: none) has come.
 func (l *Loop) past(until time.Time) bool { return !until.IsZero() && !l.now.Before(until) }
 
-// refuse is a wait of a task that was asked to end. One that waits again and again must not keep the loop from others.
+// patience is how many waits of a stopped task are refused at once: more than any cleaning up needs.
+const patience = 100
+
+// refusalPause is how long each further one takes, so that a task which does not listen does not keep the loop to itself.
+const refusalPause = 10 * time.Millisecond
+
+// refuse is a wait of a task that was asked to end.
 func (t *Task) refuse() {
-	if t.refused {
-		t.Yield()
+	if t.refused++; t.refused > patience {
+		t.park(t.loop.now.Add(refusalPause))
 	}
-	t.refused = true
 }
 
 // Yield lets every other ready task run before this one goes on.
