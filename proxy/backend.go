@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"gopgpool/cluster"
-	"gopgpool/pgwire"
 	"gopgpool/pool"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -47,25 +46,6 @@ type expect struct {
 	collect *collector
 }
 
-// note is what a statement that changes the session does when it succeeds; most statements have none.
-type note struct {
-	journal *vsession.Statement // to be recorded
-	end     txEnd               // how the transaction ends
-	begin   string              // the text of a BEGIN that was sent
-	prepare *prepared           // SQL PREPARE
-	dealloc *string             // SQL DEALLOCATE; "" is ALL
-	release func()              // to be called when the answer is complete, whatever it is
-}
-
-// txEnd is what COMMIT, ROLLBACK and PREPARE TRANSACTION do.
-type txEnd uint8
-
-const (
-	endNone txEnd = iota
-	endCommit
-	endRollback
-)
-
 // lastTextMax bounds what SHOW pool_pools shows of a statement.
 const lastTextMax = 1024
 
@@ -96,75 +76,4 @@ func (b *backend) pop() {
 // remember keeps the beginning of a statement for SHOW.
 func (b *backend) remember(text []byte) {
 	b.lastText = append(b.lastText[:0], text[:min(len(text), lastTextMax)]...)
-}
-
-// prepared is a prepared statement of the client, by Parse or by SQL PREPARE.
-type prepared struct {
-	name         string
-	frame        []byte // the Parse message, or a Query message with the PREPARE; nil if too large to be kept
-	text         []byte // the statement's text, inside frame
-	facts        *stmt.Facts
-	bySQL        bool
-	local        bool           // answered by the proxy until it is executed: transaction control, SHOW pool_*
-	ver          uint64         // of the unnamed statement: rises with each Parse
-	node         cluster.NodeID // where it was prepared first
-	at           []*backend     // servers that have it, for a named one
-	batch        uint64         // in which it was parsed, and
-	stateVer     uint64         // session.stateVer then
-	writes, both bool           // of the decision at Parse, made under the View of
-	epoch        cluster.Generation
-	lost         bool // its frame was not kept: it lives on node only
-}
-
-// runs are the facts of what executing it runs: of a PREPARE the statement inside.
-func (p *prepared) runs() *stmt.Facts {
-	if p.bySQL && p.facts.Inner != nil {
-		return p.facts.Inner
-	}
-	return p.facts
-}
-
-// sql is the statement's text, or that of the PREPARE.
-func (p *prepared) sql() string {
-	if p.bySQL && len(p.frame) > pgwire.HeaderSize {
-		return string(p.frame[pgwire.HeaderSize : len(p.frame)-1])
-	}
-	return string(p.text)
-}
-
-// on reports whether the server has the statement.
-func (p *prepared) on(b *backend) bool {
-	if p.name == "" {
-		return b.unnamed == p && b.unnamedVer == p.ver
-	}
-	for _, x := range p.at {
-		if x == b {
-			return true
-		}
-	}
-	return false
-}
-
-// placed records that the server has been told of it.
-func (p *prepared) placed(b *backend) {
-	if p.name == "" {
-		b.unnamed, b.unnamedVer = p, p.ver
-		return
-	}
-	if !p.on(b) {
-		p.at = append(p.at, b)
-	}
-}
-
-// gone records that the server does not have it after all, or any more.
-func (p *prepared) gone(b *backend) {
-	if b.unnamed == p {
-		b.unnamed = nil
-	}
-	for i, x := range p.at {
-		if x == b {
-			p.at = append(p.at[:i], p.at[i+1:]...)
-			return
-		}
-	}
 }

@@ -2,12 +2,18 @@
 // on an event loop. It carries out what the lower ranks decide (auth who may enter, stmt what a statement is, route where it
 // goes, vsession what a server connection lacks, pool which connection is used) and turns errors into messages to clients.
 //
-//	server.go    the parts, listeners, Run        session.go   a session and its main loop
-//	admission.go who is served, who waits         query.go     simple queries
-//	startup.go   first packets, login             extended.go  Parse, Bind, ... Sync
-//	cancel.go    cancel keys and requests         txn.go       BEGIN, COMMIT and friends
-//	side.go      buffers of one socket            backend.go   a leased server connection in a session
-//	reply.go     what servers answer              release.go   end of a session: reset, back to the pool
-//	names.go     catalogue questions              errors.go    errors to client messages
-//	showcmd.go   SHOW pool_*, PGPOOL ...          logs.go      what is logged of a session
+//	server.go    the parts, accepting, Run         session.go   a session and its main loop
+//	admission.go who is served, who waits          client.go    the client's messages
+//	startup.go   first packets, login              query.go     simple queries, deciding where
+//	cancel.go    cancel keys and requests          extended.go  Parse, Bind, Describe, Execute, Close
+//	side.go      buffers of one socket             batch.go     Sync, Flush, order of answers
+//	backend.go   a leased server connection        prepared.go  prepared statements and who has them
+//	reply.go     what servers answer               effects.go   what a statement does to the session
+//	txn.go       BEGIN, COMMIT and friends         local.go     what the proxy answers itself, extended
+//	names.go     catalogue questions               showcmd.go   SHOW pool_*, PGPOOL ...
+//	release.go   end of a session: reset           errors.go    errors to client messages
+//	logs.go      what is logged of a session
+//
+// A message's way: message (client.go) -> query or parse, bind, ... -> decide (route) -> backendFor (pool) -> bringUp (vsession)
+// -> the server; its answers: fromServer -> relay -> reply -> concluded (effects.go) folds them into the session.
 package proxy

@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"gopgpool/cluster"
+	"gopgpool/pgwire"
+)
+
+// orWriter switches to b, or to the connection to the node that takes writes.
+func (s *session) orWriter(b *backend) (*backend, error) {
+	if b == nil {
+		return s.target(s.writer())
+	}
+	return b, s.switchTo(b)
+}
+
+// sync is a Sync message: every server used since the last one gets it, and the active one answers the client.
+func (s *session) sync() error {
+	s.batch++
+	s.batchUsed, s.batchWrote, s.skipping = false, false, false
+	s.blocked = nil
+	lead := s.active
+	if lead != nil && !lead.unsynced {
+		lead = nil
+	}
+	for _, b := range s.backends {
+		if b.unsynced && lead == nil {
+			lead = b
+		}
+	}
+	if lead == nil {
+		s.client.setQueued(pgwire.AppendReady(s.client.queued(), s.txByte()))
+		s.lastSeen = s.t.Now()
+		return nil
+	}
+	for _, b := range s.backends {
+		if b.unsynced {
+			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
+			b.unsynced = false
+			b.push(expect{kind: pgwire.Sync, swallow: b != lead})
+		}
+	}
+	s.owed++
+	return nil
+}
+
+// flush is a Flush message.
+func (s *session) flush() error {
+	if s.active != nil && s.active.unsynced {
+		s.active.setQueued(pgwire.AppendSimple(s.active.queued(), pgwire.Flush))
+	}
+	return nil
+}
+
+// enterBatch notes that an extended batch is under way.
+func (s *session) enterBatch() { s.batchUsed = true }
+
+// target is the connection to a node, brought up to the session's state and made the active one.
+func (s *session) target(node cluster.NodeID) (*backend, error) {
+	if node == cluster.NoNode {
+		return nil, errNoNode
+	}
+	b, err := s.backendOrWriter(node)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.switchTo(b); err != nil {
+		return nil, err
+	}
+	s.bringUp(b, b.node == s.srv.store.Current().Writer())
+	return b, nil
+}
+
+// switchTo makes b the server whose answers the client reads next. What the last one still owes comes first: answers must
+// reach the client in the order of its messages.
+func (s *session) switchTo(b *backend) error {
+	if s.active != b && s.active != nil {
+		if err := s.drain(s.active); err != nil {
+			return err
+		}
+		if s.skipping {
+			return errBatchFailed
+		}
+	}
+	s.active = b
+	return nil
+}
+
+// drain waits until a server has answered all it was sent.
+func (s *session) drain(b *backend) error {
+	if b.outstanding() == 0 {
+		return nil
+	}
+	if b.unsynced {
+		b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Flush))
+	}
+	return s.pump(func() bool { return b.outstanding() == 0 })
+}
+
+// barrier waits for the answer to a statement that changes the session, before anything else is decided.
+func (s *session) barrier() error {
+	b := s.blocked
+	if b == nil {
+		return nil
+	}
+	s.blocked = nil
+	if err := s.drain(b); err != nil {
+		return err
+	}
+	if s.skipping {
+		return errBatchFailed
+	}
+	return nil
+}
+
+// settle ends an extended batch the client has not ended with Sync, before a simple query. PostgreSQL runs the query within
+// the same state; all that matters to the client is that answers come in order.
+func (s *session) settle() error {
+	s.blocked = nil
+	if s.active != nil {
+		if err := s.drain(s.active); err != nil {
+			return err
+		}
+	}
+	s.batchUsed = false
+	return nil
+}
+
+// forward sends a message of the client in the extended protocol.
+func (s *session) forward(b *backend, e expect, frame []byte, size int) {
+	b.push(e)
+	b.unsynced, b.dirty = true, true
+	if size > len(frame) {
+		b.send(frame)
+		s.streamTo = b
+		return
+	}
+	b.queue2(frame)
+}
+
+// queue2 adds to what the next flush writes, and writes at once when there is much.
+func (b *backend) queue2(frame []byte) {
+	b.side.queue(frame)
+	if b.backlog() > bufferSize {
+		b.side.flush()
+	}
+}
+
+// local sends an answer of our own, in its place among the servers' answers.
+func (s *session) local(answer []byte) error {
+	if s.active != nil {
+		if err := s.drain(s.active); err != nil {
+			return err
+		}
+		if s.skipping {
+			return nil
+		}
+	}
+	s.client.queue(answer)
+	return nil
+}

@@ -1,0 +1,173 @@
+package proxy
+
+import (
+	"gopgpool/pgwire"
+	"gopgpool/proxy/stmt"
+	"gopgpool/proxy/vsession"
+)
+
+// noteFor describes what the statement does to the session when it succeeds; nil for most.
+func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []byte) *note {
+	if f.Multi {
+		if f.MultiState {
+			s.pinned = true // what it sets is known to this server alone
+		}
+		return nil
+	}
+	switch f.Kind {
+	case stmt.KindPrepare:
+		return &note{prepare: &prepared{name: f.Name, frame: append([]byte(nil), frame...), facts: f, bySQL: true, node: b.node}}
+	case stmt.KindDeallocate:
+		name := f.Name
+		return &note{dealloc: &name}
+	case stmt.KindCommit:
+		return &note{end: endCommit}
+	case stmt.KindRollback:
+		return &note{end: endRollback}
+	case stmt.KindPrepareTransaction:
+		return &note{end: endCommit}
+	case stmt.KindOther:
+		if f.DatabaseDDL != "" {
+			return &note{release: s.srv.pool.Hold(f.DatabaseDDL)}
+		}
+	}
+	if effect, name, ok := journalled(f, both); ok {
+		return &note{journal: &vsession.Statement{Text: string(text), Effect: effect, Name: name}}
+	}
+	return nil
+}
+
+// journalled tells whether a statement has to be repeated on servers that lack it.
+func journalled(f *stmt.Facts, both bool) (effect vsession.Effect, name string, ok bool) {
+	switch f.Kind {
+	case stmt.KindSavepoint:
+		return vsession.Savepoint, f.Name, true
+	case stmt.KindRelease:
+		return vsession.Release, f.Name, true
+	case stmt.KindRollbackTo:
+		return vsession.RollbackTo, f.Name, true
+	case stmt.KindDiscard:
+		if f.DiscardTarget == "all" {
+			return vsession.DiscardAll, "", true
+		}
+		return vsession.Setting, "discard " + f.DiscardTarget, both
+	case stmt.KindSet, stmt.KindReset, stmt.KindSelect:
+		if f.Setting == nil || !both && f.Kind != stmt.KindSelect {
+			return 0, "", false
+		}
+		return settingEffect(f.Setting)
+	}
+	return 0, "", false
+}
+
+func settingEffect(set *stmt.Setting) (vsession.Effect, string, bool) {
+	switch {
+	case set.All:
+		return vsession.ResetAll, "", true
+	case set.Transaction, set.Local:
+		return vsession.Local, "", true
+	}
+	// Characteristics and names that stand for others are never overridden by a later setting, only repeated in order.
+	return vsession.Setting, set.Name, true
+}
+
+// concluded is a ReadyForQuery the client gets: what the statement has done is folded into the session.
+func (s *session) concluded(b *backend, e *expect, status byte) {
+	switch {
+	case e.kind == pgwire.Query && !e.failed:
+		s.succeeded(b, e)
+	case e.kind == pgwire.Sync:
+		s.endBatch(b)
+	}
+	if e.note != nil && e.note.release != nil {
+		e.note.release()
+	}
+	s.transactionState(b, e, status)
+}
+
+// endBatch keeps, or forgets, the settings an extended batch has made.
+func (s *session) endBatch(b *backend) {
+	if !s.batchFailed {
+		for i := range s.batchNotes {
+			s.succeeded(b, &s.batchNotes[i])
+		}
+	}
+	clear(s.batchNotes)
+	s.batchNotes = s.batchNotes[:0]
+	s.batchFailed = false
+}
+
+// succeeded folds a statement that succeeded.
+func (s *session) succeeded(b *backend, e *expect) {
+	f := e.facts
+	if f == nil {
+		return
+	}
+	if subject := s.subject(f); subject != nil {
+		s.state.Succeeded(subject, e.writes)
+	}
+	if e.writes {
+		s.stateVer++
+	}
+	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed || f.MayTouchSession || len(f.CreatesTemp) > 0 {
+		s.afterDDL(f)
+	}
+	if e.note != nil {
+		s.apply(b, f, e.note)
+	} else if f.Kind == stmt.KindSet {
+		s.ownSettings = true
+	}
+}
+
+// subject is what an EXECUTE stands for.
+func (s *session) subject(f *stmt.Facts) *stmt.Facts {
+	if f.Kind == stmt.KindExecute {
+		if p := s.named[f.Name]; p != nil {
+			if p.facts.Kind == stmt.KindPrepare && p.facts.Inner != nil {
+				return p.facts.Inner
+			}
+			return p.facts
+		}
+	}
+	return f
+}
+
+// apply carries out a note.
+func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
+	switch {
+	case n.journal != nil:
+		if n.journal.Effect == vsession.DiscardAll {
+			s.discardAll(b)
+		}
+		if n.journal.Effect == vsession.RollbackTo {
+			s.state.RollbackTo()
+		}
+		s.journal.Ran(&b.mark, *n.journal)
+	case n.prepare != nil:
+		p := n.prepare
+		p.placed(b)
+		s.setNamed(p.name, p)
+	case n.dealloc != nil:
+		s.deallocate(*n.dealloc)
+	}
+	_ = f
+}
+
+// note is what a statement that changes the session does when it succeeds; most statements have none.
+type note struct {
+	journal *vsession.Statement // to be recorded
+	end     txEnd               // how the transaction ends
+	begin   string              // the text of a BEGIN that was sent
+	prepare *prepared           // SQL PREPARE
+	dealloc *string             // SQL DEALLOCATE; "" is ALL
+	release func()              // to be called when the answer is complete, whatever it is
+}
+
+// txEnd is what COMMIT, ROLLBACK and PREPARE TRANSACTION do.
+type txEnd uint8
+
+const (
+	endNone txEnd = iota
+	endCommit
+	endRollback
+)

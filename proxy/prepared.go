@@ -1,0 +1,257 @@
+package proxy
+
+import (
+	"gopgpool/cluster"
+	"gopgpool/pgwire"
+	"gopgpool/proxy/stmt"
+)
+
+// prepared is a prepared statement of the client, by Parse or by SQL PREPARE.
+type prepared struct {
+	name         string
+	frame        []byte // the Parse message, or a Query message with the PREPARE; nil if too large to be kept
+	text         []byte // the statement's text, inside frame
+	facts        *stmt.Facts
+	bySQL        bool
+	local        bool           // answered by the proxy until it is executed: transaction control, SHOW pool_*
+	ver          uint64         // of the unnamed statement: rises with each Parse
+	node         cluster.NodeID // where it was prepared first
+	at           []*backend     // servers that have it, for a named one
+	batch        uint64         // in which it was parsed, and
+	stateVer     uint64         // session.stateVer then
+	writes, both bool           // of the decision at Parse, made under the View of
+	epoch        cluster.Generation
+	lost         bool // its frame was not kept: it lives on node only
+}
+
+// runs are the facts of what executing it runs: of a PREPARE the statement inside.
+func (p *prepared) runs() *stmt.Facts {
+	if p.bySQL && p.facts.Inner != nil {
+		return p.facts.Inner
+	}
+	return p.facts
+}
+
+// sql is the statement's text, or that of the PREPARE.
+func (p *prepared) sql() string {
+	if p.bySQL && len(p.frame) > pgwire.HeaderSize {
+		return string(p.frame[pgwire.HeaderSize : len(p.frame)-1])
+	}
+	return string(p.text)
+}
+
+// on reports whether the server has the statement.
+func (p *prepared) on(b *backend) bool {
+	if p.name == "" {
+		return b.unnamed == p && b.unnamedVer == p.ver
+	}
+	for _, x := range p.at {
+		if x == b {
+			return true
+		}
+	}
+	return false
+}
+
+// placed records that the server has been told of it.
+func (p *prepared) placed(b *backend) {
+	if p.name == "" {
+		b.unnamed, b.unnamedVer = p, p.ver
+		return
+	}
+	if !p.on(b) {
+		p.at = append(p.at, b)
+	}
+}
+
+// gone records that the server does not have it after all, or any more.
+func (p *prepared) gone(b *backend) {
+	if b.unnamed == p {
+		b.unnamed = nil
+	}
+	for i, x := range p.at {
+		if x == b {
+			p.at = append(p.at[:i], p.at[i+1:]...)
+			return
+		}
+	}
+}
+
+// newPrepared registers a statement. The unnamed one is replaced in place, so that parsing it allocates nothing.
+func (s *session) newPrepared(name string, f *stmt.Facts, frame, text []byte) *prepared {
+	at := pgwire.HeaderSize + len(name) + 1 // where the text stands in the frame
+	if name != "" {
+		p := &prepared{name: name, frame: append([]byte(nil), frame...), facts: f}
+		p.setText(at, len(text))
+		s.setNamed(name, p)
+		return p
+	}
+	p := s.spare
+	if p == nil {
+		p = &prepared{}
+		s.spare = p
+	}
+	s.unnamed = p
+	*p = prepared{frame: append(p.frame[:0], frame...), facts: f, ver: p.ver + 1}
+	p.setText(at, len(text))
+	return p
+}
+
+func (p *prepared) setText(at, n int) {
+	if len(p.frame) >= at+n {
+		p.text = p.frame[at : at+n]
+	}
+}
+
+// unparse forgets a statement whose Parse failed.
+func (s *session) unparse(p *prepared, b *backend) {
+	if b != nil {
+		p.gone(b)
+	}
+	if len(p.at) == 0 && p.name != "" && s.named[p.name] == p {
+		delete(s.named, p.name)
+	}
+	if p.name == "" && s.unnamed == p {
+		s.unnamed = nil
+	}
+}
+
+func (s *session) statement(name []byte) *prepared {
+	if len(name) == 0 {
+		return s.unnamed
+	}
+	return s.named[string(name)]
+}
+
+// holder is a server that has a statement, the active one if possible.
+func (s *session) holder(p *prepared) *backend {
+	if p == nil {
+		return nil
+	}
+	if s.active != nil && p.on(s.active) {
+		return s.active
+	}
+	for _, b := range s.backends {
+		if p.on(b) {
+			return b
+		}
+	}
+	return nil
+}
+
+// queryFrame is what has to be sent to repeat a SQL PREPARE that came by the extended protocol.
+func queryFrame(f *stmt.Facts, p *prepared) []byte {
+	if f.Kind != stmt.KindPrepare {
+		return nil
+	}
+	return pgwire.AppendQuery(nil, string(p.text))
+}
+
+// unprepare forgets a statement everywhere.
+func (s *session) unprepare(p *prepared) {
+	for _, b := range s.backends {
+		p.gone(b)
+	}
+	if p.name == "" {
+		s.unnamed = nil
+		return
+	}
+	delete(s.named, p.name)
+}
+
+// closeQuietly drops a statement on a server that is not the one answering.
+func (s *session) closeQuietly(b *backend, name string) {
+	b.setQueued(pgwire.AppendClose(b.queued(), 'S', name))
+	b.push(expect{kind: pgwire.Close, swallow: true})
+	b.unsynced = true
+	b.dirty = true
+}
+
+// ensureExtended prepares a statement on a server that lacks it, ahead of its use in a batch.
+func (s *session) ensureExtended(p *prepared, b *backend) {
+	if p.on(b) || p.frame == nil {
+		return
+	}
+	if p.bySQL {
+		s.ensure(p, b)
+		return
+	}
+	b.queue2(p.frame)
+	b.unsynced, b.dirty = true, true
+	b.push(expect{kind: pgwire.Parse, swallow: true, prep: p})
+	p.placed(b)
+	if s.set.LogPerNodeStatement() {
+		s.logInjected(b, string(p.text))
+	}
+}
+
+// spread is a statement that other servers of the session have to run as well, now: those that drop what is prepared.
+func (s *session) spread(f *stmt.Facts, b *backend) {
+	if f.Kind != stmt.KindDeallocate || f.Multi {
+		return
+	}
+	for _, o := range s.backends {
+		switch {
+		case o == b:
+		case f.Name == "":
+			s.injectQuietly(o, "DEALLOCATE ALL")
+		default:
+			if p := s.named[f.Name]; p != nil && p.on(o) {
+				s.injectQuietly(o, "DEALLOCATE "+quoteName(f.Name))
+			}
+		}
+	}
+}
+
+// discardAll drops what DISCARD ALL drops, here; the other servers follow by the journal.
+func (s *session) discardAll(b *backend) {
+	s.forgetPrepared(b)
+	s.named, s.unnamed = nil, nil
+	s.pinned = false
+}
+
+// forgetPrepared notes that a server has lost all its prepared statements.
+func (s *session) forgetPrepared(b *backend) {
+	b.unnamed = nil
+	for _, p := range s.named {
+		p.gone(b)
+	}
+}
+
+func (s *session) deallocate(name string) {
+	if name == "" {
+		s.named = nil
+		return
+	}
+	delete(s.named, name)
+}
+
+func (s *session) setNamed(name string, p *prepared) {
+	if s.named == nil {
+		s.named = make(map[string]*prepared)
+	}
+	s.named[name] = p
+}
+
+// ensure prepares a statement on a server that does not have it, ahead of its use.
+func (s *session) ensure(p *prepared, b *backend) {
+	if p.on(b) || p.frame == nil {
+		return
+	}
+	b.dirty = true
+	b.queue2(p.frame)
+	if s.set.LogPerNodeStatement() {
+		s.logInjected(b, p.sql())
+	}
+	if p.bySQL {
+		b.unnamed = nil
+		b.push(expect{kind: pgwire.Query, swallow: true, prelude: true})
+	} else {
+		b.push(expect{kind: pgwire.Parse, swallow: true, prelude: true, prep: p})
+		if !b.unsynced { // in front of a simple query
+			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
+			b.push(expect{kind: pgwire.Sync, swallow: true})
+		}
+	}
+	p.placed(b)
+}
