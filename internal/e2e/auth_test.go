@@ -121,7 +121,7 @@ func TestAuthenticationMatrix(t *testing.T) {
 		if err := shared.Cluster(t).WriteFile("e2e-keys/"+hbaOn, keyPhrase+"\n", 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return shared.Pgpool(t, pgcluster.PgpoolOptions{
+		return startWith(t, pgcluster.PgpoolOptions{
 			Conf: map[string]string{"enable_pool_hba": hbaOn, "num_init_children": "100"},
 			HBA:  rules.String() + "host all postgres 127.0.0.1/32 trust\n", Passwd: passwd.String(),
 			Args: []string{"-k", filepath.Join(shared.Cluster(t).Dir, "e2e-keys", hbaOn)},
@@ -164,7 +164,7 @@ func logIn(t *testing.T, p *pgcluster.Pgpool, role, secret string) error {
 func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 	t.Parallel()
 	for _, method := range []string{"md5", "scram-sha-256", "password"} {
-		p := shared.Pgpool(t, pgcluster.PgpoolOptions{
+		p := startWith(t, pgcluster.PgpoolOptions{
 			Conf: map[string]string{"enable_pool_hba": "on"},
 			HBA:  "host all all 127.0.0.1/32 " + method + "\n", Passwd: "postgres:TEXT" + password + "\n",
 		})
@@ -183,7 +183,7 @@ func TestUnknownUserLooksLikeWrongPassword(t *testing.T) {
 
 func TestHBARejects(t *testing.T) {
 	t.Parallel()
-	p := shared.Pgpool(t, pgcluster.PgpoolOptions{
+	p := startWith(t, pgcluster.PgpoolOptions{
 		Conf: map[string]string{"enable_pool_hba": "on"},
 		HBA:  "host template1 all 127.0.0.1/32 reject\nhost postgres postgres 127.0.0.1/32 trust\n",
 	})

@@ -1,9 +1,7 @@
 package e2e
 
 import (
-	"net"
 	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -58,7 +56,7 @@ func TestReload(t *testing.T) {
 // Rules that were reloaded count for the next client; broken ones leave the old ones in force.
 func TestReloadOfRules(t *testing.T) {
 	t.Parallel()
-	p := shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: map[string]string{"enable_pool_hba": "on"}})
+	p := startWith(t, pgcluster.PgpoolOptions{Conf: map[string]string{"enable_pool_hba": "on"}})
 	connect(t, p, "dbname=template1")
 	rules := strings.TrimPrefix(p.EtcDir, shared.Cluster(t).Dir+"/") + "/pool_hba.conf"
 	write := func(text string) {
@@ -95,11 +93,10 @@ func TestStopSmart(t *testing.T) {
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	address := net.JoinHostPort(p.Host, strconv.Itoa(p.Port))
 	eventually(t, "nobody else is let in", func() bool {
-		socket, err := net.Dial("tcp", address)
+		other, err := p.Connect(t.Context(), "connect_timeout=2")
 		if err == nil {
-			socket.Close()
+			other.Close(t.Context())
 		}
 		return err != nil
 	})

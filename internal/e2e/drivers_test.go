@@ -48,7 +48,7 @@ func TestPgxPool(t *testing.T) {
 	var wg sync.WaitGroup
 	for worker := range 16 {
 		wg.Go(func() {
-			for i := range 15 {
+			for i := range 8 {
 				if err := transfer(t.Context(), db, tab, (worker+i)%10, (worker*3+i*7+1)%10); err != nil {
 					t.Error(err)
 					return

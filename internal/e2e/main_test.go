@@ -25,7 +25,11 @@ host all +ask_md5 127.0.0.1/32 md5
 host all +ask_scram 127.0.0.1/32 scram-sha-256
 `
 
-var shared = pgcluster.NewShared(pgcluster.Options{HBA: hba})
+var shared = pgcluster.NewShared(pgcluster.Options{
+	HBA: hba,
+	// A standby tells how far it is every second, not every ten.
+	Config: map[string]string{"wal_receiver_status_interval": "1s"},
+})
 
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
@@ -34,7 +38,14 @@ const patience = 20 * time.Second
 
 func start(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 	t.Helper()
-	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf})
+	return startWith(t, pgcluster.PgpoolOptions{Conf: conf})
+}
+
+// startWith starts a pgpool; one built with the race detector would wait for a second at its end otherwise.
+func startWith(t *testing.T, opts pgcluster.PgpoolOptions) *pgcluster.Pgpool {
+	t.Helper()
+	opts.Env = append(opts.Env, "GORACE=atexit_sleep_ms=0")
+	return shared.Pgpool(t, opts)
 }
 
 // connect opens a session that ends with the test.

@@ -132,8 +132,8 @@ func TestRestartedPrimary(t *testing.T) {
 	p := start(t, map[string]string{"failover_on_backend_error": "off", "failover_on_backend_shutdown": "off"})
 	used, kept := connect(t, p, simple), connect(t, p, simple)
 	exec(t, used, "BEGIN")
-	exec(t, used, "SELECT pg_backend_pid()")
-	exec(t, kept, "SELECT pg_backend_pid()")
+	exec(t, used, "SELECT pg_sleep(0)")
+	exec(t, kept, "SELECT pg_sleep(0)")
 	kept.Close(t.Context())
 	c := shared.Cluster(t)
 	if err := c.Nodes[0].Restart(t.Context()); err != nil {
@@ -142,7 +142,7 @@ func TestRestartedPrimary(t *testing.T) {
 	if _, err := used.Exec(t.Context(), "SELECT 1"); err == nil {
 		t.Error("a transaction outlived its server")
 	}
-	exec(t, connect(t, p, simple), "SELECT pg_backend_pid()")
+	exec(t, connect(t, p, simple), "SELECT pg_sleep(0)")
 	for _, n := range c.Nodes[1:] {
 		if err := n.WaitStreaming(t.Context(), c.Nodes[0]); err != nil {
 			t.Fatal(err)

@@ -112,7 +112,8 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) pgpool(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 	t.Helper()
-	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf})
+	// One built with the race detector waits for a second at its end otherwise.
+	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf, Env: []string{"GORACE=atexit_sleep_ms=0"}})
 }
 
 func (w *world) database(t *testing.T, name string) {
