@@ -17,7 +17,10 @@ import (
 	"gopgpool/internal/wirescript"
 )
 
-var shared = pgcluster.NewShared(pgcluster.Options{})
+// With feedback the snapshot of a script that reads on a standby holds back no replay that another script waits for.
+var shared = pgcluster.NewShared(pgcluster.Options{
+	Config: map[string]string{"hot_standby_feedback": "on", "wal_receiver_status_interval": "1s"},
+})
 
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
@@ -161,10 +164,10 @@ func (w *world) settle(ctx context.Context) error {
 	if err := w.nodes[0].QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&lsn); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	limit, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	for _, conn := range w.nodes[1:] {
-		err := pgcluster.Poll(ctx, "a standby replays "+lsn, func() (done bool, err error) {
+		err := pgcluster.Poll(limit, "a standby replays "+lsn, func() (done bool, err error) {
 			err = conn.QueryRow(ctx, "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, true)", lsn).Scan(&done)
 			return done, err
 		})
