@@ -111,11 +111,13 @@ func TestPeerGone(t *testing.T) {
 
 func TestTryWhatIsThere(t *testing.T) {
 	onEngines(t, func(w *world) {
+		looked := make(chan struct{})
 		p, done := w.connected("session", func(t *Task, c *Conn) {
 			b := make([]byte, 3)
 			if n, err := c.TryRead(b); n != 0 || err != nil {
 				w.Errorf("nothing there: %d, %v", n, err)
 			}
+			close(looked)
 			if n, err := c.Read(nil); n != 0 || err != nil {
 				w.Errorf("read of nothing: %d, %v", n, err)
 			}
@@ -141,6 +143,7 @@ func TestTryWhatIsThere(t *testing.T) {
 				w.Errorf("wrote %d where nothing fits, %v", n, err)
 			}
 		})
+		<-looked
 		_, err := p.Write([]byte("abcde"))
 		w.isErr("write", err, nil)
 		<-done

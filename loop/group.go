@@ -99,8 +99,11 @@ func busyStacks() []byte {
 	}
 	var out []byte
 	for _, block := range bytes.Split(buf.Bytes(), []byte("\n\n")) {
-		_, stack, _ := bytes.Cut(block, []byte("\n")) // behind the count
-		if onLoop(stack) {
+		from := bytes.IndexByte(block, '#') // behind the heading and the count
+		if from < 0 {
+			continue
+		}
+		if stack := block[from:]; onLoop(stack) {
 			out = append(append(out, stack...), "\n\n"...)
 		}
 	}
