@@ -261,3 +261,15 @@ func Show(m Message) string {
 	}
 	return fmt.Sprintf("%c %q", m.Type, m.Body)
 }
+
+// Byte reads a single byte: the answer to SSLRequest and GSSENCRequest.
+func (c *Client) Byte() byte {
+	c.tb.Helper()
+	for len(c.buf) == c.r {
+		if err := c.fill(); err != nil {
+			c.tb.Fatal(err)
+		}
+	}
+	c.r++
+	return c.buf[c.r-1]
+}

@@ -25,8 +25,9 @@ func honestWorld() World {
 		"SET application_name = 'me'": {
 			Tag: "SET", Set: &pgwire.Param{Name: "application_name", Value: "me"},
 		},
-		"CREATE TEMP TABLE c (t text)": {Tag: "CREATE TABLE"},
-		"COPY c FROM STDIN":            {CopyIn: true, Tag: "COPY 2"},
+		"CREATE TEMP TABLE c (t text); COPY c FROM STDIN": {Before: "CREATE TABLE", CopyIn: true, Tag: "COPY 0"},
+		"CREATE TEMP TABLE c (t text)":                    {Tag: "CREATE TABLE"},
+		"COPY c FROM STDIN":                               {CopyIn: true, Tag: "COPY 2"},
 		"COPY (VALUES ('a'), ('b')) TO STDOUT": {
 			CopyOut: []string{"a\n", "b\n"}, Tag: "COPY 2",
 		},
@@ -62,7 +63,7 @@ func TestHonest(t *testing.T) {
 	scripts := []struct {
 		name  string
 		steps [][]byte // each is sent, then its answers are read: as many ReadyForQuery as it has Query and Sync messages
-		ready int
+		ready int      // 0: up to the end of the stream
 	}{
 		{"simple", [][]byte{query("SELECT 1"), query("SELECT 1 AS a, 'x' AS b"), query("SELECT generate_series(1,3)"), query("")}, 1},
 		{"errors", [][]byte{query("SELECT nothing"), query("SELECT 1/0"), query("SELECT 1")}, 1},
@@ -95,6 +96,30 @@ func TestHonest(t *testing.T) {
 			slices.Concat(describe('X', "none"), simple(pgwire.Sync)),
 			query("SELECT 1"),
 		}, 1},
+		{"malformed", [][]byte{
+			simple(pgwire.Query), pgwire.AppendBody(nil, pgwire.Query, []byte("SELECT 1")), query("SELECT 1\x00more"),
+			slices.Concat(simple(pgwire.Parse), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Parse, []byte("\x00SELECT 1")), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Parse, []byte("\x00SELECT 1\x00")), simple(pgwire.Sync)),
+			slices.Concat(simple(pgwire.Bind), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Bind, []byte("portal\x00")), simple(pgwire.Sync)),
+			slices.Concat(parse("", "SELECT 1"), pgwire.AppendBody(nil, pgwire.Bind, []byte("\x00\x00")), simple(pgwire.Sync)),
+			slices.Concat(parse("", "SELECT 1"), pgwire.AppendBody(nil, pgwire.Bind, []byte("\x00\x00\x00\x00\x00\x01\x00")), simple(pgwire.Sync)),
+			slices.Concat(simple(pgwire.Describe), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Describe, []byte("Sname")), simple(pgwire.Sync)),
+			slices.Concat(simple(pgwire.Execute), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Execute, []byte("\x00\x00\x00")), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Execute, []byte("\x00\x00\x00\x00\x00\x00")), simple(pgwire.Sync)),
+			slices.Concat(simple(pgwire.Close), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Close, []byte("X\x00")), simple(pgwire.Sync)),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.Close, []byte("Sname\x00more")), simple(pgwire.Sync)),
+		}, 1},
+		{"a query during a copy", [][]byte{
+			query("CREATE TEMP TABLE c (t text); COPY c FROM STDIN"),
+			slices.Concat(pgwire.AppendBody(nil, pgwire.CopyData, []byte("a\n")), query("SELECT 1")),
+		}, 0},
+		{"a message nobody knows", [][]byte{pgwire.AppendBody(nil, 'y', []byte("what"))}, 0},
+		{"a length of 3", [][]byte{{'Q', 0, 0, 0, 3}}, 0},
 		{"pipeline", [][]byte{
 			slices.Concat(parse("", "SELECT 1"), bind("", ""), execute("", 0), simple(pgwire.Sync),
 				parse("", "SELECT nothing"), bind("", ""), simple(pgwire.Sync), query("SELECT 1")),
@@ -125,7 +150,12 @@ func TestHonest(t *testing.T) {
 						all = append(all, c.UntilReady()...)
 					}
 				}
-				c.Bye()
+				if s.ready > 0 {
+					c.Bye()
+				} else {
+					rest, _ := c.UntilEnd()
+					all = append(all, rest...)
+				}
 				got[row.name][s.name] = Transcript(all)
 			}
 		})

@@ -1,7 +1,7 @@
 package fakepg
 
 import (
-	"encoding/binary"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,20 +14,20 @@ func (c *Conn) message(m Message) bool {
 	if c.skipping && m.Type != pgwire.Sync && m.Type != pgwire.Terminate {
 		return true
 	}
-	body := []byte(m.Body)
+	body := reader{rest: []byte(m.Body)}
 	switch m.Type {
 	case pgwire.Query:
-		return c.query(body)
+		return c.query(&body)
 	case pgwire.Parse:
-		c.parse(body)
+		c.parse(&body)
 	case pgwire.Bind:
-		c.bind(body)
+		c.bind(&body)
 	case pgwire.Describe:
-		c.describe(body)
+		c.describe(&body)
 	case pgwire.Execute:
-		return c.execute(body)
+		return c.execute(&body)
 	case pgwire.Close:
-		c.closeObject(body)
+		c.closeObject(&body)
 	case pgwire.Flush:
 		c.flush()
 	case pgwire.Sync:
@@ -37,23 +37,23 @@ func (c *Conn) message(m Message) bool {
 		return false
 	case pgwire.CopyData, pgwire.CopyDone, pgwire.CopyFail:
 	default:
-		c.out = pgwire.AppendError(c.out, pgwire.Fields{Severity: "FATAL", Code: "08P01", Message: "invalid frontend message type"})
+		c.out = pgwire.AppendError(c.out, pgwire.Fields{Severity: "FATAL", Code: "08P01", Message: fmt.Sprintf("invalid frontend message type %d", m.Type)})
 		c.flush()
 		return false
 	}
 	return true
 }
 
-func (c *Conn) query(body []byte) bool {
-	text, rest, ok := pgwire.CString(body)
-	if !ok || len(rest) > 0 {
-		c.fail(Failure("08P01", "invalid message format"))
-		return c.ready("")
-	}
-	sql := string(text)
+func (c *Conn) query(r *reader) bool {
+	sql := r.text()
+	r.end()
 	delete(c.stmts, "")
 	c.failed = false
-	if sql == "" {
+	switch {
+	case r.fault != "":
+		c.fail(Failure("08P01", r.fault))
+		return c.ready("")
+	case sql == "" || sql == ";":
 		c.out = pgwire.AppendSimple(c.out, pgwire.EmptyQueryResponse)
 		return c.ready(sql)
 	}
@@ -79,6 +79,9 @@ func (c *Conn) perform(sql string, describe bool, p *running, limit int) bool {
 	}
 	if a.Notice != nil {
 		c.out = pgwire.AppendNotice(c.out, *a.Notice)
+	}
+	if a.Before != "" {
+		c.out = pgwire.AppendTag(c.out, a.Before)
 	}
 	switch {
 	case a.CopyIn:
@@ -176,134 +179,6 @@ func (c *Conn) ready(sql string) bool {
 	return c.at(Answered, sql)
 }
 
-// failBatch is an error in the extended protocol.
-func (c *Conn) failBatch(code, message string) {
-	c.fail(Failure(code, message))
-	c.skipping = true
-	c.flush()
-}
-
-func (c *Conn) parse(body []byte) {
-	name, rest, ok := pgwire.CString(body)
-	text, _, ok2 := pgwire.CString(rest)
-	if !ok || !ok2 {
-		c.failBatch("08P01", "invalid string in message")
-		return
-	}
-	if _, used := c.stmts[string(name)]; used && len(name) > 0 {
-		c.failBatch("42P05", `prepared statement "`+string(name)+`" already exists`)
-		return
-	}
-	if a := c.answer(string(text)); a.Error != nil && (a.Error.Code == "42601" || a.Error.Code == "42703") { // the parser's errors
-		c.failBatch(a.Error.Code, a.Error.Message)
-		return
-	} else if c.status == 'E' && !a.Ends {
-		c.failBatch("25P02", "current transaction is aborted, commands ignored until end of transaction block")
-		return
-	}
-	if c.stmts == nil {
-		c.stmts = make(map[string]string)
-	}
-	c.stmts[string(name)] = string(text)
-	c.out = pgwire.AppendSimple(c.out, pgwire.ParseComplete)
-}
-
-func (c *Conn) bind(body []byte) {
-	portal, rest, ok := pgwire.CString(body)
-	name, rest, ok2 := pgwire.CString(rest)
-	if !ok || !ok2 || len(rest) < 6 {
-		c.failBatch("08P01", "invalid message format")
-		return
-	}
-	sql, known := c.stmts[string(name)]
-	if !known {
-		c.failBatch("26000", unknown("prepared statement", "unnamed prepared statement", string(name)))
-		return
-	}
-	if c.portals == nil {
-		c.portals = make(map[string]*running)
-	}
-	c.portals[string(portal)] = &running{sql: sql}
-	c.out = pgwire.AppendSimple(c.out, pgwire.BindComplete)
-}
-
-func unknown(what, unnamed, name string) string {
-	if name == "" {
-		return unnamed + " does not exist"
-	}
-	return what + ` "` + name + `" does not exist`
-}
-
-func (c *Conn) describe(body []byte) {
-	if len(body) < 2 {
-		c.failBatch("08P01", "invalid message format")
-		return
-	}
-	name := string(body[1 : len(body)-1])
-	switch body[0] {
-	case 'S':
-		sql, ok := c.stmts[name]
-		if !ok {
-			c.failBatch("26000", unknown("prepared statement", "unnamed prepared statement", name))
-			return
-		}
-		a := c.answer(sql)
-		c.out = appendDescription(appendParameters(c.out, a.Params), a.Columns)
-	case 'P':
-		p, ok := c.portals[name]
-		if !ok {
-			c.failBatch("34000", unknown("portal", `portal ""`, name))
-			return
-		}
-		c.out = appendDescription(c.out, c.answer(p.sql).Columns)
-	default:
-		c.failBatch("08P01", "invalid DESCRIBE message subtype "+strconv.Itoa(int(body[0])))
-	}
-}
-
-func (c *Conn) execute(body []byte) bool {
-	name, rest, ok := pgwire.CString(body)
-	if !ok || len(rest) != 4 {
-		c.failBatch("08P01", "invalid message format")
-		return true
-	}
-	p, known := c.portals[string(name)]
-	if !known {
-		c.failBatch("34000", unknown("portal", `portal ""`, string(name)))
-		return true
-	}
-	if p.sql == "" {
-		c.out = pgwire.AppendSimple(c.out, pgwire.EmptyQueryResponse)
-		return true
-	}
-	c.failed = false
-	if !c.at(Asked, p.sql) {
-		return false
-	}
-	if !c.failed && !c.perform(p.sql, false, p, int(binary.BigEndian.Uint32(rest))) {
-		return false
-	}
-	if c.failed {
-		c.skipping = true
-		c.flush()
-	}
-	return c.at(Completed, p.sql)
-}
-
-func (c *Conn) closeObject(body []byte) {
-	if len(body) < 2 || body[0] != 'S' && body[0] != 'P' {
-		c.failBatch("08P01", "invalid CLOSE message subtype")
-		return
-	}
-	name := string(body[1 : len(body)-1])
-	if body[0] == 'S' {
-		delete(c.stmts, name)
-	} else {
-		delete(c.portals, name)
-	}
-	c.out = pgwire.AppendSimple(c.out, pgwire.CloseComplete)
-}
-
 // copyIn reads CopyData up to its end.
 func (c *Conn) copyIn() bool {
 	c.Send(pgwire.AppendBody(nil, pgwire.CopyInResponse, []byte{0, 0, 1, 0, 0}))
@@ -321,8 +196,12 @@ func (c *Conn) copyIn() bool {
 			c.fail(Failure("57014", "COPY from stdin failed: "+string(text)))
 			return true
 		default:
-			c.fail(Failure("08P01", "unexpected message type during COPY from stdin"))
-			return true
+			c.fail(Failure("08P01", fmt.Sprintf("unexpected message type 0x%02X during COPY from stdin", m.Type)))
+			c.out = pgwire.AppendError(c.out, pgwire.Fields{
+				Severity: "FATAL", Code: "08P01", Message: "terminating connection because protocol synchronization was lost",
+			})
+			c.flush()
+			return false
 		}
 	}
 }

@@ -20,6 +20,7 @@ type Answer struct {
 	Error   *pgwire.Fields // instead of all that
 	Notice  *pgwire.Fields
 	Set     *pgwire.Param // a setting that is reported
+	Before  string        // tag of a command that stands in front, in the same text
 	CopyIn  bool          // it reads CopyData, then says Tag
 	CopyOut []string      // lines it sends as CopyData
 	Begins  bool          // a transaction block
