@@ -64,8 +64,7 @@ func (s *session) take() (bool, error) {
 		return false, nil
 	}
 	if s.copyIn != nil && (typ == pgwire.CopyData || typ == pgwire.CopyDone || typ == pgwire.CopyFail) {
-		s.copyRun(p)
-		return true, nil
+		return s.copyRun(p), nil
 	}
 	if len(p) < size {
 		return false, nil
@@ -74,8 +73,9 @@ func (s *session) take() (bool, error) {
 	return true, s.message(typ, p[:size])
 }
 
-// copyRun passes on as many CopyData messages as the buffer holds in one write, and the beginning of another.
-func (s *session) copyRun(p []byte) {
+// copyRun passes on as many CopyData messages as the buffer holds in one write, and the beginning of another. It reports whether
+// there was anything to pass on.
+func (s *session) copyRun(p []byte) bool {
 	pos := 0
 	for pos < len(p) {
 		typ, size, ok, err := pgwire.Header(p[pos:])
@@ -87,6 +87,9 @@ func (s *session) copyRun(p []byte) {
 			break
 		}
 		have := min(size, len(p)-pos)
+		if last && have < size {
+			break // the end of the copy is seen whole
+		}
 		pos += have
 		if have < size {
 			s.client.skip, s.streamTo = size-have, s.copyIn
@@ -96,11 +99,12 @@ func (s *session) copyRun(p []byte) {
 			s.copyIn.send(p[:pos])
 			s.client.r += pos
 			s.copyIn = nil
-			return
+			return true
 		}
 	}
 	s.copyIn.send(p[:pos])
 	s.client.r += pos
+	return pos > 0
 }
 
 // message is one whole message of the client.
@@ -180,6 +184,9 @@ func (s *session) big() error {
 	if s.copyIn != nil && typ != pgwire.Terminate {
 		s.copyIn.send(p)
 		s.streamTo = s.copyIn
+		if typ == pgwire.CopyFail {
+			s.copyIn = nil
+		}
 		return nil
 	}
 	if s.skipping {
