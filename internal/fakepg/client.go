@@ -273,3 +273,15 @@ func (c *Client) Byte() byte {
 	c.r++
 	return c.buf[c.r-1]
 }
+
+// Rest is everything up to the end of the stream.
+func (c *Client) Rest() string {
+	c.tb.Helper()
+	for {
+		if err := c.fill(); ended(err) {
+			return string(c.buf[c.r:])
+		} else if err != nil {
+			c.tb.Fatal(err)
+		}
+	}
+}

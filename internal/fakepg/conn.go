@@ -267,8 +267,19 @@ func (c *Conn) admit(st *pgwire.Startup) bool {
 	return c.at(LoggedIn, "")
 }
 
-// maxMessage bounds what the fake server takes.
-const maxMessage = 64 << 20
+// maxMessage bounds what the fake server takes, maxShort the messages that have no reason to be long.
+const (
+	maxMessage = 64 << 20
+	maxShort   = 10000
+)
+
+func limit(typ byte) int {
+	switch typ {
+	case pgwire.Describe, pgwire.Execute, pgwire.Close, pgwire.Sync, pgwire.Flush, pgwire.Terminate, pgwire.CopyDone:
+		return maxShort
+	}
+	return maxMessage
+}
 
 func (c *Conn) read() (Message, error) {
 	var head [pgwire.HeaderSize]byte
@@ -276,7 +287,7 @@ func (c *Conn) read() (Message, error) {
 		return Message{}, err
 	}
 	typ, size, _, err := pgwire.Header(head[:])
-	if err != nil || size > maxMessage {
+	if err != nil || size > limit(typ) {
 		return Message{}, io.ErrUnexpectedEOF
 	}
 	body := make([]byte, size-pgwire.HeaderSize)

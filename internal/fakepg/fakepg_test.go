@@ -2,6 +2,7 @@ package fakepg
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"gopgpool/internal/pgcluster"
@@ -119,6 +120,7 @@ func TestHonest(t *testing.T) {
 			slices.Concat(pgwire.AppendBody(nil, pgwire.CopyData, []byte("a\n")), query("SELECT 1")),
 		}, 0},
 		{"a message nobody knows", [][]byte{pgwire.AppendBody(nil, 'y', []byte("what"))}, 0},
+		{"a long name", [][]byte{describe('S', strings.Repeat("n", 20000))}, 0},
 		{"a length of 3", [][]byte{{'Q', 0, 0, 0, 3}}, 0},
 		{"pipeline", [][]byte{
 			slices.Concat(parse("", "SELECT 1"), bind("", ""), execute("", 0), simple(pgwire.Sync),
