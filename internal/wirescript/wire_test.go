@@ -121,8 +121,10 @@ func (w *world) pgpool(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 
 func (w *world) database(t *testing.T, name string) {
 	t.Helper()
-	if err := shared.Cluster(t).Nodes[0].Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
-		t.Fatal(err)
+	for _, sql := range []string{"DROP DATABASE IF EXISTS " + name + " WITH (FORCE)", "CREATE DATABASE " + name} {
+		if err := shared.Cluster(t).Nodes[0].Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -156,12 +158,13 @@ func (w *world) holds(ctx context.Context, sql string) (bool, error) {
 	return false, nil
 }
 
-// settle waits until the standbys have replayed what is committed.
+// settle waits until the standbys have replayed what is committed. The commit of the message flushes whole records up to a place
+// that can be reached; in an open transaction the flushed end may lie within a record.
 func (w *world) settle(ctx context.Context) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var lsn string
-	if err := w.nodes[0].QueryRow(ctx, "SELECT pg_current_wal_flush_lsn()::text").Scan(&lsn); err != nil {
+	if err := w.nodes[0].QueryRow(ctx, "SELECT pg_logical_emit_message(true, '', '')::text").Scan(&lsn); err != nil {
 		return err
 	}
 	limit, cancel := context.WithTimeout(ctx, 10*time.Second)
