@@ -110,16 +110,21 @@ func (s *session) serve() error {
 		if err := s.relayAll(); err != nil {
 			return err
 		}
-		if s.clientTurn() {
+		turn := s.clientTurn()
+		if turn {
 			if err := s.fromClient(); err != nil {
 				return err
 			}
+			turn = s.clientTurn()
 		}
 		s.flushAll()
 		if err := s.writeError(); err != nil {
 			return err
 		}
 		s.giveWay()
+		if !turn && s.clientTurn() {
+			continue // the flush has made room for what the client has sent already
+		}
 		if err := s.wait(s.idleUntil()); err != nil {
 			return err
 		}
