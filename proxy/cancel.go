@@ -137,6 +137,30 @@ func (srv *Server) onLoop(t *loop.Task, l *loop.Loop, f func()) bool {
 	return ran
 }
 
+// stopCancelTimeout bounds the cancel requests of a fast stop.
+const stopCancelTimeout = time.Second
+
+// cancelAll ends what runs for a session whose loop is being stopped: servers would otherwise go on with it.
+func (s *session) cancelAll() {
+	view := s.srv.store.Current()
+	var victims []victim
+	for _, b := range s.backends {
+		if b.outstanding() > 0 && int(b.node) < len(view.Nodes) {
+			victims = append(victims, victim{b.c, view.Nodes[b.node]})
+		}
+	}
+	if len(victims) == 0 {
+		return
+	}
+	s.t.Offload(func() {
+		for _, v := range victims {
+			if err := pool.CancelNow(v.conn, v.node, stopCancelTimeout); err != nil {
+				s.srv.logCancelFailed(err)
+			}
+		}
+	})
+}
+
 // cancelOn cancels what runs on a server connection whose client has gone, by a task of its own.
 func (s *session) cancelOn(b *backend) {
 	view := s.srv.store.Current()

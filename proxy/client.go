@@ -30,7 +30,7 @@ func (s *session) fromClient() error {
 		}
 		n, err := s.client.fill()
 		if errors.Is(err, io.EOF) {
-			return errTerminated
+			return s.left()
 		}
 		if err != nil {
 			return &clientGone{err}
@@ -42,6 +42,16 @@ func (s *session) fromClient() error {
 		s.moved += n
 	}
 	return nil
+}
+
+// left is the end of a client's stream. In the middle of a batch it leaves something running.
+func (s *session) left() error {
+	for _, b := range s.backends {
+		if b.outstanding() > 0 && b.unsynced {
+			return s.vanished()
+		}
+	}
+	return errTerminated
 }
 
 // take deals with the next message in the buffer; it reports false when more of it has to be read first.

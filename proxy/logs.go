@@ -44,7 +44,8 @@ func (s *session) logEnd(cause error) {
 	var gone *clientGone
 	var ae *auth.Error
 	switch {
-	case errors.Is(cause, errTerminated), errors.Is(cause, errStopping), errors.Is(cause, loop.ErrStopped):
+	case errors.Is(cause, errTerminated), errors.Is(cause, errStopping), errors.Is(cause, loop.ErrStopped),
+		errors.Is(cause, errServerEnded): // told already
 	case errors.Is(cause, errLoginTimeout):
 		s.log.Log(logging.AuthenticationTimeout())
 	case errors.As(cause, &gone):
@@ -137,7 +138,7 @@ func (s *session) logPreludeFailure(b *backend, f pgwire.Fields) {
 	})
 }
 
-func (s *session) logUnasked(b *backend, f pgwire.Fields) {
+func (s *session) logServerEnded(b *backend, f pgwire.Fields) {
 	s.log.Log(logging.Event{
 		Severity: logging.Log, Message: "DB node " + itoa(b.node) + " ended the connection: " + f.Message,
 		Node: logging.OnNode(b.node), SQLState: f.Code,

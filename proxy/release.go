@@ -29,6 +29,9 @@ func (s *session) over(cause error) {
 	}
 	s.srv.keys.remove(s)
 	s.awaitCancels()
+	if s.t.Stopped() {
+		s.cancelAll()
+	}
 	for len(s.backends) > 0 {
 		b := s.backends[0]
 		s.backends = s.backends[1:]

@@ -280,6 +280,7 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		return true, nil // the client learns why; what follows it on this connection is dropped
 	}
 	if fatal { // whatever was asked, the client has to know why its session ends
+		s.logServerEnded(b, f)
 		s.end = errServerEnded
 		return true, nil
 	}
@@ -346,7 +347,7 @@ func (s *session) unasked(b *backend, f pgwire.Fields, fatal bool) (bool, error)
 		return b == s.primaryBackend(), nil
 	}
 	if b.mark.Joined() || b.node == s.writer() || len(s.backends) == 1 {
-		s.logUnasked(b, f)
+		s.logServerEnded(b, f)
 		s.end = errServerEnded
 		return true, nil
 	}

@@ -363,6 +363,9 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 		return nil, err
 	}
 	until := s.t.Now().Add(serverLoginTimeout)
+	if limit := s.loginUntil(); s.secret == nil && !limit.IsZero() && limit.Before(until) {
+		until = limit // the client is not logged in so far
+	}
 	return s.srv.pool.Open(s.t, v.Nodes[node], s.keyFor(node), s.params, s.srv.tune, until)
 }
 
