@@ -36,6 +36,7 @@ type setup struct {
 	passwd   string             // pool_passwd
 	nodeUsed func(cluster.NodeID)
 	panics   bool // a panic of a session is what the test is about
+	canned   bool // servers of the benchmarks instead of fake ones
 }
 
 // testProxy is a proxy in this process, joined as cmd/pgpool joins it, with fake servers behind it.
@@ -43,6 +44,7 @@ type testProxy struct {
 	*Server
 	tb    testing.TB
 	fakes []*fakepg.Server
+	ports []int // of the servers
 	log   *logBuffer
 	port  int
 
@@ -62,7 +64,12 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 	})
 	p := &testProxy{tb: tb, log: &logBuffer{}}
 	for range max(o.nodes, 1) {
+		if o.canned {
+			p.ports = append(p.ports, newCannedServer(tb).port())
+			continue
+		}
 		p.fakes = append(p.fakes, fakepg.Start(tb, o.world))
+		p.ports = append(p.ports, p.fakes[len(p.fakes)-1].Port())
 	}
 	cfg := p.config(&o)
 	log := logging.To(p.log, logging.Severity(cfg.Logging.LogMinMessages))
@@ -90,8 +97,8 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 func (p *testProxy) config(o *setup) *conf.Config {
 	p.tb.Helper()
 	text := "backend_clustering_mode = 'streaming_replication'\nenable_pool_hba = off\npool_passwd = ''\nnum_init_children = 8\nmax_pool = 2\n"
-	for i, f := range p.fakes {
-		text += fmt.Sprintf("backend_hostname%d = '127.0.0.1'\nbackend_port%d = %d\nbackend_weight%d = 1\n", i, i, f.Port(), i)
+	for i, port := range p.ports {
+		text += fmt.Sprintf("backend_hostname%d = '127.0.0.1'\nbackend_port%d = %d\nbackend_weight%d = 1\n", i, i, port, i)
 	}
 	if o.hba != "" {
 		text += "enable_pool_hba = on\n"

@@ -179,6 +179,12 @@ func (c *Client) Discard(n int64) {
 	}
 }
 
+// DiscardAll reads and forgets everything until the connection ends. Another goroutine may close it.
+func (c *Client) DiscardAll() {
+	_ = c.tcp.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, struct{ io.Reader }{c.tcp})
+}
+
 // UntilReady reads messages up to ReadyForQuery.
 func (c *Client) UntilReady() []Message {
 	c.tb.Helper()

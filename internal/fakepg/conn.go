@@ -126,6 +126,11 @@ func (c *Conn) write(b []byte) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	_ = c.wire.SetWriteDeadline(time.Now().Add(aLongTime))
+	if n := int(c.server.cut.Load()); n > 0 {
+		for ; len(b) > n; b = b[n:] {
+			_, _ = c.wire.Write(b[:n])
+		}
+	}
 	_, _ = c.wire.Write(b)
 }
 
@@ -298,3 +303,6 @@ func (c *Conn) read() (Message, error) {
 	c.changed(func() { c.received = append(c.received, m) })
 	return m, nil
 }
+
+// ReadMessage reads the next message, for faults that talk.
+func (c *Conn) ReadMessage() (Message, error) { return c.read() }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ type Server struct {
 	tb       testing.TB
 	listener *net.TCPListener
 	running  sync.WaitGroup
+	cut      atomic.Int64 // see Cut
 
 	mu      sync.Mutex
 	changed *sync.Cond
@@ -91,6 +93,9 @@ func (s *Server) Behave() {
 	defer s.mu.Unlock()
 	s.faults = nil
 }
+
+// Cut has all that is sent from now on written in pieces of n bytes; 0 ends that.
+func (s *Server) Cut(n int) { s.cut.Store(int64(n)) }
 
 // Conns are all connections of sessions there ever were, in order; those of cancel requests are not among them.
 func (s *Server) Conns() []*Conn {
