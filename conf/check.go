@@ -270,7 +270,7 @@ func (c *Config) NotBuilt() []Problem {
 		}
 	}
 	if c.Failover.AutoFailback {
-		add(Warning, "auto_failback", "on", "nodes that are down stay down until a restart")
+		add(Warning, "auto_failback", "on", "a node that is down stays down: start with -D, or correct pgpool_status")
 	}
 	if c.Failover.DetachFalsePrimary {
 		add(Warning, "detach_false_primary", "on", "")

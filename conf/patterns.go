@@ -142,8 +142,11 @@ func parseRedirects(text string) (RedirectList, *valueError) {
 	l := RedirectList{Text: text}
 	for e := range strings.SplitSeq(text, ",") {
 		expr, target, ok := strings.Cut(e, ":")
-		if !ok {
+		if !ok && strings.TrimSpace(text) == "" {
 			break
+		}
+		if !ok {
+			return l, &valueError{text: fmt.Sprintf("wrong redirect entry \"%s\"", e), hint: "An entry is written as regex:node or regex:node(ratio)."}
 		}
 		re, err := compileAnchored(expr)
 		if err != nil {

@@ -159,7 +159,7 @@ func cacheTableRows() []Param {
 func relationCacheRows() []Param {
 	return []Param{
 		within(maxSeconds, duration("relcache_expire", Start, "s", 0, "0",
-			"life time of a catalogue look-up; 0 keeps it as long as the process lives",
+			"life time of a catalogue look-up; 0 keeps it for five minutes",
 			func(c *Config) *time.Duration { return &c.RelationCache.RelcacheExpire })),
 		integer("relcache_size", Start, 0, maxInt, "256",
 			"most catalogue look-ups kept",

@@ -58,7 +58,7 @@ func sessionRows() []Param {
 			"client sockets open at a time, waiting ones included; 0 derives it",
 			func(c *Config) *int { return &c.Pool.MaxClientConn })),
 		ours(duration("query_wait_timeout", Reload, "s", 0, "0",
-			"longest wait of a session for its turn, then it is refused; 0 waits on",
+			"longest wait for a server connection, then refusal; 0 waits on",
 			func(c *Config) *time.Duration { return &c.Pool.QueryWaitTimeout })),
 		duration("client_idle_limit", Session, "s", 0, "0",
 			"disconnect a client that was idle for this long; 0 never does",

@@ -93,6 +93,7 @@ func TestValues(t *testing.T) {
 		{"user_redirect_preference_list", "a(:primary", "!invalid regular expression"},
 		{"user_redirect_preference_list", "a:1(2)", "!ratio"},
 		{"dml_adaptive_object_relationship_list", "a", "!object:dependent"},
+		{"app_name_redirect_preference_list", "a:primary,end", "!wrong redirect entry"},
 		{"pid_file_name", "run/p.pid", "run/p.pid"},
 	} {
 		t.Run(tt.name+"="+tt.value, func(t *testing.T) {
@@ -118,7 +119,7 @@ func TestLists(t *testing.T) {
 		reset_query_list = ' ABORT ; DISCARD ALL;;'
 		primary_routing_query_pattern_list = 'SELECT 1;a\;b; x\'y\d;[a'
 		read_only_function_list = 'get_.*, (, ^set|x$'
-		app_name_redirect_preference_list = 'psql:primary,my[0-4]:1(0.5),.*:STANDBY(0.3),end,z:0'
+		app_name_redirect_preference_list = 'psql:primary,my[0-4]:1(0.5),.*:STANDBY(0.3)'
 		dml_adaptive_object_relationship_list = 'a:b , f():c,f2():g()'`)
 	if got := c.Connections.ListenAddresses; !slices.Equal(got, []string{"a", "b"}) {
 		t.Errorf("listen_addresses %q", got)
@@ -149,7 +150,7 @@ func TestLists(t *testing.T) {
 		}
 	}
 	if len(apps.Rules) != 3 {
-		t.Errorf("%d rules, an element without a colon must end the list", len(apps.Rules))
+		t.Errorf("%d rules", len(apps.Rules))
 	}
 	want := []ObjectRelationship{
 		{Object: "a", Dependent: "b"},

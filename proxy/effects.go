@@ -21,11 +21,11 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 		name := f.Name
 		return &note{dealloc: &name}
 	case stmt.KindCommit:
-		return &note{end: endCommit}
+		return committing
 	case stmt.KindRollback:
-		return &note{end: endRollback}
+		return rollingBack
 	case stmt.KindPrepareTransaction:
-		return &note{end: endCommit}
+		return committing
 	case stmt.KindOther:
 		if f.DatabaseDDL != "" {
 			return &note{release: s.srv.pool.Hold(f.DatabaseDDL)}
@@ -161,6 +161,19 @@ type note struct {
 	prepare *prepared           // SQL PREPARE
 	dealloc *string             // SQL DEALLOCATE; "" is ALL
 	release func()              // to be called when the answer is complete, whatever it is
+}
+
+// The notes of statements that only end a transaction are shared.
+var (
+	committing  = &note{end: endCommit}
+	rollingBack = &note{end: endRollback}
+)
+
+func noteOf(end txEnd) *note {
+	if end == endCommit {
+		return committing
+	}
+	return rollingBack
 }
 
 // txEnd is what COMMIT, ROLLBACK and PREPARE TRANSACTION do.

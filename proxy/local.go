@@ -143,7 +143,7 @@ func (s *session) endExtended(p *prepared) error {
 		p = &prepared{facts: f, text: []byte("ROLLBACK"), ver: p.ver + 1}
 		p.frame = pgwire.AppendParse(nil, "", "ROLLBACK")
 	}
-	return s.executeOn(lead.node, p, &note{end: end})
+	return s.executeOn(lead.node, p, noteOf(end))
 }
 
 // executeOn runs a statement without parameters that the client believes to be parsed and bound.

@@ -4,8 +4,8 @@ import (
 	"errors"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/pgwire"
-	"gopgpool/pool"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 )
@@ -73,9 +73,12 @@ func (s *session) lookUp(in *route.Input) error {
 // whoKnows is the connection a question about names is asked on: the writer's or, where that node cannot be reached, any other's,
 // whose catalogue is the same but for temporary tables, of which a session without a writer has none.
 func (s *session) whoKnows() (*backend, error) {
+	if s.cfg.RelationCache.RelcacheQueryTarget == conf.RelcacheLoadBalanceNode && !s.temps.TempPossible() &&
+		!s.journal.InTx() && s.srv.store.Current().Live(s.in.L) {
+		return s.backendOrWriter(s.in.L)
+	}
 	b, err := s.onWriter()
-	var unreachable *pool.ConnectError
-	if err == nil || !errors.As(err, &unreachable) {
+	if err == nil || !isUnreachable(err) {
 		return b, err
 	}
 	v := s.srv.store.Current()
@@ -119,7 +122,7 @@ func (s *session) afterDDL(f *stmt.Facts) {
 	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 || f.MayTouchSession || f.Multi || f.Kind == stmt.KindUnparsed {
 		s.temps.Touched()
 	}
-	if f.MayTouchSession && f.Setting == nil && callsSetConfig(f) {
+	if f.Kind == stmt.KindUnparsed || f.MayTouchSession && f.Setting == nil && callsSetConfig(f) {
 		s.pinned = true // what it sets is known to this server alone
 	}
 	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed {

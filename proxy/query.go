@@ -22,11 +22,17 @@ func (s *session) analyze(text []byte) *stmt.Facts {
 	case len(text) < offloadParse:
 		f = s.home.analyzer.Parse(text)
 	default:
-		s.t.Offload(func() { f = s.home.analyzer.Parse(text) })
+		f = s.parseAside(text)
 	}
 	if f.Kind == stmt.KindUnparsed {
 		s.logUnparsable(text)
 	}
+	return f
+}
+
+// parseAside has the grammar look at a long text off the loop.
+func (s *session) parseAside(text []byte) (f *stmt.Facts) {
+	s.t.Offload(func() { f = s.home.analyzer.Parse(text) })
 	return f
 }
 
@@ -154,12 +160,16 @@ func (s *session) boundTo(f *stmt.Facts) (cluster.NodeID, bool) {
 	return cluster.NoNode, false
 }
 
+func isUnreachable(err error) bool {
+	var unreachable *pool.ConnectError
+	return errors.As(err, &unreachable)
+}
+
 // backendOrWriter returns a connection to the node, or to the one that takes writes where a standby cannot be reached: a read is
 // not refused for that. The standby is left alone for a while.
 func (s *session) backendOrWriter(node cluster.NodeID) (*backend, error) {
 	b, err := s.backendFor(node)
-	var unreachable *pool.ConnectError
-	if err == nil || node == s.writer() || !errors.As(err, &unreachable) {
+	if err == nil || node == s.writer() || !isUnreachable(err) {
 		return b, err
 	}
 	s.logUnreachable(err)

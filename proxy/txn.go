@@ -104,7 +104,7 @@ func (s *session) sendEnd(lead *backend, f *stmt.Facts, text []byte, commit bool
 	if commit {
 		end = endCommit
 	}
-	lead.push(expect{kind: pgwire.Query, facts: f, note: &note{end: end}})
+	lead.push(expect{kind: pgwire.Query, facts: f, note: noteOf(end)})
 	lead.unnamed = nil
 	lead.dirty = true
 	lead.setQueued(pgwire.AppendQuery(lead.queued(), sql))

@@ -13,6 +13,9 @@ func (p *parts) reload() {
 	p.log.Log(logging.Event{Severity: logging.Log, Message: "reload config files."})
 	old := p.live.Current()
 	cfg, changes, problems := old.Reload(p.opts.ConfigFile)
+	if !conf.Refused(problems) {
+		problems = append(problems, cfg.NotBuilt()...)
+	}
 	p.tellReload(problems)
 	if conf.Refused(problems) {
 		p.log.Log(logging.Event{

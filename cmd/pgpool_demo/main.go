@@ -109,7 +109,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	say("starting " + o.program)
 	pgpool, err := cluster.StartPgpool(ctx, pgcluster.PgpoolOptions{
 		Binary: o.program, Port: o.port, PCPPort: o.pcpPort(), Args: []string{"-D"},
-		Conf: map[string]string{"enable_pool_hba": "on", "statement_level_load_balance": "on"},
+		Conf: map[string]string{"enable_pool_hba": "on", "statement_level_load_balance": "on", "health_check_period": "5"},
 	})
 	if err != nil {
 		return err
@@ -129,16 +129,15 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 func tour(c *pgcluster.Cluster, p *pgcluster.Pgpool) string {
 	psql := "psql -h 127.0.0.1 -p " + strconv.Itoa(p.Port) + " -U postgres"
 	return fmt.Sprintf(`
-pgpool listens on port %d, PCP on %d (user postgres, password postgres).
-Its files are in %s, its log is %s.
+pgpool listens on port %d. Its files are in %s, its log is %s.
 Try in another terminal:
 
-  %[5]s -c 'SHOW pool_nodes'
-  %[5]s -c 'CREATE TABLE t AS SELECT 1 AS a'        # the primary, port %[6]d
-  %[5]s -c 'SELECT inet_server_port(), a FROM t'    # one of the %[7]d servers
-  %[5]s -c 'PGPOOL EXPLAIN ROUTE SELECT 1'          # where, and why
+  %[4]s -c 'SHOW pool_nodes'
+  %[4]s -c 'CREATE TABLE t AS SELECT 1 AS a'        # the primary, port %[5]d
+  %[4]s -c 'SELECT inet_server_port(), a FROM t'    # one of the %[6]d servers
+  %[4]s -c 'PGPOOL EXPLAIN ROUTE SELECT 1'          # where, and why
   pgbench -h 127.0.0.1 -p %[1]d -U postgres -i postgres
 
-Ctrl-C stops everything and removes %[8]s.
-`, p.Port, p.PCPPort, p.EtcDir, p.Log, psql, c.Nodes[0].Port, len(c.Nodes), c.Dir)
+Ctrl-C stops everything and removes %[7]s.
+`, p.Port, p.EtcDir, p.Log, psql, c.Nodes[0].Port, len(c.Nodes), c.Dir)
 }
