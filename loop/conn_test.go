@@ -71,12 +71,15 @@ func TestHalfClosedPeer(t *testing.T) {
 				w.Errorf("wait: %d, hung up %v, readable %v", got, c.HungUp(), c.Readable())
 			}
 			b := make([]byte, 4)
-			for _, want := range []string{"last", "word"} {
+			for _, want := range []string{"last", "wo"} {
 				if n, err := c.Read(b); string(b[:n]) != want || err != nil {
 					w.Errorf("read %q, %v", b[:n], err)
 				}
 			}
 			for range 2 {
+				if got := t.Wait(time.Time{}, Interest{Conn: c, Read: true}); got != Ready {
+					w.Errorf("wait: %d", got)
+				}
 				_, err := c.Read(b)
 				w.isErr("end", err, io.EOF)
 			}
@@ -84,7 +87,7 @@ func TestHalfClosedPeer(t *testing.T) {
 			w.isErr("write", err, nil)
 			c.Close()
 		})
-		_, err := p.Write([]byte("lastword"))
+		_, err := p.Write([]byte("lastwo"))
 		w.isErr("write", err, nil)
 		w.isErr("close", p.CloseWrite(), nil)
 		got, err := io.ReadAll(p)
@@ -146,6 +149,28 @@ func TestTryWhatIsThere(t *testing.T) {
 		<-looked
 		_, err := p.Write([]byte("abcde"))
 		w.isErr("write", err, nil)
+		<-done
+	})
+}
+
+// What was read before its event came is not reported again.
+func TestReadAheadOfTheEvent(t *testing.T) {
+	onEngines(t, func(w *world) {
+		ends := make(chan far, 1)
+		p, done := w.connected("session", func(t *Task, c *Conn) {
+			_, _ = (<-ends).Write([]byte("x")) // fits
+			b := make([]byte, 10)
+			if n, err := c.TryRead(b); n != 1 || err != nil {
+				w.Errorf("%d, %v", n, err)
+			}
+			for range 3 {
+				t.Yield()
+			}
+			if c.Readable() {
+				w.Error("readable")
+			}
+		})
+		ends <- p
 		<-done
 	})
 }

@@ -58,13 +58,6 @@ func (s *stream) take(b []byte) int {
 	return n
 }
 
-// state is what a poller that has not looked before would find.
-func (p *pipe) state() edges {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return edges{in: len(p.toLoop.buf) > 0 || p.toLoop.ended, hup: p.toLoop.ended}
-}
-
 // watchRoom asks for an edge whenever there is room again, and returns one if there is now.
 func (p *pipe) watchRoom() edges {
 	p.mu.Lock()

@@ -451,3 +451,32 @@ func TestAdoptFails(t *testing.T) {
 		})
 	})
 }
+
+// An event that was under way for a closed connection does not reach the next one in its slot.
+func TestStaleEvent(t *testing.T) {
+	onEpoll(t, func(w *world) {
+		_, done := w.connected("session", func(t *Task, c *Conn) {
+			p := w.l.poll.(*epoll)
+			stale := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLRDHUP, Fd: int32(c.slot), Pad: p.slots[c.slot].gen}
+			c.Close()
+			p.deliver(&stale)
+			next, far, err := w.pair(t)
+			if err != nil {
+				w.Error(err)
+				return
+			}
+			defer far.Close()
+			if next.slot != c.slot {
+				w.Errorf("the slot %d was not used again but %d", c.slot, next.slot)
+			}
+			if p.deliver(&stale); next.Readable() || next.HungUp() {
+				w.Error("the event reached another connection")
+			}
+			stale.Pad = p.slots[next.slot].gen
+			if p.deliver(&stale); !next.Readable() || !next.HungUp() {
+				w.Error("the event did not reach its connection")
+			}
+		})
+		<-done
+	})
+}

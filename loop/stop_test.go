@@ -194,6 +194,27 @@ func TestPostAroundTheEnd(t *testing.T) {
 	})
 }
 
+// What is posted by the last task still runs, and what it begins ends in its own time.
+func TestPostByTheLastTask(t *testing.T) {
+	onEngines(t, func(w *world) {
+		finished := false
+		w.start("last", func(t *Task) {
+			t.Wait(time.Time{})
+			w.l.Post(func() {
+				w.l.Go("really the last", func(t *Task) {
+					t.Offload(func() {})
+					t.Yield()
+					finished = true
+				})
+			})
+		})
+		w.isErr("Run", w.stop(), nil)
+		if !finished {
+			w.Error("it was cut off")
+		}
+	})
+}
+
 func TestRunWithEndedContext(t *testing.T) {
 	for _, e := range []engine{epollEngine(), virtualEngine()} {
 		l, err := e.loop(0, nil)

@@ -119,12 +119,11 @@ func (v *virtual) add(c *Conn) error {
 		return errEngine
 	}
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	if v.conns == nil {
 		v.conns = make(map[*virtualSocket]*Conn)
 	}
 	v.conns[s] = c
-	v.mu.Unlock()
-	v.tell(s, s.pipe.state())
 	return nil
 }
 
