@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
@@ -341,31 +339,4 @@ func preferred(addrs []netip.Addr) netip.Addr {
 		}
 	}
 	return addrs[0]
-}
-
-// SendCancel asks the server to cancel what the connection runs. It dials a connection of its own and returns when the server
-// has closed it, so that a cancel cannot hit a later statement.
-func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error {
-	addr, err := resolve(t, node.Host, node.Port, until)
-	if err != nil {
-		return nodeError(node.ID, err)
-	}
-	wire, err := t.Dial(addr, until)
-	if err != nil {
-		return nodeError(node.ID, err)
-	}
-	defer wire.Close()
-	_ = wire.SetDeadline(until)
-	if _, err := wire.Write(pgwire.AppendCancel(nil, pgwire.Cancel{PID: c.PID, Key: c.Secret})); err != nil {
-		return nodeError(node.ID, err)
-	}
-	var b [64]byte
-	for range 2 { // nothing should come but the end
-		if _, err := wire.Read(b[:]); errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) {
-			return nil
-		} else if err != nil {
-			return nodeError(node.ID, err)
-		}
-	}
-	return nodeError(node.ID, errors.New("unexpected answer to a cancel request"))
 }
