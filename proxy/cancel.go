@@ -161,6 +161,18 @@ func (s *session) cancelAll() {
 	})
 }
 
+// cancelLeft cancels what a client that has gone left running. A client that said goodbye left nothing.
+func (s *session) cancelLeft() {
+	for _, b := range s.backends {
+		for i := b.head; i < len(b.queue); i++ {
+			if !b.queue[i].swallow {
+				s.cancelOn(b)
+				break
+			}
+		}
+	}
+}
+
 // cancelOn cancels what runs on a server connection whose client has gone, by a task of its own.
 func (s *session) cancelOn(b *backend) {
 	view := s.srv.store.Current()

@@ -36,6 +36,9 @@ func (s *session) parse(frame []byte, size int) error {
 		return s.malformed(frame, size)
 	}
 	f := s.analyze(text)
+	if s.state.IsFailed() && f.Kind != stmt.KindCommit && f.Kind != stmt.KindRollback && s.answersItself(f) {
+		return s.refuseExtended(errFailedTransaction)
+	}
 	p := s.newPrepared(string(name), f, frame, text)
 	if s.answersItself(f) {
 		p.local = true

@@ -35,8 +35,9 @@ type setup struct {
 	hba      string             // pool_hba.conf; "" turns enable_pool_hba off
 	passwd   string             // pool_passwd
 	nodeUsed func(cluster.NodeID)
-	panics   bool // a panic of a session is what the test is about
-	canned   bool // servers of the benchmarks instead of fake ones
+	panics   bool  // a panic of a session is what the test is about
+	canned   bool  // servers of the benchmarks instead of fake ones
+	ports    []int // of other servers instead of fake ones
 }
 
 // testProxy is a proxy in this process, joined as cmd/pgpool joins it, with fake servers behind it.
@@ -48,9 +49,11 @@ type testProxy struct {
 	log   *logBuffer
 	port  int
 
-	unseen bool // some fake server does not look whether its client has gone
-	stop   context.CancelFunc
-	ended  sync.WaitGroup
+	reports *panicReporter
+	expects bool // panics
+	unseen  bool // some fake server does not look whether its client has gone
+	stop    context.CancelFunc
+	ended   sync.WaitGroup
 }
 
 // newTestProxy starts one. At the end of the test, after its clients were closed, everything must come to rest: no session, no
@@ -62,8 +65,12 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 		await(tb, "goroutines end", func() bool { return len(ours()) <= len(goroutines) })
 		await(tb, "descriptors are closed", func() bool { return len(openFiles(tb)) <= len(descriptors) })
 	})
-	p := &testProxy{tb: tb, log: &logBuffer{}}
+	p := &testProxy{tb: tb, log: &logBuffer{}, expects: o.panics}
+	p.ports = o.ports
 	for range max(o.nodes, 1) {
+		if o.ports != nil {
+			break
+		}
 		if o.canned {
 			p.ports = append(p.ports, newCannedServer(tb).port())
 			continue
@@ -73,7 +80,8 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 	}
 	cfg := p.config(&o)
 	log := logging.To(p.log, logging.Severity(cfg.Logging.LogMinMessages))
-	loops, err := loop.NewGroup(max(o.loops, 1), &panicReporter{tb: tb, log: log, expected: o.panics})
+	p.reports = &panicReporter{log: log}
+	loops, err := loop.NewGroup(max(o.loops, 1), p.reports)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -191,7 +199,10 @@ func (p *testProxy) run(parts ...func(context.Context) error) {
 // close checks that all is at rest and stops the proxy.
 func (p *testProxy) close() {
 	p.rest()
-	p.pool.CloseIdle(func(*pool.Conn) bool { return true })
+	if !p.expects {
+		p.reports.check(p.tb)
+	}
+	p.pool.CloseIdle(everyConn)
 	for i, f := range p.fakes {
 		if !p.unseen {
 			f.Await(fmt.Sprintf("connections to node %d are closed", i), func() bool { return f.Open() == 0 })
@@ -357,24 +368,34 @@ func openFiles(tb testing.TB) []string {
 	return out
 }
 
-// panicReporter fails the test for a task that panics.
+// panicReporter gathers the panics of tasks.
 type panicReporter struct {
-	tb       testing.TB
-	log      logging.Logger
-	expected bool
+	log logging.Logger
+
+	mu     sync.Mutex
+	panics []string // guarded by mu
 }
 
 func (r *panicReporter) TaskPanicked(task string, value any, stack []byte) {
 	LogPanic(r.log, task, value, stack)
-	if !r.expected {
-		r.tb.Errorf("panic in a %s: %v\n%s", task, value, stack)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.panics = append(r.panics, fmt.Sprintf("panic in a %s: %v\n%s", task, value, stack))
+}
+
+// check fails the test if a task has panicked.
+func (r *panicReporter) check(tb testing.TB) {
+	tb.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, text := range r.panics {
+		tb.Error(text)
 	}
+	r.panics = nil
 }
 
 // Stalled is no failure: the machine may be busy with other things.
-func (r *panicReporter) Stalled(_ int, task string, after time.Duration, _ []byte) {
-	r.tb.Logf("the loop was held up %v by a %s", after, task)
-}
+func (r *panicReporter) Stalled(int, string, time.Duration, []byte) {}
 
 // logBuffer gathers log lines.
 type logBuffer struct {
@@ -417,3 +438,5 @@ func (b *logBuffer) reset() {
 func idleOf(user string) func(*pool.Conn) bool {
 	return func(c *pool.Conn) bool { return c.Key.User == user }
 }
+
+func everyConn(*pool.Conn) bool { return true }

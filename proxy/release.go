@@ -28,10 +28,12 @@ func (s *session) over(cause error) {
 		return
 	}
 	s.srv.keys.remove(s)
-	s.awaitCancels()
 	if s.t.Stopped() {
 		s.cancelAll()
+	} else {
+		s.cancelLeft()
 	}
+	s.awaitCancels()
 	for len(s.backends) > 0 {
 		b := s.backends[0]
 		s.backends = s.backends[1:]
@@ -84,6 +86,9 @@ func (s *session) awaitCancels() {
 func (s *session) giveBack(b *backend) {
 	s.forgetNotes(b)
 	if !s.reusable(b) || !s.reset(b) {
+		if b.dropped { // while it was being reset
+			return
+		}
 		b.side.free()
 		s.srv.pool.Discard(b.c)
 		return
@@ -103,7 +108,7 @@ func (s *session) forgetNotes(b *backend) {
 
 // reusable reports whether the connection is at a point from which it can be reset.
 func (s *session) reusable(b *backend) bool {
-	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 ||
+	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 || b.r < b.w ||
 		b.conn.HungUp() || b.unsynced || s.copyIn == b {
 		return false
 	}

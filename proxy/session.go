@@ -301,14 +301,9 @@ func (s *session) hungUp() error {
 	return s.vanished()
 }
 
-// vanished is a client that has gone while its statement runs: the statement is cancelled.
+// vanished is a client that has gone while its statement runs: it is cancelled when the session is cleared away.
 func (s *session) vanished() error {
 	s.gone = true
-	for _, b := range s.backends {
-		if b.outstanding() > 0 {
-			s.cancelOn(b)
-		}
-	}
 	return &clientGone{io.ErrUnexpectedEOF}
 }
 

@@ -149,7 +149,7 @@ func (s *session) explainRoute(text string) (*show.Result, error) {
 	in := &s.in
 	in.Facts, in.View, in.Gauges, in.Policy = f, view, s.srv.store.Gauges(), s.policy
 	in.Prepared, in.PreparedNode, in.Names, in.Text = nil, cluster.NoNode, route.Names{}, text
-	if p := s.named[f.Name]; p != nil && f.Kind == stmt.KindExecute {
+	if p := s.named[f.Name]; p != nil && (f.Kind == stmt.KindExecute || f.Kind == stmt.KindDeallocate) {
 		in.Prepared, in.PreparedNode = p.facts, p.node
 	}
 	in.Dice = s.home.dice.Float64()

@@ -36,8 +36,18 @@ type options struct {
 }
 
 // unbuilt are the modes of Pgpool-II that this program does not make clusters for.
-var unbuilt = map[string]string{
-	"r": "native replication", "i": "snapshot isolation", "l": "logical replication", "y": "slony",
+func unbuilt(mode string) (name string, ok bool) {
+	switch mode {
+	case "r":
+		return "native replication", true
+	case "i":
+		return "snapshot isolation", true
+	case "l":
+		return "logical replication", true
+	case "y":
+		return "slony", true
+	}
+	return "", false
 }
 
 // parseOptions reads the command line and, for what it leaves out, the environment variables of the same meaning. An error
@@ -97,7 +107,7 @@ func (o *options) setMode(value string) error {
 	case "n":
 		o.raw = true
 	default:
-		if mode, ok := unbuilt[value]; ok {
+		if mode, ok := unbuilt(value); ok {
 			return fmt.Errorf("-m %s: %s mode is not built; s (streaming replication) and n (raw) are", value, mode)
 		}
 		return errUsage

@@ -186,18 +186,38 @@ func (r Reason) lag() string {
 	return strconv.FormatFloat(float64(int64(n*10))/10, 'f', -1, 64) + unit + "B"
 }
 
-var kindTexts = map[stmt.Kind]string{
-	stmt.KindPrepareTransaction: "two-phase commit", stmt.KindCommitPrepared: "two-phase commit",
-	stmt.KindRollbackPrepared: "two-phase commit", stmt.KindSavepoint: "savepoint", stmt.KindRelease: "savepoint",
-	stmt.KindRollbackTo: "savepoint", stmt.KindSet: "this SET", stmt.KindReset: "this RESET", stmt.KindExplain: "EXPLAIN",
-	stmt.KindLock: "LOCK", stmt.KindDeclareCursor: "cursor", stmt.KindFetch: "cursor", stmt.KindClosePortal: "cursor",
-	stmt.KindListen: "LISTEN", stmt.KindNotify: "NOTIFY", stmt.KindUnlisten: "UNLISTEN", stmt.KindCall: "CALL",
-	stmt.KindDo: "DO", stmt.KindVacuum: "maintenance", stmt.KindLoad: "LOAD", stmt.KindCheckpoint: "CHECKPOINT",
-}
-
 func kindText(k stmt.Kind) string {
-	if s, ok := kindTexts[k]; ok {
-		return s
+	switch k {
+	case stmt.KindPrepareTransaction, stmt.KindCommitPrepared, stmt.KindRollbackPrepared:
+		return "two-phase commit"
+	case stmt.KindSavepoint, stmt.KindRelease, stmt.KindRollbackTo:
+		return "savepoint"
+	case stmt.KindSet:
+		return "this SET"
+	case stmt.KindReset:
+		return "this RESET"
+	case stmt.KindExplain:
+		return "EXPLAIN"
+	case stmt.KindLock:
+		return "LOCK"
+	case stmt.KindDeclareCursor, stmt.KindFetch, stmt.KindClosePortal:
+		return "cursor"
+	case stmt.KindListen:
+		return "LISTEN"
+	case stmt.KindNotify:
+		return "NOTIFY"
+	case stmt.KindUnlisten:
+		return "UNLISTEN"
+	case stmt.KindCall:
+		return "CALL"
+	case stmt.KindDo:
+		return "DO"
+	case stmt.KindVacuum:
+		return "maintenance"
+	case stmt.KindLoad:
+		return "LOAD"
+	case stmt.KindCheckpoint:
+		return "CHECKPOINT"
 	}
 	return "utility statement"
 }
