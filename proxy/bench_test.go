@@ -175,7 +175,12 @@ func (c *benchClient) exchange(b []byte, n int) {
 // benchSession is a client of a proxy in front of canned servers. The statements it is about have been routed before.
 func benchSession(b *testing.B, nodes int, conf string) *benchClient {
 	b.Helper()
-	p := newTestProxy(b, setup{conf: conf, nodes: nodes, canned: true})
+	p := newTestProxy(b, setup{conf: conf, servers: func(tb testing.TB) (ports []int) {
+		for range nodes {
+			ports = append(ports, newCannedServer(tb).port())
+		}
+		return ports
+	}})
 	tcp, err := net.DialTCP("tcp4", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: p.port})
 	if err != nil {
 		b.Fatal(err)

@@ -35,9 +35,8 @@ type setup struct {
 	hba      string             // pool_hba.conf; "" turns enable_pool_hba off
 	passwd   string             // pool_passwd
 	nodeUsed func(cluster.NodeID)
-	panics   bool  // a panic of a session is what the test is about
-	canned   bool  // servers of the benchmarks instead of fake ones
-	ports    []int // of other servers instead of fake ones
+	panics   bool                   // a panic of a session is what the test is about
+	servers  func(testing.TB) []int // starts others instead of fake ones and tells their ports
 }
 
 // testProxy is a proxy in this process, joined as cmd/pgpool joins it, with fake servers behind it.
@@ -66,17 +65,10 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 		await(tb, "descriptors are closed", func() bool { return len(openFiles(tb)) <= len(descriptors) })
 	})
 	p := &testProxy{tb: tb, log: &logBuffer{}, expects: o.panics}
-	p.ports = o.ports
-	for range max(o.nodes, 1) {
-		if o.ports != nil {
-			break
-		}
-		if o.canned {
-			p.ports = append(p.ports, newCannedServer(tb).port())
-			continue
-		}
-		p.fakes = append(p.fakes, fakepg.Start(tb, o.world))
-		p.ports = append(p.ports, p.fakes[len(p.fakes)-1].Port())
+	if o.servers != nil {
+		p.ports = o.servers(tb)
+	} else {
+		p.startFakes(&o)
 	}
 	cfg := p.config(&o)
 	log := logging.To(p.log, logging.Severity(cfg.Logging.LogMinMessages))
@@ -100,6 +92,13 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 	p.run(loops.Run, parts.Pool.Run, p.Run)
 	tb.Cleanup(p.close)
 	return p
+}
+
+func (p *testProxy) startFakes(o *setup) {
+	for range max(o.nodes, 1) {
+		f := fakepg.Start(p.tb, o.world)
+		p.fakes, p.ports = append(p.fakes, f), append(p.ports, f.Port())
+	}
 }
 
 func (p *testProxy) config(o *setup) *conf.Config {
