@@ -20,7 +20,8 @@ func TestClientDoesNotRead(t *testing.T) {
 		name string
 		ask  []byte
 	}{
-		{"simple", pgwire.AppendQuery(nil, victimQ)}, {"extended", extended(victimQ)},
+		{"simple", pgwire.AppendQuery(nil, victimQ)},
+		{"extended", extended(victimQ)},
 		{"a batch without Sync", slices.Concat(extended(victimQ)[:len(extended(victimQ))-5], pgwire.AppendSimple(nil, pgwire.Flush))},
 	} {
 		for _, size := range []int{10, 1000, 1 << 20} {

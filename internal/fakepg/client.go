@@ -141,7 +141,7 @@ func (c *Client) TryNext() (Message, error) {
 
 func ended(err error) bool {
 	var op *net.OpError
-	return err == io.EOF || errors.As(err, &op) && !op.Timeout()
+	return errors.Is(err, io.EOF) || errors.As(err, &op) && !op.Timeout()
 }
 
 func (c *Client) note(m Message) {
@@ -203,12 +203,12 @@ func (c *Client) UntilEnd() (out []Message, whole bool) {
 	c.tb.Helper()
 	for {
 		m, err := c.TryNext()
-		switch err {
-		case nil:
+		switch {
+		case err == nil:
 			out = append(out, m)
-		case io.EOF:
+		case errors.Is(err, io.EOF):
 			return out, true
-		case io.ErrUnexpectedEOF:
+		case errors.Is(err, io.ErrUnexpectedEOF):
 			return out, false
 		default:
 			c.tb.Fatalf("after %s: %v", Transcript(out), err)

@@ -105,8 +105,11 @@ func TestWhatAServerLacks(t *testing.T) {
 		{"rolled back", []Statement{set("a", "0"), begin, set("a", "1"), rollback}, []string{"SET a 0"}},
 		{"an empty transaction", []Statement{begin, commit}, nil},
 		{"BEGIN alone", []Statement{begin}, []string{"BEGIN"}},
-		{"an open transaction", []Statement{set("a", "0"), begin, set("a", "1"), setLocal("b", "2"), savepoint("s")},
-			[]string{"SET a 0", "BEGIN", "SET a 1", "SET LOCAL b 2", "SAVEPOINT s"}},
+		{
+			"an open transaction",
+			[]Statement{set("a", "0"), begin, set("a", "1"), setLocal("b", "2"), savepoint("s")},
+			[]string{"SET a 0", "BEGIN", "SET a 1", "SET LOCAL b 2", "SAVEPOINT s"},
+		},
 		{"rolled back to a savepoint", []Statement{begin, set("a", "1"), savepoint("s"), set("a", "2"), set("b", "2"), rollbackTo("s"), commit}, []string{"SET a 1"}},
 		{"a savepoint released", []Statement{begin, savepoint("s"), set("a", "2"), release("s"), commit}, []string{"SET a 2"}},
 		{"released, then back to an outer one", []Statement{begin, savepoint("o"), savepoint("s"), set("a", "2"), release("s"), rollbackTo("o"), commit}, nil},
