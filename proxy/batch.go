@@ -3,12 +3,13 @@ package proxy
 import (
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
 )
 
 // orWriter switches to b, or to the connection to the node that takes writes.
 func (s *session) orWriter(b *backend) (*backend, error) {
 	if b == nil {
-		return s.target(s.writer())
+		return s.target(route.Decision{Node: s.writer()})
 	}
 	return b, s.switchTo(b)
 }
@@ -55,11 +56,11 @@ func (s *session) flush() error {
 func (s *session) enterBatch() { s.batchUsed = true }
 
 // target is the connection to a node, brought up to the session's state and made the active one.
-func (s *session) target(node cluster.NodeID) (*backend, error) {
-	if node == cluster.NoNode {
+func (s *session) target(d route.Decision) (*backend, error) {
+	if d.Node == cluster.NoNode {
 		return nil, errNoNode
 	}
-	b, err := s.backendOrWriter(node)
+	b, err := s.backendOr(&d)
 	if err != nil {
 		return nil, err
 	}

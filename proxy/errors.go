@@ -156,12 +156,17 @@ func (s *session) refuseExtended(err error) error {
 
 // mustEnd reports whether an error is the end of the session: a client or a loop that is gone, and what is FATAL.
 func (s *session) mustEnd(err error) bool {
-	var gone *clientGone
-	if s.gone || s.end != nil || errors.As(err, &gone) || errors.Is(err, errTerminated) || errors.Is(err, loop.ErrStopped) {
+	if s.mustEndNow(err) {
 		return true
 	}
 	_, fatal := appendError(nil, err)
 	return fatal
+}
+
+// mustEndNow reports whether nobody is left to serve: the client or the loop is gone.
+func (s *session) mustEndNow(err error) bool {
+	var gone *clientGone
+	return s.gone || s.end != nil || errors.As(err, &gone) || errors.Is(err, errTerminated) || errors.Is(err, loop.ErrStopped)
 }
 
 // farewell tells the client why the session ends, where there is something to tell.

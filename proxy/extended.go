@@ -3,8 +3,8 @@ package proxy
 import (
 	"encoding/binary"
 
-	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 )
 
@@ -49,13 +49,13 @@ func (s *session) parse(frame []byte, size int) error {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
 	}
-	b, err := s.target(d.Node)
+	b, err := s.target(d)
 	if err != nil {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
 	}
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
-	p.writes, p.both, p.epoch = d.Writes, d.Both, s.in.View.Generation
+	p.writes, p.both, p.reason, p.epoch = d.Writes, d.Both, d.Reason, s.in.View.Generation
 	s.forward(b, expect{kind: pgwire.Parse, facts: f, prep: p}, frame, size)
 	p.placed(b)
 	if s.perNode {
@@ -66,7 +66,7 @@ func (s *session) parse(frame []byte, size int) error {
 
 // parseBig is a statement too long to be looked at: it lives where writes go and nowhere else.
 func (s *session) parseBig(name string, frame []byte, size int) error {
-	b, err := s.target(s.writer())
+	b, err := s.target(route.Decision{Node: s.writer()})
 	if err != nil {
 		s.client.skip = size - len(frame)
 		return s.refuseExtended(err)
@@ -110,18 +110,18 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.local(pgwire.AppendSimple(nil, pgwire.BindComplete))
 	}
 	po := portal{p: p}
-	node := s.writer() // which gives the error, if there is no such statement
+	d := route.Decision{Node: s.writer()} // which gives the error, if there is no such statement
 	if p != nil {
 		var err error
-		if node, err = s.decideBind(p, &po); err != nil {
+		if d, err = s.decideBind(p, &po); err != nil {
 			s.skipRest(frame, size)
 			return s.refuseExtended(err)
 		}
 	}
 	if old := s.portals[string(portalName)]; old != nil && old.b != nil && s.journal.InTx() {
-		node = old.b.node // the name is taken there: the server gives the error
+		d = route.Decision{Node: old.b.node} // the name is taken there: the server gives the error
 	}
-	b, err := s.target(node)
+	b, err := s.target(d)
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
@@ -168,18 +168,18 @@ func (s *session) skipRest(frame []byte, size int) {
 }
 
 // decideBind routes a statement at Bind. One that was parsed just before, with nothing in between, stays where it is.
-func (s *session) decideBind(p *prepared, po *portal) (cluster.NodeID, error) {
+func (s *session) decideBind(p *prepared, po *portal) (route.Decision, error) {
 	if p.lost {
 		po.writes = true
-		return p.node, nil
+		return route.Decision{Node: p.node}, nil
 	}
 	if p.batch == s.batch && p.stateVer == s.stateVer && p.epoch == s.srv.store.Current().Generation {
 		po.writes, po.both = p.writes, p.both
-		return p.node, nil
+		return route.Decision{Node: p.node, Reason: p.reason}, nil
 	}
 	d, _, err := s.decide(p.runs(), p.text, true)
 	po.writes, po.both = d.Writes, d.Both
-	return d.Node, err
+	return d, err
 }
 
 func (s *session) setPortal(name []byte, p portal) {

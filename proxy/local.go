@@ -3,6 +3,7 @@ package proxy
 import (
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
 	"gopgpool/proxy/show"
 	"gopgpool/proxy/stmt"
 )
@@ -148,7 +149,7 @@ func (s *session) endExtended(p *prepared) error {
 
 // executeOn runs a statement without parameters that the client believes to be parsed and bound.
 func (s *session) executeOn(node cluster.NodeID, p *prepared, n *note) error {
-	b, err := s.target(node)
+	b, err := s.target(route.Decision{Node: node})
 	if err != nil {
 		return s.refuseExtended(err)
 	}

@@ -65,7 +65,7 @@ func (s *session) logEnd(cause error) {
 	}
 }
 
-func (s *session) logStatement(text []byte) { s.log.Log(logging.Statement(string(text))) }
+func (s *session) logStatement(text []byte) { s.emit(logging.Statement(string(text))) }
 
 func (s *session) logUnparsable(text []byte) {
 	if s.log.Enabled(logging.Log) {
@@ -77,26 +77,27 @@ func (s *session) logUnparsable(text []byte) {
 func (s *session) logPerNode(b *backend, kind byte, text []byte) {
 	words := logging.NodeText(kind, string(text))
 	if s.set.LogPerNodeStatement() {
-		s.log.Log(logging.NodeStatement(b.node, b.c.PID, words))
+		s.emit(logging.NodeStatement(b.node, b.c.PID, words))
 	}
 	if s.set.NoticePerNodeStatement() {
-		e := logging.NodeStatementNotice(b.node, words)
-		s.log.Log(e)
-		s.notice(e)
+		s.emit(logging.NodeStatementNotice(b.node, words))
 	}
 }
 
-// notice sends a NOTICE of ours, if client_min_messages lets it through.
-func (s *session) notice(e logging.Event) {
-	if logging.Severity(s.set.ClientMinMessages()) > e.Severity || s.midFrame != nil {
+// emit writes an event to the log and, as client_min_messages says, to the client.
+func (s *session) emit(e logging.Event) {
+	s.log.Log(e)
+	if s.in.State == nil || s.gone || s.midFrame != nil || !e.Severity.SentAt(logging.Severity(s.set.ClientMinMessages())) {
 		return
 	}
-	s.client.setQueued(pgwire.AppendNotice(s.client.queued(), pgwire.Fields{Severity: "NOTICE", Code: "00000", Message: e.Message}))
+	s.client.setQueued(pgwire.AppendNotice(s.client.queued(), pgwire.Fields{
+		Severity: e.Severity.String(), Code: "00000", Message: e.Message, Detail: e.Detail,
+	}))
 }
 
 // logInjected is log_per_node_statement of a statement of ours.
 func (s *session) logInjected(b *backend, sql string) {
-	s.log.Log(logging.NodeStatement(b.node, b.c.PID, sql))
+	s.emit(logging.NodeStatement(b.node, b.c.PID, sql))
 }
 
 func (s *session) logClientMessage(typ byte, frame []byte) {
@@ -132,7 +133,7 @@ func (s *session) logBackendMessage(b *backend, typ byte) {
 }
 
 func (s *session) logPreludeFailure(b *backend, f pgwire.Fields) {
-	s.log.Log(logging.Event{
+	s.emit(logging.Event{
 		Severity: logging.Warning, Message: "could not bring DB node " + itoa(b.node) + " up to the session's state",
 		Detail: f.Message, Node: logging.OnNode(b.node), SQLState: f.Code,
 	})
@@ -152,14 +153,17 @@ func (s *session) logLost(node cluster.NodeID, cause error) {
 	})
 }
 
-func (s *session) logUnreachable(err error) {
+// logUnreachable tells of a node that cannot be used for a session or a statement.
+func (s *session) logUnreachable(node cluster.NodeID, err error) {
+	e := logging.Event{
+		Severity: logging.Warning, Message: "failed to create a backend " + itoa(node) + " connection",
+		Detail: err.Error(), Node: logging.OnNode(node), SQLState: "08001",
+	}
 	var ce *pool.ConnectError
 	if errors.As(err, &ce) {
-		s.log.Log(logging.Event{
-			Severity: logging.Warning, Message: "failed to create a backend " + itoa(ce.Node) + " connection",
-			Detail: ce.Err.Error(), Node: logging.OnNode(ce.Node), SQLState: "08001",
-		})
+		e.Detail = ce.Err.Error()
 	}
+	s.emit(e)
 }
 
 func (s *session) logNames(err error) {

@@ -75,7 +75,7 @@ func (s *session) lookUp(in *route.Input) error {
 func (s *session) whoKnows() (*backend, error) {
 	if s.cfg.RelationCache.RelcacheQueryTarget == conf.RelcacheLoadBalanceNode && !s.temps.TempPossible() &&
 		!s.journal.InTx() && s.srv.store.Current().Live(s.in.L) {
-		return s.backendOrWriter(s.in.L)
+		return s.backendOr(&route.Decision{Node: s.in.L})
 	}
 	b, err := s.onWriter()
 	if err == nil || !isUnreachable(err) {
@@ -84,7 +84,7 @@ func (s *session) whoKnows() (*backend, error) {
 	v := s.srv.store.Current()
 	for i := range v.Nodes {
 		id := cluster.NodeID(i)
-		if id == v.Writer() || !v.Live(id) || s.srv.avoided(id, s.t.Now()) {
+		if id == v.Writer() || !v.Live(id) || s.avoids(id) {
 			continue
 		}
 		if b, err2 := s.backendFor(id); err2 == nil {

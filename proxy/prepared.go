@@ -3,6 +3,7 @@ package proxy
 import (
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 )
 
@@ -20,6 +21,7 @@ type prepared struct {
 	batch        uint64         // in which it was parsed, and
 	stateVer     uint64         // session.stateVer then
 	writes, both bool           // of the decision at Parse, made under the View of
+	reason       route.Reason
 	epoch        cluster.Generation
 	lost         bool // its frame was not kept: it lives on node only
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"time"
 
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
@@ -78,7 +79,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	if err != nil {
 		return s.refuse(err)
 	}
-	b, err := s.backendOrWriter(d.Node)
+	b, err := s.backendOr(&d)
 	if err != nil {
 		return s.refuse(err)
 	}
@@ -165,19 +166,80 @@ func isUnreachable(err error) bool {
 	return errors.As(err, &unreachable)
 }
 
-// backendOrWriter returns a connection to the node, or to the one that takes writes where a standby cannot be reached: a read is
-// not refused for that. The standby is left alone for a while.
-func (s *session) backendOrWriter(node cluster.NodeID) (*backend, error) {
-	b, err := s.backendFor(node)
-	if err == nil || node == s.writer() || !isUnreachable(err) {
-		return b, err
+// refusesUs reports whether a server answered, but does not let this user in now (starting up, full, not in its pg_hba.conf).
+func refusesUs(err error) bool {
+	var refused *pool.ServerError
+	return errors.As(err, &refused)
+}
+
+// backendOr returns a connection to the node or, where it cannot be had and nothing obliges the statement to run there,
+// to another one: a read is not refused for that. The node is left alone for a while.
+func (s *session) backendOr(d *route.Decision) (*backend, error) {
+	b, err := s.backendFor(d.Node)
+	if err == nil {
+		return b, nil
 	}
-	s.logUnreachable(err)
-	s.srv.avoid(node, s.t.Now())
-	if s.in.L == node {
+	return s.elsewhere(d, err)
+}
+
+func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
+	writer := s.writer()
+	unreachable := isUnreachable(err)
+	if !unreachable && !refusesUs(err) || d.Node == writer && !balanced(d.Reason.Code) {
+		return nil, err
+	}
+	s.logUnreachable(d.Node, err)
+	if unreachable {
+		s.srv.avoid(d.Node, s.t.Now())
+	} else {
+		s.shun(d.Node)
+	}
+	if s.in.L == d.Node {
 		s.in.L = cluster.NoNode // to be chosen again
 	}
-	return s.onWriter()
+	v := s.srv.store.Current()
+	for i := -1; i < len(v.Nodes); i++ { // the writer first, which may answer everything
+		id := cluster.NodeID(i)
+		if i < 0 {
+			id = writer
+		} else if id == writer {
+			continue
+		}
+		if id == d.Node || !v.Live(id) || s.avoids(id) {
+			continue
+		}
+		if b, err := s.backendFor(id); err == nil {
+			return b, nil
+		} else if s.mustEndNow(err) {
+			return nil, err
+		}
+	}
+	return nil, err
+}
+
+// balanced reports whether a decision was a choice among nodes that would all do.
+func balanced(why route.ReasonCode) bool {
+	switch why {
+	case route.ReasonLoadBalanceNode, route.ReasonDice, route.ReasonRedirect, route.ReasonRedirectStandby,
+		route.ReasonRedirectRest, route.ReasonLowestDelay, route.ReasonNoWeight:
+		return true
+	}
+	return false
+}
+
+// shun leaves a node alone for a while that does not let this session in.
+func (s *session) shun(n cluster.NodeID) {
+	if s.shunned == nil {
+		s.shunned = make(map[cluster.NodeID]time.Time)
+	}
+	s.shunned[n] = s.t.Now().Add(shunTime)
+}
+
+func (s *session) avoids(n cluster.NodeID) bool {
+	if len(s.shunned) > 0 && s.t.Now().Before(s.shunned[n]) {
+		return true
+	}
+	return s.srv.avoided(n, s.t.Now())
 }
 
 // mustStay overrides a read that would leave the writer: inside an extended batch that has written (one transaction
@@ -189,7 +251,7 @@ func (s *session) mustStay(f *stmt.Facts, d *route.Decision, v *cluster.View) bo
 	if s.ownSettings && f.Kind == stmt.KindShow {
 		return true
 	}
-	return s.batchWrote || s.journal.Full() || s.pinned || s.srv.avoided(d.Node, s.t.Now())
+	return s.batchWrote || s.journal.Full() || s.pinned || s.avoids(d.Node)
 }
 
 // refusal is the error for a statement that is not sent.
@@ -232,8 +294,8 @@ func (s *session) inject(b *backend, st *vsession.Statement) {
 	b.dirty = true
 	b.setQueued(pgwire.AppendQuery(b.queued(), st.Text))
 	b.push(expect{kind: pgwire.Query, swallow: true, prelude: true})
-	if s.set.LogPerNodeStatement() {
-		s.logInjected(b, st.Text)
+	if s.perNode { // it is the client's own statement, which reaches this server only now
+		s.logPerNode(b, 'Q', []byte(st.Text))
 	}
 }
 
@@ -243,7 +305,7 @@ func (s *session) injectQuietly(b *backend, text string) {
 	b.dirty = true
 	b.setQueued(pgwire.AppendQuery(b.queued(), text))
 	b.push(expect{kind: pgwire.Query, swallow: true})
-	if s.set.LogPerNodeStatement() {
-		s.logInjected(b, text)
+	if s.perNode {
+		s.logPerNode(b, 'Q', []byte(text))
 	}
 }

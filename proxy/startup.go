@@ -334,7 +334,7 @@ func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
 		return o, err
 	}
 	first := err
-	s.logUnreachable(first)
+	s.logUnreachable(node, first)
 	v := s.srv.store.Current()
 	for i := range v.Nodes {
 		id := cluster.NodeID(i)
@@ -344,7 +344,7 @@ func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
 		if o, err = s.open(id); err == nil || !errors.As(err, &unreachable) {
 			return o, err
 		}
-		s.logUnreachable(err)
+		s.logUnreachable(id, err)
 	}
 	return nil, first
 }

@@ -190,18 +190,31 @@ func (j *Journal) Commit(marks []*Mark) {
 // surviving tells which statements of the transaction are settings that no ROLLBACK TO has undone.
 func (j *Journal) surviving() []bool {
 	alive := make([]bool, len(j.tx))
+	var open []int // positions of the savepoints
+	newest := func(name string) int {
+		for k := len(open) - 1; k >= 0; k-- {
+			if j.tx[open[k]].Name == name {
+				return k
+			}
+		}
+		return -1
+	}
 	for i, s := range j.tx {
 		switch s.Effect {
 		case Setting, ResetAll:
 			alive[i] = true
-		case RollbackTo:
-			for k := i - 1; k >= 0; k-- {
-				if j.tx[k].Effect == Savepoint && j.tx[k].Name == s.Name {
-					break
-				}
-				alive[k] = false
+		case Savepoint:
+			open = append(open, i)
+		case Release:
+			if k := newest(s.Name); k >= 0 {
+				open = open[:k]
 			}
-		case Local, DiscardAll, Savepoint, Release:
+		case RollbackTo:
+			if k := newest(s.Name); k >= 0 {
+				clear(alive[open[k]:i])
+				open = open[:k+1]
+			}
+		case Local, DiscardAll:
 		}
 	}
 	return alive
