@@ -32,19 +32,22 @@ type Loop struct {
 
 	now     time.Time
 	timers  timerHeap
-	runq    []*Task // tasks with something to look at, in order
-	batch   []*Task // runq's other half
+	runq    []*Task  // tasks with something to look at, in order
+	batch   []*Task  // runq's other half
+	swap    []func() // posted's other half
 	tasks   map[*Task]struct{}
 	current *Task // whose code runs, nil for the loop's own
+
+	alone     bool // one processor for the whole program
+	busyTurns int  // since the last sleep
+	stopping  bool // ctx of Run has ended
+	ended     bool // Run is over; nothing starts any more
 
 	nTasks    atomic.Int64         // also those GoFrom has not started yet
 	busySince atomic.Int64         // unix nanoseconds of the start of this turn, 0 while blocked
 	running   atomic.Pointer[Task] // current, for Group.Run
 	signaled  atomic.Bool          // posted may hold something
 	sleeping  atomic.Bool          // blocked in the poller, or about to
-	swap      []func()             // posted's other half
-	stopping  bool                 // ctx of Run has ended
-	ended     bool                 // Run is over; nothing starts any more
 	offloads  sync.WaitGroup       // goroutines of Offload
 	wakers    sync.WaitGroup       // calls of poll.wake; Add only under mu while not closed
 

@@ -3,11 +3,16 @@ package loop
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 )
 
 // shutdownGrace bounds how long tasks may take to end after the loop was told to stop.
 const shutdownGrace = 5 * time.Second
+
+// turnsAlone is after how many turns without a sleep the other goroutines get the processor if there is only one: they
+// would wait for the scheduler's next preemption. With several, waking an idle one would cost more than it is worth.
+const turnsAlone = 16
 
 // Run turns the loop until ctx ends, then gives every task the cause [Stopped], waits for them within a bound, and
 // releases the descriptors, those of parked connections too. It returns nil after an orderly end. Call it once.
@@ -18,6 +23,7 @@ func (l *Loop) Run(ctx context.Context) error {
 	unhook := context.AfterFunc(ctx, func() { l.Post(l.beginStop) })
 	defer unhook()
 	defer l.end()
+	l.alone = runtime.GOMAXPROCS(0) == 1
 	var deadline time.Time
 	for {
 		if l.stopping {
@@ -46,6 +52,9 @@ func (l *Loop) turn(deadline time.Time) error {
 	if err != nil {
 		return err
 	}
+	if l.busyTurns++; l.alone && l.busyTurns%turnsAlone == 0 {
+		runtime.Gosched()
+	}
 	l.now = time.Now()
 	l.busySince.Store(l.now.UnixNano())
 	if l.signaled.Load() {
@@ -68,6 +77,7 @@ func (l *Loop) sleep(deadline time.Time) error {
 		return nil
 	}
 	l.busySince.Store(0)
+	l.busyTurns = 0
 	_, err := l.poll.poll(timeout)
 	return err
 }
