@@ -24,6 +24,8 @@ type Target struct {
 	User, Database string
 	// Chop writes so many bytes at a time, each its own segment; 0: as much as there is.
 	Chop int
+	// Patience bounds the wait for one answer; 0: five seconds.
+	Patience time.Duration
 	// Setup runs SQL on the primary, in Database.
 	Setup func(ctx context.Context, sql string) error
 	// Holds answers a question of a wait step: whether the SQL is true on one of the servers.
@@ -33,8 +35,11 @@ type Target struct {
 	Settle func(ctx context.Context) error
 }
 
-// answerTimeout bounds the wait for one answer.
-const answerTimeout = 5 * time.Second
+// defaultPatience is that of targets which do not say.
+const defaultPatience = 5 * time.Second
+
+// deadline is when the wait for an answer that begins now is over.
+func (r *run) deadline() time.Time { return time.Now().Add(r.target.Patience) }
 
 // run is one run of a script.
 type run struct {
@@ -59,6 +64,9 @@ type conn struct {
 
 // Run runs a script. The transcript is complete up to the error if there is one.
 func (s *Script) Run(ctx context.Context, target Target) (Transcript, error) {
+	if target.Patience == 0 {
+		target.Patience = defaultPatience
+	}
 	r := &run{ctx: ctx, script: s, target: target, conns: map[string]*conn{}}
 	defer r.close()
 	for _, sql := range s.Setup {
@@ -175,7 +183,7 @@ func (r *run) send() error {
 func (r *run) write(c *conn) error {
 	out := c.out
 	c.out = nil
-	if err := c.net.SetWriteDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := c.net.SetWriteDeadline(r.deadline()); err != nil {
 		return err
 	}
 	for len(out) > 0 {
@@ -254,7 +262,7 @@ func (r *run) negotiate(c *conn, code uint32) error {
 		return err
 	}
 	b := make([]byte, 1)
-	if err := c.net.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := c.net.SetReadDeadline(r.deadline()); err != nil {
 		return err
 	}
 	if _, err := io.ReadFull(c.in, b); err != nil {
@@ -303,7 +311,7 @@ func (r *run) cancel(c *conn, _ string) error {
 	if _, err := n.Write(packet); err != nil {
 		return err
 	}
-	if err := n.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := n.SetReadDeadline(r.deadline()); err != nil {
 		return err
 	}
 	if got, err := io.ReadAll(n); err != nil || len(got) > 0 {
@@ -316,7 +324,7 @@ func (r *run) wait(_ *conn, sql string) error {
 	if err := r.send(); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(r.ctx, r.target.Patience)
 	defer cancel()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -395,7 +403,7 @@ func (r *run) frame(c *conn) (byte, []byte, error) {
 	if c.closed {
 		return 0, nil, io.EOF
 	}
-	if err := c.net.SetReadDeadline(time.Now().Add(answerTimeout)); err != nil {
+	if err := c.net.SetReadDeadline(r.deadline()); err != nil {
 		return 0, nil, err
 	}
 	var head [5]byte

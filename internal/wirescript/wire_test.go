@@ -31,22 +31,7 @@ func TestScripts(t *testing.T) {
 		t.Fatalf("no scripts: %v", err)
 	}
 	w := newWorld(t)
-	variants := []struct {
-		name, database string
-		pgpool         *pgcluster.Pgpool
-		chop           int
-	}{
-		// The first reads on a standby always, so that reads and writes never meet on one server by chance.
-		{"session", "wire_session", w.pgpool(t, map[string]string{"backend_weight0": "0"}), 0},
-		{"statement", "wire_statement", w.pgpool(t, map[string]string{"statement_level_load_balance": "on"}), 0},
-		{"chopped", "wire_chopped", w.pgpool(t, map[string]string{
-			"statement_level_load_balance": "on", "backend_weight0": "0",
-		}), 3},
-	}
-	w.database(t, "wire_direct")
-	for _, v := range variants {
-		w.database(t, v.database)
-	}
+	variants := w.variants(t, "wire")
 	t.Run("all", func(t *testing.T) {
 		for _, file := range files {
 			name := strings.TrimSuffix(filepath.Base(file), ".txt")
@@ -54,7 +39,7 @@ func TestScripts(t *testing.T) {
 				t.Parallel()
 				script := readScript(t, file)
 				primary := shared.Cluster(t).Nodes[0]
-				want, err := script.Run(t.Context(), w.target(fmt.Sprintf("%s:%d", primary.Host, primary.Port), "wire_direct", 0))
+				want, err := script.Run(t.Context(), w.direct(primary, "wire_direct"))
 				if testing.Verbose() {
 					t.Logf("PostgreSQL:\n%s", strings.Join(want.Lines(), "\n"))
 				}
@@ -63,21 +48,66 @@ func TestScripts(t *testing.T) {
 					t.Fatalf("%v\n%s", err, strings.Join(lines[max(0, len(lines)-12):], "\n"))
 				}
 				for _, v := range variants {
-					t.Run(v.name, func(t *testing.T) {
-						address := net.JoinHostPort(v.pgpool.Host, fmt.Sprint(v.pgpool.Port))
-						got, err := script.Run(t.Context(), w.target(address, v.database, v.chop))
-						expected := want.Lines()
-						if err != nil { // what was to follow says nothing
-							expected = expected[:min(len(expected), len(got)+2)]
-						}
-						if diff := wirescript.Diff(expected, got.Lines()); diff != "" || err != nil {
-							t.Errorf("%v\n- PostgreSQL, + pgpool:\n%s", err, diff)
-						}
-					})
+					t.Run(v.name, func(t *testing.T) { compare(t, script, want, v.target) })
 				}
 			})
 		}
 	})
+}
+
+// variant is a way through pgpool.
+type variant struct {
+	name   string
+	target wirescript.Target
+}
+
+// variants starts a pgpool for each way, and makes it a database; the one for the direct way is made too.
+func (w *world) variants(t *testing.T, prefix string) []variant {
+	t.Helper()
+	w.database(t, prefix+"_direct")
+	var out []variant
+	for _, v := range []struct {
+		name string
+		conf map[string]string
+		chop int
+	}{
+		// The first reads on a standby always, so that reads and writes never meet on one server by chance.
+		{"session", map[string]string{"backend_weight0": "0"}, 0},
+		{"statement", map[string]string{"statement_level_load_balance": "on"}, 0},
+		{"chopped", map[string]string{"statement_level_load_balance": "on", "backend_weight0": "0"}, 3},
+	} {
+		w.database(t, prefix+"_"+v.name)
+		p := w.pgpool(t, v.conf)
+		out = append(out, variant{v.name, w.target(net.JoinHostPort(p.Host, fmt.Sprint(p.Port)), prefix+"_"+v.name, v.chop)})
+	}
+	return out
+}
+
+func (w *world) direct(primary *pgcluster.Node, database string) wirescript.Target {
+	return w.target(net.JoinHostPort(primary.Host, fmt.Sprint(primary.Port)), database, 0)
+}
+
+// compare runs a script and wants the transcript of PostgreSQL.
+func compare(t *testing.T, script *wirescript.Script, want wirescript.Transcript, target wirescript.Target) {
+	t.Helper()
+	if d := difference(t, script, want, target); d != "" {
+		t.Error(d)
+	}
+}
+
+// difference runs a script; "" if the transcript is as wanted.
+func difference(t *testing.T, script *wirescript.Script, want wirescript.Transcript, target wirescript.Target) string {
+	t.Helper()
+	got, err := script.Run(t.Context(), target)
+	expected := want.Lines()
+	if err != nil { // what was to follow says nothing
+		expected = expected[:min(len(expected), len(got)+2)]
+	}
+	diff := wirescript.Diff(expected, got.Lines())
+	if diff == "" && err == nil {
+		return ""
+	}
+	return fmt.Sprintf("%v\n- PostgreSQL, + pgpool:\n%s", err, diff)
 }
 
 func readScript(t *testing.T, file string) *wirescript.Script {
