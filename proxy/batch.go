@@ -11,7 +11,11 @@ func (s *session) orWriter(b *backend) (*backend, error) {
 	if b == nil {
 		return s.target(route.Decision{Node: s.writer()})
 	}
-	return b, s.switchTo(b)
+	if err := s.switchTo(b); err != nil {
+		return nil, err
+	}
+	s.bringUp(b, b.node == s.writer()) // its state is what the client is told
+	return b, nil
 }
 
 // sync is a Sync message: every server used since the last one gets it, and the active one answers the client.

@@ -118,7 +118,7 @@ func (s *session) bind(frame []byte, size int) error {
 			return s.refuseExtended(err)
 		}
 	}
-	if old := s.portals[string(portalName)]; old != nil && old.b != nil && s.journal.InTx() {
+	if old := s.portals[string(portalName)]; old != nil && old.b != nil {
 		d = route.Decision{Node: old.b.node} // the name is taken there: the server gives the error
 	}
 	b, err := s.target(d)
@@ -129,8 +129,7 @@ func (s *session) bind(frame []byte, size int) error {
 	if p != nil {
 		s.ensureExtended(p, b)
 	} else if len(name) == 0 && b.unnamed != nil {
-		b.unnamed = nil // destroyed by a query elsewhere
-		s.closeQuietly(b, "")
+		s.closeQuietly(b, b.unnamed) // destroyed by a query elsewhere
 	}
 	po.b = b
 	s.setPortal(portalName, po)
@@ -326,7 +325,7 @@ func (s *session) closeObject(frame []byte) error {
 	if p != nil {
 		for _, b := range s.backends {
 			if b != lead && p.on(b) && p.name != "" {
-				s.closeQuietly(b, p.name)
+				s.closeQuietly(b, p)
 			}
 		}
 		s.unprepare(p)
@@ -334,10 +333,10 @@ func (s *session) closeObject(frame []byte) error {
 	if lead == nil {
 		return s.local(pgwire.AppendSimple(nil, pgwire.CloseComplete))
 	}
-	if err := s.switchTo(lead); err != nil {
+	if _, err := s.orWriter(lead); err != nil {
 		return s.refuseExtended(err)
 	}
-	s.forward(lead, expect{kind: pgwire.Close}, frame, len(frame))
+	s.forward(lead, expect{kind: pgwire.Close, prep: p}, frame, len(frame))
 	return nil
 }
 

@@ -94,10 +94,12 @@ func (s *session) whoKnows() (*backend, error) {
 	return nil, err
 }
 
-// ask runs a question of ours on a server connection that owes nothing, and waits for the answer. A transaction the client
-// has begun is begun there first: the answer has to come from within it.
+// ask runs a question of ours on a server connection that owes nothing, and waits for the answer. It is asked within the
+// client's transaction where that has reached the server, else outside: it must not be the query that comes before a SET TRANSACTION.
 func (s *session) ask(b *backend, sql string, row func([][]byte) error) error {
-	s.bringUp(b, b.node == s.writer())
+	if b.mark.Joined() {
+		s.bringUp(b, b.node == s.writer())
+	}
 	c := &collector{take: row}
 	b.unnamed = nil
 	b.dirty = true

@@ -149,11 +149,8 @@ func queryFrame(f *stmt.Facts, p *prepared) []byte {
 	return pgwire.AppendQuery(nil, string(p.text))
 }
 
-// unprepare forgets a statement everywhere.
+// unprepare forgets a statement; each server's CloseComplete tells that it has, too.
 func (s *session) unprepare(p *prepared) {
-	for _, b := range s.backends {
-		p.gone(b)
-	}
 	if p.name == "" {
 		s.unnamed = nil
 		return
@@ -161,10 +158,20 @@ func (s *session) unprepare(p *prepared) {
 	delete(s.named, p.name)
 }
 
+// reprepare takes back what unprepare forgot: the batch failed before the servers came to the Close.
+func (s *session) reprepare(p *prepared) {
+	switch {
+	case p.name == "" && s.unnamed == nil:
+		s.unnamed = p
+	case p.name != "" && s.named[p.name] == nil:
+		s.setNamed(p.name, p)
+	}
+}
+
 // closeQuietly drops a statement on a server that is not the one answering.
-func (s *session) closeQuietly(b *backend, name string) {
-	b.setQueued(pgwire.AppendClose(b.queued(), 'S', name))
-	b.push(expect{kind: pgwire.Close, swallow: true})
+func (s *session) closeQuietly(b *backend, p *prepared) {
+	b.setQueued(pgwire.AppendClose(b.queued(), 'S', p.name))
+	b.push(expect{kind: pgwire.Close, swallow: true, prep: p})
 	b.unsynced = true
 	b.dirty = true
 }
@@ -233,6 +240,15 @@ func (s *session) setNamed(name string, p *prepared) {
 		s.named = make(map[string]*prepared)
 	}
 	s.named[name] = p
+}
+
+// settleOn makes one server the only one that knows what is prepared: a string of several statements may change that in ways
+// nobody else can follow. The session stays there from now on, see noteFor.
+func (s *session) settleOn(b *backend) {
+	for _, p := range s.named {
+		s.ensure(p, b)
+		p.at = append(p.at[:0], b)
+	}
 }
 
 // ensure prepares a statement on a server that does not have it, ahead of its use.

@@ -61,7 +61,7 @@ func (s *session) query(frame []byte) error {
 	case f.Kind == stmt.KindPool:
 		return s.poolQuery(f)
 	case f.Multi:
-	case f.Kind == stmt.KindBegin:
+	case f.Kind == stmt.KindBegin && !s.anyUnsynced():
 		if done, err := s.beginSimple(f, text); done {
 			return err
 		}
@@ -87,6 +87,9 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	s.bringUp(b, b.node == s.in.View.Writer())
 	if p != nil && f.Kind == stmt.KindExecute {
 		s.ensure(p, b)
+	}
+	if f.Multi && f.MultiState {
+		s.settleOn(b)
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement
 	s.spread(f, b)
@@ -155,6 +158,13 @@ func (s *session) boundTo(f *stmt.Facts) (cluster.NodeID, bool) {
 		}
 	case stmt.KindPrepare:
 		if b := s.holder(s.named[f.Name]); b != nil {
+			return b.node, true
+		}
+	case stmt.KindSet:
+		if f.Setting == nil || !f.Setting.Transaction || !s.journal.InTx() {
+			break
+		}
+		if b := s.endLead(); b != nil { // a server that has run something tells whether it is too late
 			return b.node, true
 		}
 	}

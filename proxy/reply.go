@@ -200,6 +200,9 @@ func (s *session) step(b *backend, e *expect, kind, typ byte) error {
 	if e.kind != kind {
 		return s.nonsense(b, typ)
 	}
+	if kind == pgwire.Close && e.prep != nil {
+		e.prep.gone(b)
+	}
 	b.pop()
 	return nil
 }
@@ -314,8 +317,12 @@ func (e *serverRefusal) SQLState() string { return e.f.Code }
 // failExtended is an error inside an extended batch: the server skips to Sync, and so do we.
 func (s *session) failExtended(b *backend, visible bool) {
 	at := b.head
+	var kept []*prepared
 	for at < len(b.queue) && b.queue[at].kind != pgwire.Sync {
 		e := &b.queue[at]
+		if e.kind == pgwire.Close && e.prep != nil {
+			kept = append(kept, e.prep)
+		}
 		if e.kind == pgwire.Parse && e.prep != nil {
 			s.unparse(e.prep, b)
 		}
@@ -328,6 +335,9 @@ func (s *session) failExtended(b *backend, visible bool) {
 	b.head = at
 	if at == len(b.queue) {
 		b.queue, b.head = b.queue[:0], 0
+	}
+	for _, p := range kept {
+		s.reprepare(p)
 	}
 	if s.copyIn == b {
 		s.copyIn = nil

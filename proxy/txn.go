@@ -120,6 +120,9 @@ func (s *session) sendEnd(lead *backend, f *stmt.Facts, text []byte, commit bool
 // transactionState follows the state a server reports with the ReadyForQuery the client gets.
 func (s *session) transactionState(b *backend, e *expect, status byte) {
 	in := s.journal.InTx()
+	if status == 'I' && len(s.portals) > 0 {
+		clear(s.portals)
+	}
 	end := endNone
 	chain := false
 	if e.note != nil {
