@@ -81,10 +81,11 @@ func shrink(t *testing.T, text string, direct, target wirescript.Target) string 
 		}
 		return difference(t, script, want, target)
 	}
+	first := firstDifference(failure(text))
 	for _, cut := range []func(string) []string{groupsOf, messagesOf} {
 		for parts, i := cut(text), 0; i < len(parts); {
 			shorter := slices.Delete(slices.Clone(parts), i, i+1)
-			if candidate := strings.Join(shorter, ""); failure(candidate) != "" {
+			if candidate := strings.Join(shorter, ""); firstDifference(failure(candidate)) == first {
 				parts, text = shorter, candidate
 				continue
 			}
@@ -92,6 +93,17 @@ func shrink(t *testing.T, text string, direct, target wirescript.Target) string 
 		}
 	}
 	return text + failure(text)
+}
+
+// firstDifference is the first lines that are marked, by which a failure is known again.
+func firstDifference(diff string) string {
+	var marked []string
+	for line := range strings.Lines(diff) {
+		if (strings.HasPrefix(line, "- a") || strings.HasPrefix(line, "+ a")) && len(marked) < 2 {
+			marked = append(marked, line)
+		}
+	}
+	return strings.Join(marked, "")
 }
 
 // groupsOf cuts a script behind every answer that is awaited.
