@@ -162,12 +162,18 @@ func TestHostileMessages(t *testing.T) {
 
 // TestLikeTheServer compares what odd but permitted sequences bring through the proxy with what the server itself answers.
 func TestLikeTheServer(t *testing.T) {
+	t.Run("one node", func(t *testing.T) { likeTheServer(t, 1) })
+	t.Run("three nodes", func(t *testing.T) { likeTheServer(t, 3) })
+}
+
+func likeTheServer(t *testing.T, nodes int) {
 	long := strings.Repeat(" ", 2*bufferSize)
-	p := newTestProxy(t, setup{world: world()})
+	p := newTestProxy(t, setup{world: world(), nodes: nodes, conf: "statement_level_load_balance = on\n"})
 	for _, f := range p.fakes {
 		f.Set(long+one, fakepg.One())
 		f.Set("SELECT fails", fakepg.Answer{Error: fakepg.Failure("42703", "no such column")})
 		f.Set("SET fails", fakepg.Answer{Error: fakepg.Failure("22023", "no such setting")})
+		f.Set(";", fakepg.Answer{})
 	}
 	query := func(sql string) []byte { return pgwire.AppendQuery(nil, sql) }
 	parse := func(name, sql string) []byte { return pgwire.AppendParse(nil, name, sql) }
@@ -232,7 +238,6 @@ func TestLikeTheServer(t *testing.T) {
 		{"Close of nothing", slices.Concat(body('C', "X\x00"), sync, query(one)), 2},
 		{"Close with more", slices.Concat(body('C', "Sname\x00more"), sync, query(one)), 2},
 	}
-	p.fakes[0].Set(";", fakepg.Answer{})
 	for _, h := range cases {
 		t.Run(h.name, func(t *testing.T) {
 			ask := func(port int) string {

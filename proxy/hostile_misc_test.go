@@ -68,6 +68,62 @@ func TestUnfinishedFrameIsNotReused(t *testing.T) {
 	}
 }
 
+// TestHostileReset has a server misbehave when its session is over: the connection is closed, once.
+func TestHostileReset(t *testing.T) {
+	cases := []struct {
+		name string
+		at   fakepg.Moment
+		do   func(*fakepg.Conn) bool
+	}{
+		{"closes", fakepg.Asked, fakepg.Drop},
+		{"resets", fakepg.Asked, fakepg.Reset},
+		{"garbage", fakepg.Asked, fakepg.SayAndStall([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))},
+		{"length 0", fakepg.Asked, fakepg.SayAndStall(frame('C', 0, ""))},
+		{"an unexpected message", fakepg.Asked, fakepg.SayAndStall(authRequest(0, ""))},
+		{"a row", fakepg.Asked, fakepg.Say(pgwire.AppendDataRow(nil, []string{"x"}))},
+		{"an error", fakepg.Asked, func(c *fakepg.Conn) bool {
+			c.Send(pgwire.AppendError(nil, *fakepg.Failure("XX000", "cannot discard")))
+			return true
+		}},
+		{"FATAL", fakepg.Asked, fakepg.SayAndDrop(fatal("57P01", "gone"))},
+		{"a transaction is open", fakepg.Completed, fakepg.SayAndStall(pgwire.AppendReady(nil, 'T'))},
+		{"a ReadyForQuery too many", fakepg.Answered, fakepg.SayAndStall(pgwire.AppendReady(nil, 'I'))},
+		{"part of a message behind it", fakepg.Answered, fakepg.SayAndStall([]byte{'N', 0})},
+		{"a row behind it", fakepg.Completed, fakepg.SayAndStall(append(pgwire.AppendReady(nil, 'I'), rowOf(100)...))},
+	}
+	p := newTestProxy(t, setup{world: world()})
+	p.unseen = true
+	beside := p.bystander(t)
+	for _, h := range cases {
+		t.Run(h.name, func(t *testing.T) {
+			f := p.fakes[0]
+			f.Misbehave(fakepg.Fault{At: h.at, SQL: "DISCARD ALL", User: "victim", Times: 1, Do: h.do})
+			defer f.Behave()
+			c := p.connect(t, "victim")
+			conn := serverOf(t, p, c)
+			c.Query(one)
+			c.Bye()
+			awaitVictim(t, p)
+			if h.name != "a row" { // which harms nobody
+				await(t, "the connection is given up", func() bool { return p.idleCount() == 0 && p.pool.Count(0) == 1 })
+			}
+			heard := len(conn.Received())
+			again := p.connect(t, "victim")
+			if got := again.Query(one); len(got) != 4 {
+				t.Errorf("the next session got %s", fakepg.Transcript(got))
+			}
+			if h.name != "a row" && len(conn.Received()) != heard {
+				t.Error("the connection was used again")
+			}
+			again.Bye()
+			awaitVictim(t, p)
+			p.pool.CloseIdle(idleOf("victim"))
+			beside.check(t)
+		})
+	}
+	beside.c.Bye()
+}
+
 // TestIdleConnectionSpeaks has a connection in the pool receive something: it is of no use any more.
 func TestIdleConnectionSpeaks(t *testing.T) {
 	p := newTestProxy(t, setup{world: world()})
