@@ -4,10 +4,16 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
 	"gopgpool/proxy/route"
+	"gopgpool/proxy/stmt"
 )
 
 // orWriter switches to b, or to the connection to the node that takes writes.
 func (s *session) orWriter(b *backend) (*backend, error) {
+	if s.failed() {
+		if f := s.failedBackend(); f != nil {
+			return f, s.switchTo(f)
+		}
+	}
 	if b == nil {
 		return s.target(route.Decision{Node: s.writer()})
 	}
@@ -23,20 +29,40 @@ func (s *session) sync() error {
 	s.batch++
 	s.batchUsed, s.batchWrote, s.skipping = false, false, false
 	s.blocked = nil
-	lead := s.active
-	if lead != nil && !lead.unsynced {
-		lead = nil
-	}
-	for _, b := range s.backends {
-		if b.unsynced && lead == nil {
-			lead = b
-		}
-	}
+	lead := s.syncLead()
 	if lead == nil {
+		if s.active != nil {
+			if err := s.drain(s.active); err != nil {
+				return err
+			}
+		}
+		s.syncOthers(nil)
 		s.client.setQueued(pgwire.AppendReady(s.client.queued(), s.txByte()))
 		s.lastSeen = s.t.Now()
 		return nil
 	}
+	s.syncOthers(lead)
+	s.owed++
+	return nil
+}
+
+// syncLead is the server that answers a Sync: the active one, or any that was used; in a failed transaction only one that
+// knows of the failure. nil means that we answer.
+func (s *session) syncLead() *backend {
+	var lead *backend
+	for _, b := range s.backends {
+		if b.unsynced && (lead == nil || b == s.active) {
+			lead = b
+		}
+	}
+	if lead != nil && s.failed() && lead.status != 'E' && !s.batchFailed {
+		return nil
+	}
+	return lead
+}
+
+// syncOthers sends Sync to every server used since the last one; lead's answer is the client's.
+func (s *session) syncOthers(lead *backend) {
 	for _, b := range s.backends {
 		if b.unsynced {
 			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
@@ -44,8 +70,28 @@ func (s *session) sync() error {
 			b.push(expect{kind: pgwire.Sync, swallow: b != lead})
 		}
 	}
-	s.owed++
+}
+
+// failed reports whether the client is in a transaction block that has failed.
+func (s *session) failed() bool { return s.journal.InTx() && s.state.IsFailed() }
+
+// failedBackend is a server that knows of the failure.
+func (s *session) failedBackend() *backend {
+	for _, b := range s.backends {
+		if b.mark.Joined() && b.status == 'E' {
+			return b
+		}
+	}
 	return nil
+}
+
+// endsFailure reports whether a statement is one of those a failed transaction still takes.
+func endsFailure(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindCommit, stmt.KindRollback, stmt.KindRollbackTo, stmt.KindEmpty:
+		return true
+	}
+	return false
 }
 
 // flush is a Flush message.

@@ -25,10 +25,11 @@ func (s *session) parse(frame []byte, size int) error {
 	if err := s.barrier(); err != nil {
 		return s.refuseExtended(err)
 	}
-	if old := s.named[string(name)]; old != nil && len(name) > 0 {
-		return s.parseAgain(old, frame, size)
-	}
+	old := s.named[string(name)]
 	if size > len(frame) {
+		if old != nil && len(name) > 0 {
+			return s.parseAgain(old, frame, size)
+		}
 		return s.parseBig(string(name), frame, size)
 	}
 	text, _, ok := pgwire.CString(rest)
@@ -36,15 +37,18 @@ func (s *session) parse(frame []byte, size int) error {
 		return s.malformed(frame, size)
 	}
 	f := s.analyze(text)
-	if s.state.IsFailed() && f.Kind != stmt.KindCommit && f.Kind != stmt.KindRollback && s.answersItself(f) {
+	if s.failed() && !endsFailure(f) {
 		return s.refuseExtended(errFailedTransaction)
+	}
+	if old != nil && len(name) > 0 {
+		return s.parseAgain(old, frame, size)
 	}
 	p := s.newPrepared(string(name), f, frame, text)
 	if s.answersItself(f) {
 		p.local = true
 		return s.local(pgwire.AppendSimple(nil, pgwire.ParseComplete))
 	}
-	d, _, err := s.decide(f, text, true)
+	d, q, err := s.decide(f, text, true)
 	if err != nil {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
@@ -53,6 +57,9 @@ func (s *session) parse(frame []byte, size int) error {
 	if err != nil {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
+	}
+	if q != nil && f.Kind == stmt.KindExecute {
+		s.ensureExtended(q, b)
 	}
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
 	p.writes, p.both, p.reason, p.epoch = d.Writes, d.Both, d.Reason, s.in.View.Generation
@@ -127,6 +134,9 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	if p != nil {
+		if f := p.runs(); f.Kind == stmt.KindExecute && s.named[f.Name] != nil {
+			s.ensureExtended(s.named[f.Name], b)
+		}
 		s.ensureExtended(p, b)
 	} else if len(name) == 0 && b.unnamed != nil {
 		s.closeQuietly(b, b.unnamed) // destroyed by a query elsewhere
@@ -224,6 +234,9 @@ func (s *session) describe(frame []byte) error {
 	} else if po, ok := s.portal(name); ok {
 		p, b = po.p, po.b
 	}
+	if s.failed() && p != nil && !endsFailure(p.facts) {
+		return s.refuseExtended(errFailedTransaction)
+	}
 	if p != nil && p.local {
 		return s.local(s.describeLocal(p, what == 'S'))
 	}
@@ -262,6 +275,9 @@ func (s *session) execute(frame []byte) error {
 		return s.refuseExtended(err)
 	}
 	po, known := s.portal(name)
+	if s.failed() && known && po.p != nil && !endsFailure(po.p.facts) {
+		return s.refuseExtended(errFailedTransaction)
+	}
 	if known && po.p != nil && po.p.local {
 		return s.executeLocal(po.p)
 	}
@@ -322,6 +338,16 @@ func (s *session) closeObject(frame []byte) error {
 	}
 	p := s.statement(name)
 	lead := s.holder(p)
+	if lead != nil && s.failed() {
+		lead = nil // every server has its own state now; the client is told the session's
+	}
+	if lead != nil {
+		if _, err := s.orWriter(lead); err != nil {
+			return s.refuseExtended(err)
+		}
+	} else if err := s.local(nil); err != nil || s.skipping {
+		return err
+	}
 	if p != nil {
 		for _, b := range s.backends {
 			if b != lead && p.on(b) && p.name != "" {
@@ -332,9 +358,6 @@ func (s *session) closeObject(frame []byte) error {
 	}
 	if lead == nil {
 		return s.local(pgwire.AppendSimple(nil, pgwire.CloseComplete))
-	}
-	if _, err := s.orWriter(lead); err != nil {
-		return s.refuseExtended(err)
 	}
 	s.forward(lead, expect{kind: pgwire.Close, prep: p}, frame, len(frame))
 	return nil

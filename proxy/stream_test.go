@@ -47,6 +47,7 @@ func TestClientDoesNotRead(t *testing.T) {
 				}
 				await(t, "the buffers are full", full)
 				for range 20 {
+					c.Send([]byte{'X'}) // part of what comes next: it must not open the gates
 					beside.check(t)
 				}
 				full()

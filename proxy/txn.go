@@ -143,8 +143,13 @@ func (s *session) transactionState(b *backend, e *expect, status byte) {
 		s.journal.BeganOn(&b.mark, vsession.Begin{Text: "BEGIN", Other: "BEGIN"})
 		s.state.Ready(status)
 		s.stateVer++
+	case in:
+		s.state.Ready(status) // a string of several statements may have failed, or recovered, the transaction
 	case status == 'E':
 		s.state.Failed()
+	}
+	if s.journal.InTx() && e.facts != nil && e.facts.Multi {
+		s.journal.Freeze() // what else it did is known to this server alone
 	}
 }
 

@@ -73,6 +73,9 @@ func (j *Journal) InTx() bool { return j.inTx }
 // Full reports that so much has been recorded that servers which lack it should no longer be brought up to it.
 func (j *Journal) Full() bool { return j.full || len(j.settings) > maxSettings }
 
+// Freeze keeps servers that have not joined out of the open transaction: it holds something the journal does not know.
+func (j *Journal) Freeze() { j.full = true }
+
 // Touching reports whether the open transaction has made settings that outlive it.
 func (j *Journal) Touching() bool {
 	for _, s := range j.tx {
