@@ -51,6 +51,16 @@ const lastTextMax = 1024
 
 func (b *backend) outstanding() int { return len(b.queue) - b.head }
 
+// answersClient reports whether an answer for the client, or to a question of ours, is outstanding.
+func (b *backend) answersClient() bool {
+	for i := b.head; i < len(b.queue); i++ {
+		if !b.queue[i].swallow || b.queue[i].collect != nil {
+			return true
+		}
+	}
+	return false
+}
+
 func (b *backend) front() *expect {
 	if b.head == len(b.queue) {
 		return nil

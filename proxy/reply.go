@@ -16,7 +16,7 @@ func (s *session) fromServer(b *backend) error {
 	if s.midFrame != nil && s.midFrame != b {
 		return nil
 	}
-	for moved := 0; moved < maxPerTurn; {
+	for moved := 0; moved < maxPerTurn && s.client.backlog() < s.outLimit(); {
 		n, err := b.fill()
 		if n > 0 {
 			moved += n
@@ -28,7 +28,7 @@ func (s *session) fromServer(b *backend) error {
 		if err != nil {
 			return s.lostBackend(b, err)
 		}
-		if n == 0 || !b.conn.Readable() || s.client.backlog() >= s.outLimit() {
+		if n == 0 || !b.conn.Readable() {
 			break
 		}
 	}
@@ -361,6 +361,7 @@ func (s *session) unasked(b *backend, f pgwire.Fields, fatal bool) (bool, error)
 		s.end = errServerEnded
 		return true, nil
 	}
+	b.spent = true // nothing of ours is there: given up at once, whether or not the server closes
 	return false, nil
 }
 
@@ -411,8 +412,9 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		}
 		return s.end
 	}
-	stake := s.midFrame == b || b.outstanding() > 0 || b.mark.Joined() || b.unsynced || b.node == s.writer() && b.dirty
-	node, running := b.node, b.outstanding() > 0
+	running := b.answersClient()
+	stake := s.midFrame == b || running || b.mark.Joined() && !b.ending || b.unsynced || b.node == s.writer() && b.dirty
+	node := b.node
 	s.dropBackend(b)
 	if !stake {
 		s.logLost(node, cause)

@@ -177,10 +177,14 @@ func (s *session) outLimit() int {
 	return maxOut
 }
 
-// congested reports that a server does not take what was sent to it.
+// maxOutstanding bounds the answers of one server that are waited for. A server sends them in pieces of some kilobytes without being
+// asked to flush, so the bound stops nobody for ever.
+const maxOutstanding = 16 << 10
+
+// congested reports that a server does not take what was sent to it, or does not answer.
 func (s *session) congested() bool {
 	for _, b := range s.backends {
-		if b.backlog() > maxOut {
+		if b.backlog() > maxOut || b.outstanding() > maxOutstanding {
 			return true
 		}
 	}
@@ -233,7 +237,7 @@ func (e *clientGone) Unwrap() error { return e.err }
 // wait gives up the loop until a socket can make progress or something else wants the session's attention.
 func (s *session) wait(until time.Time) error {
 	in := s.interests[:0]
-	busy := s.owed > 0 || s.pumping
+	busy := s.owed > 0 || s.pumping || !s.clientTurn()
 	ci := loop.Interest{Conn: s.client.conn, Write: s.client.backlog() > 0, HangUp: busy && !s.gone && !s.leaving}
 	if !s.gone && !s.leaving && !s.pumping && !s.client.full() && (s.clientTurn() || busy) {
 		ci.Read = true
