@@ -417,6 +417,12 @@ func (s *session) forgetBackend(b *backend) {
 
 // backendFor returns a connection to the node, leasing one if the session has none.
 func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
+	if b := s.find(node); b != nil && b.outstanding() > 0 && !b.unsynced {
+		// The end of a transaction is on its way there: whether the connection survives it is known before it is used again.
+		if err := s.drain(b); err != nil {
+			return nil, err
+		}
+	}
 	if b := s.find(node); b != nil {
 		v := s.srv.store.Current()
 		if b.c.Epoch == v.Nodes[node].Epoch {
