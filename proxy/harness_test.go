@@ -316,7 +316,7 @@ func (b *bystander) check(tb testing.TB) {
 }
 
 // awaitTimeout bounds every wait: what has not happened by then hangs.
-const awaitTimeout = 15 * time.Second
+const awaitTimeout = 30 * time.Second
 
 // await waits for a condition nobody tells about.
 func await(tb testing.TB, what string, cond func() bool) {

@@ -13,7 +13,7 @@ import (
 )
 
 // awaitTimeout bounds every wait of a test: what has not happened by then hangs.
-const awaitTimeout = 15 * time.Second
+const awaitTimeout = 30 * time.Second
 
 // Server is one fake server on a loopback port. Its methods may be called from any goroutine.
 type Server struct {
