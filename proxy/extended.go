@@ -85,18 +85,24 @@ func (s *session) parseBig(name string, frame []byte, size int) error {
 	return nil
 }
 
-// parseAgain is a Parse of a name in use: a server that has it gives the error.
+// parseAgain is a Parse of a name in use: a server gives the error, the one whose batch has to fail by it.
 func (s *session) parseAgain(old *prepared, frame []byte, size int) error {
-	for _, b := range s.backends {
-		if old.on(b) {
-			if err := s.switchTo(b); err != nil {
-				return s.refuseExtended(err)
-			}
-			s.forward(b, expect{kind: pgwire.Parse}, frame, size)
-			return nil
-		}
+	b := s.active
+	if b == nil || !b.unsynced {
+		b = s.holder(old)
 	}
-	return s.refuseExtended(&clientError{Code: "42P05", Message: `prepared statement "` + old.name + `" already exists`})
+	b, err := s.orWriter(b)
+	if err != nil {
+		s.skipRest(frame, size)
+		return s.refuseExtended(err)
+	}
+	s.ensureExtended(old, b)
+	if !old.on(b) {
+		s.skipRest(frame, size)
+		return s.refuseExtended(&clientError{Code: "42P05", Message: `prepared statement "` + old.name + `" already exists`})
+	}
+	s.forward(b, expect{kind: pgwire.Parse}, frame, size)
+	return nil
 }
 
 // bind is a Bind message. The statement is routed again, for the session may have moved on since the Parse, and prepared on
