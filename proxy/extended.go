@@ -310,7 +310,7 @@ func (s *session) execute(frame []byte) error {
 func (s *session) prepareExecute(e *expect, po *portal, b *backend, whole bool) {
 	p, f := po.p, po.p.runs()
 	e.facts, e.writes = f, po.writes
-	if whole {
+	if whole || f.Setting != nil {
 		e.note = s.noteFor(f, po.both, b, p.text, queryFrame(f, p))
 	}
 	if e.note == nil && (e.writes || f.Counter == stmt.CountDDL || f.MayTouchSession || len(f.CreatesTemp) > 0) {

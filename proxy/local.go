@@ -6,6 +6,7 @@ import (
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/show"
 	"gopgpool/proxy/stmt"
+	"gopgpool/proxy/vsession"
 )
 
 // answersItself reports whether the proxy answers a statement until it is executed, or altogether.
@@ -30,7 +31,7 @@ func (s *session) executed(b *backend, e *expect) error {
 	if e.note.release != nil {
 		e.note.release()
 	}
-	if e.note.journal != nil && !s.journal.InTx() { // it lasts if the batch, which is one transaction, succeeds
+	if j := e.note.journal; j != nil && j.Effect != vsession.DiscardAll && !s.journal.InTx() { // it lasts if the batch, which is one transaction, succeeds
 		s.batchWrote = true
 		s.batchNotes = append(s.batchNotes, *e)
 		return nil

@@ -161,11 +161,13 @@ func (s *session) boundTo(f *stmt.Facts) (cluster.NodeID, bool) {
 			return b.node, true
 		}
 	case stmt.KindSet:
-		if f.Setting == nil || !f.Setting.Transaction || !s.journal.InTx() {
+		if f.Setting == nil || !f.Setting.Transaction || f.Modes.Isolation == "" {
 			break
 		}
-		if b := s.endLead(); b != nil { // a server that has run something tells whether it is too late
-			return b.node, true
+		for _, b := range s.backends { // a standby has joined to read something: it tells that it is too late
+			if b.mark.Joined() && b.node != s.writer() {
+				return b.node, true
+			}
 		}
 	}
 	return cluster.NoNode, false
