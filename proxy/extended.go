@@ -58,7 +58,7 @@ func (s *session) parse(frame []byte, size int) error {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
 	}
-	if q != nil && f.Kind == stmt.KindExecute {
+	if q != nil { // EXECUTE or DEALLOCATE of it
 		s.ensureExtended(q, b)
 	}
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
@@ -140,7 +140,7 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	if p != nil {
-		if f := p.runs(); f.Kind == stmt.KindExecute && s.named[f.Name] != nil {
+		if f := p.runs(); (f.Kind == stmt.KindExecute || f.Kind == stmt.KindDeallocate) && s.named[f.Name] != nil {
 			s.ensureExtended(s.named[f.Name], b)
 		}
 		s.ensureExtended(p, b)

@@ -85,7 +85,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	}
 	s.activate(b)
 	s.bringUp(b, b.node == s.in.View.Writer())
-	if p != nil && f.Kind == stmt.KindExecute {
+	if p != nil { // EXECUTE or DEALLOCATE of it
 		s.ensure(p, b)
 	}
 	if f.Multi && f.MultiState {
