@@ -33,6 +33,7 @@ func (s *session) executed(b *backend, e *expect) error {
 	}
 	if j := e.note.journal; j != nil && j.Effect != vsession.DiscardAll && !s.journal.InTx() { // it lasts if the batch, which is one transaction, succeeds
 		s.batchWrote = true
+		s.stateVer++
 		s.batchNotes = append(s.batchNotes, *e)
 		return nil
 	}
