@@ -77,7 +77,7 @@ func (s *session) concluded(b *backend, e *expect, status byte) {
 	case e.kind == pgwire.Query && !e.failed:
 		s.succeeded(b, e)
 	case e.kind == pgwire.Sync:
-		s.endBatch(b)
+		s.endBatch()
 	}
 	if e.note != nil && e.note.release != nil {
 		e.note.release()
@@ -85,11 +85,17 @@ func (s *session) concluded(b *backend, e *expect, status byte) {
 	s.transactionState(b, e, status)
 }
 
+// batchNote is a setting made in an extended batch, and where.
+type batchNote struct {
+	b *backend
+	e expect
+}
+
 // endBatch keeps, or forgets, the settings an extended batch has made.
-func (s *session) endBatch(b *backend) {
+func (s *session) endBatch() {
 	if !s.batchFailed {
 		for i := range s.batchNotes {
-			s.succeeded(b, &s.batchNotes[i])
+			s.succeeded(s.batchNotes[i].b, &s.batchNotes[i].e)
 		}
 	}
 	clear(s.batchNotes)

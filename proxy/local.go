@@ -34,7 +34,7 @@ func (s *session) executed(b *backend, e *expect) error {
 	if j := e.note.journal; j != nil && j.Effect != vsession.DiscardAll && !s.journal.InTx() { // it lasts if the batch, which is one transaction, succeeds
 		s.batchWrote = true
 		s.stateVer++
-		s.batchNotes = append(s.batchNotes, *e)
+		s.batchNotes = append(s.batchNotes, batchNote{b, *e})
 		return nil
 	}
 	s.succeeded(b, e)

@@ -245,6 +245,9 @@ func (s *session) setNamed(name string, p *prepared) {
 // settleOn makes one server the only one that knows what is prepared: a string of several statements may change that in ways
 // nobody else can follow. The session stays there from now on, see noteFor.
 func (s *session) settleOn(b *backend) {
+	if s.failed() { // nothing can be prepared now
+		return
+	}
 	for _, p := range s.named {
 		s.ensure(p, b)
 		p.at = append(p.at[:0], b)

@@ -72,7 +72,7 @@ type session struct {
 	batch                  uint64                       // counts Syncs
 	batchUsed              bool                         // extended messages since the last Sync
 	batchWrote             bool                         // one of them may have written
-	batchNotes             []expect                     // settings made outside a transaction block since the last Sync
+	batchNotes             []batchNote                  // settings made outside a transaction block since the last Sync
 	batchFailed            bool                         // an error since the last Sync
 	blocked                *backend                     // runs a statement that changes the session: wait for it before deciding anything else
 	stateVer               uint64                       // rises with what may change a decision
