@@ -266,7 +266,7 @@ func (s *session) ensure(p *prepared, b *backend) {
 	}
 	if p.bySQL {
 		b.unnamed = nil
-		b.push(expect{kind: pgwire.Query, swallow: true, prelude: true})
+		b.push(expect{kind: pgwire.Query, swallow: true, prelude: true, prep: p})
 	} else {
 		b.push(expect{kind: pgwire.Parse, swallow: true, prelude: true, prep: p})
 		if !b.unsynced { // in front of a simple query

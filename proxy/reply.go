@@ -323,8 +323,12 @@ func (s *session) failExtended(b *backend, visible bool) {
 		if e.kind == pgwire.Close && e.prep != nil {
 			kept = append(kept, e.prep)
 		}
-		if e.kind == pgwire.Parse && e.prep != nil {
+		switch {
+		case e.prep == nil:
+		case e.kind == pgwire.Parse:
 			s.unparse(e.prep, b)
+		case e.kind == pgwire.Query: // a PREPARE of ours
+			e.prep.gone(b)
 		}
 		if e.note != nil && e.note.release != nil {
 			e.note.release()
