@@ -46,7 +46,11 @@ func (s *session) parse(frame []byte, size int) error {
 	p := s.newPrepared(string(name), f, frame, text)
 	if s.answersItself(f) {
 		p.local = true
-		return s.local(pgwire.AppendSimple(nil, pgwire.ParseComplete))
+		err := s.local(pgwire.AppendSimple(nil, pgwire.ParseComplete))
+		if s.skipping { // a server's error came first
+			s.unparse(p, nil)
+		}
+		return err
 	}
 	d, q, err := s.decide(f, text, true)
 	if err != nil {
