@@ -307,7 +307,7 @@ func TestDoomedPlanRefusesEvenTheRightPassword(t *testing.T) {
 		plan.doomed = passwordFailed(testUser, "doomed", "")
 		acceptor := NewAcceptor(plan, testUser, ParseEntry("secret", Key{}), cache, NewRandom())
 		err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, "secret"), cache))
-		if err != error(plan.doomed) {
+		if !errors.Is(err, plan.doomed) {
 			t.Errorf("%v: %v", ask, err)
 		}
 	}

@@ -115,7 +115,7 @@ func (r Reason) Severity() logging.Severity {
 // Event is the log line of a reason, under the View of generation gen.
 func (r Reason) Event(gen cluster.Generation) logging.Event {
 	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
-	switch r.Kind { //nolint:exhaustive // only a few have more to say
+	switch r.Kind {
 	case StatusNotSaved:
 		e.Detail = r.New
 	case StatusGarbled:
