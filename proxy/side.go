@@ -101,11 +101,23 @@ func (s *side) send(b []byte) {
 			return
 		}
 	}
+	s.compact()
 	s.out = append(s.out, b...)
 }
 
+// compact drops what has been written from the front of out, which would grow for ever with a peer that never quite catches up.
+func (s *side) compact() {
+	if s.o >= bufferSize {
+		s.out = s.out[:copy(s.out, s.out[s.o:])]
+		s.o = 0
+	}
+}
+
 // queue keeps b for the next flush, so that it shares a write with what follows.
-func (s *side) queue(b []byte) { s.out = append(s.out, b...) }
+func (s *side) queue(b []byte) {
+	s.compact()
+	s.out = append(s.out, b...)
+}
 
 // queued is the buffer to append to instead of queue, to be given back with setQueued.
 func (s *side) queued() []byte     { return s.out }
