@@ -144,16 +144,18 @@ func TestUnknownNames(t *testing.T) {
 // TestNumberedNames: section Errors of numbered parameters.
 func TestNumberedNames(t *testing.T) {
 	for text, want := range map[string]string{
-		"backend_port128 = 5432":                                        `128 index outside the valid range for parameter "backend_port128" (0 .. 127)`,
-		"heartbeat_port256 = 5432":                                      `256 index outside the valid range for parameter "heartbeat_port256" (0 .. 255)`,
-		"backend_port99999999999999999999 = 1":                          "index outside the valid range",
-		"backend_hostname = 'x'":                                        `parameter "backend_hostname" expects the index value`,
-		"hostname = 'x'":                                                `parameter "hostname" expects the index value`,
-		"hostname_foo = 'x'":                                            `invalid index value for parameter "hostname_foo" `,
-		"connect_timeout_ms = 1":                                        "index part contains the invalid non digit character",
-		"backend_port0 = 80":                                            `80 is outside the valid range for parameter "backend_port0" (1024 .. 65535)`,
-		"backend_flag0 = 'X'":                                           "unknown backend flag:X",
-		"backend_flag0 = 'ALLOW_TO_FAILOVER|DISALLOW_TO_FAILOVER'":      "exclude each other",
+		"backend_port128 = 5432":               `128 index outside the valid range for parameter "backend_port128" (0 .. 127)`,
+		"heartbeat_port256 = 5432":             `256 index outside the valid range for parameter "heartbeat_port256" (0 .. 255)`,
+		"backend_port99999999999999999999 = 1": "index outside the valid range",
+		"backend_hostname = 'x'":               `parameter "backend_hostname" expects the index value`,
+		"hostname = 'x'":                       `parameter "hostname" expects the index value`,
+		"hostname_foo = 'x'":                   `invalid index value for parameter "hostname_foo" `,
+		"connect_timeout_ms = 1":               "index part contains the invalid non digit character",
+		"backend_port0 = 80":                   `80 is outside the valid range for parameter "backend_port0" (1024 .. 65535)`,
+		"backend_flag0 = 'X'":                  "unknown backend flag:X",
+
+		"backend_flag0 = 'ALLOW_TO_FAILOVER|DISALLOW_TO_FAILOVER'": "exclude each other",
+
 		"backend_weight0 = x":                                           `invalid value for parameter "backend_weight0": "x"`,
 		"backend_weight0 = '-1'":                                        "outside the valid range",
 		"backend_weight0 = 'nan'":                                       "invalid value",

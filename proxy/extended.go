@@ -52,7 +52,7 @@ func (s *session) parse(frame []byte, size int) error {
 		}
 		return err
 	}
-	d, q, err := s.decide(f, text, true)
+	d, q, err := s.decide(f, text)
 	if err != nil {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
@@ -196,7 +196,7 @@ func (s *session) decideBind(p *prepared, po *portal) (route.Decision, error) {
 		po.writes, po.both = p.writes, p.both
 		return route.Decision{Node: p.node, Reason: p.reason}, nil
 	}
-	d, _, err := s.decide(p.runs(), p.text, true)
+	d, _, err := s.decide(p.runs(), p.text)
 	po.writes, po.both = d.Writes, d.Both
 	return d, err
 }

@@ -75,7 +75,7 @@ func (s *session) query(frame []byte) error {
 
 // run routes a simple query and sends it.
 func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
-	d, p, err := s.decide(f, text, false)
+	d, p, err := s.decide(f, text)
 	if err != nil {
 		return s.refuse(err)
 	}
@@ -105,7 +105,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 }
 
 // decide asks route where a statement goes. p is the prepared statement an EXECUTE or DEALLOCATE names.
-func (s *session) decide(f *stmt.Facts, text []byte, extended bool) (d route.Decision, p *prepared, err error) {
+func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, err error) {
 	in := &s.in
 	in.Facts = f
 	in.View = s.srv.store.Current()
