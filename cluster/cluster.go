@@ -112,8 +112,26 @@ type Node struct {
 	Status           Status
 	Role             Role
 	Epoch            Epoch
+	// Fenced is the epoch below which connections are cut at once, even in the middle of a statement: it rises when the node is
+	// condemned. Connections from Fenced up to below Epoch may finish what runs on them (the node was promoted meanwhile).
+	Fenced           Epoch
 	LastStatusChange time.Time
 }
+
+// Operation is what failover is carrying out; requests of administrators that collide with it are refused meanwhile.
+type Operation uint8
+
+// Operations.
+const (
+	OpNone Operation = iota
+	OpFailover
+	OpFailback
+	OpPromote
+)
+
+var operationNames = [...]string{"none", "failover", "failback", "promote node operation"}
+
+func (o Operation) String() string { return operationNames[o] }
 
 // View is what has been decided about the cluster. It is immutable: whoever changes something publishes a new one.
 type View struct {
@@ -121,6 +139,13 @@ type View struct {
 	Mode       Mode
 	Nodes      []Node // index = NodeID, gaps are StatusUnused
 	Primary    NodeID // NoNode where none is known or the mode has none
+
+	Op Operation // what is being carried out now
+	// Seeking: the primary was condemned and its successor is being looked for. Nothing may be written meanwhile; what needs the
+	// primary waits for the next View.
+	Seeking bool
+	// Following: follow_primary_command is running. The check for false primaries rests and nobody searches for a primary.
+	Following bool
 }
 
 // Main returns the lowest-numbered live node, NoNode if none is.
@@ -133,8 +158,12 @@ func (v *View) Main() NodeID {
 	return NoNode
 }
 
-// Writer returns the node that takes writes: the primary, or the main node where no live primary is known.
+// Writer returns the node that takes writes: the primary, or the main node where no live primary is known. While the primary is
+// sought nobody does.
 func (v *View) Writer() NodeID {
+	if v.Seeking {
+		return NoNode
+	}
 	if v.Mode.HasPrimary() && v.Live(v.Primary) {
 		return v.Primary
 	}

@@ -7,11 +7,46 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/logging"
 )
 
+// Seeker asks the servers for their roles; health fits.
+type Seeker interface {
+	// Seek asks all live nodes of v at once, each for a bounded time, and returns when all have answered or ctx ends.
+	Seek(ctx context.Context, v *cluster.View) RolesSeen
+}
+
+// Fencer makes sure that a View has arrived everywhere; proxy fits.
+type Fencer interface {
+	// Fence returns when nobody can send anything on a connection below the Fenced epoch of its node in v or a later View.
+	Fence(ctx context.Context, v *cluster.View) error
+}
+
+// Confirmer has a node checked at once, outside its period; health fits. What is found comes as a request.
+type Confirmer interface{ Confirm(cluster.NodeID) }
+
+// Policy is what the coordinator obeys.
+type Policy struct {
+	conf.Failover
+	// Checked, index = NodeID: the node has a health check (health_check_period > 0).
+	Checked []bool
+}
+
+// Parts are what a Coordinator is built from. All are required.
+type Parts struct {
+	Store      *cluster.Store
+	StatusFile string
+	Policy     func() Policy // in force now
+	Seeker     Seeker
+	Fencer     Fencer
+	Confirmer  Confirmer
+	Log        logging.Logger
+}
+
 // Coordinator takes requests one after another, decides, and publishes what follows. It alone writes the View of its Store.
 type Coordinator struct {
+	parts Parts
 	store *cluster.Store
 	path  string // of the status file
 	log   logging.Logger
@@ -29,9 +64,9 @@ type Coordinator struct {
 	told   string // the complaints of the last round of roles, so that the next one does not repeat them
 }
 
-// NewCoordinator makes the coordinator of a store, whose first View came from First. It writes the status file at path.
-func NewCoordinator(store *cluster.Store, path string, log logging.Logger) *Coordinator {
-	return &Coordinator{store: store, path: path, log: log, now: time.Now, wake: make(chan struct{}, 1)}
+// NewCoordinator makes the coordinator of a store, whose first View came from First.
+func NewCoordinator(p Parts) *Coordinator {
+	return &Coordinator{parts: p, store: p.Store, path: p.StatusFile, log: p.Log, now: time.Now, wake: make(chan struct{}, 1)}
 }
 
 // Report puts a request into the inbox and returns at once. It may be called from any goroutine, before Run too.
@@ -85,6 +120,13 @@ func (c *Coordinator) Settle(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// Submit asks for what an operator wants and tells at once whether it is refused (*Refusal). It returns when the request is queued;
+// Settle waits for its end.
+func (c *Coordinator) Submit(r Request) error {
+	c.Report(r)
+	return nil
 }
 
 // Run decides about requests until ctx ends. It writes the status file when it begins, after each change, and when it ends.

@@ -35,7 +35,7 @@ func run(t *testing.T, n int) *running {
 		t.Fatal(err)
 	}
 	r.out = out
-	r.Coordinator = NewCoordinator(r.store, r.path, out.Logger())
+	r.Coordinator = NewCoordinator(Parts{Store: r.store, StatusFile: r.path, Log: out.Logger()})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -117,7 +117,7 @@ func TestCoordinatorKeepsLastUsefulFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), StatusFileName)
 	write(t, path, "up\ndown\n")
 	v, _ := First(cluster.ModeStreaming, backends(2), []Mark{{Status: cluster.StatusDown}, {Status: cluster.StatusDown}}, start)
-	c := NewCoordinator(cluster.NewStore(v), path, logging.Logger{})
+	c := NewCoordinator(Parts{Store: cluster.NewStore(v), StatusFile: path})
 	c.save(v, true)
 	if data, err := os.ReadFile(path); err != nil || string(data) != "up\ndown\n" {
 		t.Errorf("file %q, %v", data, err)
@@ -157,7 +157,7 @@ func TestReportFromManyGoroutines(t *testing.T) {
 
 func BenchmarkUsed(b *testing.B) {
 	v, _ := First(cluster.ModeStreaming, backends(1), []Mark{{Status: cluster.StatusUp}}, start)
-	c := NewCoordinator(cluster.NewStore(v), "", logging.Logger{})
+	c := NewCoordinator(Parts{Store: cluster.NewStore(v)})
 	b.ReportAllocs()
 	for b.Loop() {
 		c.Used(0)

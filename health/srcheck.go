@@ -15,6 +15,8 @@ type Roles struct {
 	Seen  *cluster.View  // the View in force when the nodes were asked
 	Roles []cluster.Role // index = NodeID; unknown for a node that was not asked or did not answer
 	Gone  []bool         // index = NodeID; nothing listens at the node's address
+	// Upstream, index = NodeID: the node a standby streams from; NoNode where that is not known or was not asked.
+	Upstream []cluster.NodeID
 }
 
 const (

@@ -142,7 +142,10 @@ func (p *parts) openCluster(cfg *conf.Config) {
 		p.log.Log(why.Event(view.Generation))
 	}
 	p.store = cluster.NewStore(view)
-	p.coord = failover.NewCoordinator(p.store, path, p.partLog("main"))
+	p.coord = failover.NewCoordinator(failover.Parts{
+		Store: p.store, StatusFile: path, Policy: p.failoverPolicy, Log: p.partLog("main"),
+		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p},
+	})
 }
 
 func clusterMode(cfg *conf.Config) cluster.Mode {
@@ -169,7 +172,7 @@ func (p *parts) openHealth(*conf.Config) (err error) {
 				p.coord.Used(cluster.NodeID(i)) // a node that answers is up, whether a session has used it or not
 			}
 		}
-		p.coord.Report(failover.RolesSeen(r))
+		p.coord.Report(rolesSeen(r))
 	}, p.partLog("sr_check_worker"))
 	down := filepath.Join(p.live.Current().Files.WorkDir, "backend_down_request")
 	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, func(f health.Finding) {

@@ -23,7 +23,7 @@ const module = "gopgpool"
 var rankOf = map[string]int{
 	"conf": 0, "cluster": 0, "loop": 0, "pgwire": 0, "logging": 0,
 	"auth": 1, "proxy/stmt": 1, "proxy/vsession": 1,
-	"pool": 2, "health": 2, "failover": 2, "pcp": 2,
+	"pool": 2, "health": 2, "failover": 2, "pcp": 2, "recovery": 2,
 	"proxy/relcache": 3, "proxy/route": 3, "proxy/qcache": 3, "proxy/show": 3,
 	"proxy": 4,
 }

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"context"
+
+	"gopgpool/cluster"
+	"gopgpool/failover"
+	"gopgpool/health"
+)
+
+// This file fits parts of equal rank to each other's interfaces.
+
+// failoverPolicy is what the coordinator obeys now.
+func (p *parts) failoverPolicy() failover.Policy {
+	c := p.live.Current()
+	checked := make([]bool, len(c.Backends))
+	for i := range checked {
+		checked[i] = c.HealthCheck.For(i).Period > 0
+	}
+	return failover.Policy{Failover: c.Failover, Checked: checked}
+}
+
+func rolesSeen(r health.Roles) failover.RolesSeen {
+	return failover.RolesSeen{Seen: r.Seen, Roles: r.Roles, Gone: r.Gone, Upstream: r.Upstream}
+}
+
+// seeker asks the servers for their roles on behalf of failover.
+type seeker struct{ p *parts }
+
+func (s seeker) Seek(ctx context.Context, v *cluster.View) failover.RolesSeen {
+	return rolesSeen(s.p.prober.Roles(ctx, v, s.p.healthSettings()))
+}
+
+// fencer has the proxy cut the connections of condemned nodes.
+type fencer struct{ p *parts }
+
+func (f fencer) Fence(ctx context.Context, v *cluster.View) error { return f.p.proxy.Fence(ctx, v) }
+
+// confirmer has a node checked now.
+type confirmer struct{ p *parts }
+
+func (c confirmer) Confirm(id cluster.NodeID) { c.p.check.Confirm(id) }
