@@ -37,6 +37,7 @@ type socket interface {
 	write([]byte) (int, error)
 	pending() bool // a read would yield something, if only an end or an error
 	close()
+	abort()
 	local() net.Addr
 	remote() net.Addr
 }
@@ -174,6 +175,16 @@ func (c *Conn) Close() error {
 	c.leave()
 	c.sock.close()
 	return nil
+}
+
+// Abort ends the connection at once: what was written and has not left the machine is thrown away, the peer is told by a reset, and
+// the owner, who still has to Close it, meets errors from now on. It may be called by whatever runs on the loop.
+func (c *Conn) Abort() {
+	if c.closed {
+		return
+	}
+	c.sock.abort()
+	c.event(true, true, true)
 }
 
 // leave takes the connection off its loop.

@@ -57,6 +57,15 @@ func (f fdSocket) pending() bool {
 
 func (f fdSocket) close() { unix.Close(int(f)) }
 
+// abort disconnects a TCP socket, which throws its send queue away. A unix socket has none: what was written is with the peer.
+func (f fdSocket) abort() {
+	_ = unix.SetsockoptLinger(int(f), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	// connect(AF_UNSPEC), which x/sys has no Sockaddr for
+	unspecified := [16]byte{0: unix.AF_UNSPEC}
+	_, _, _ = unix.Syscall(unix.SYS_CONNECT, uintptr(f), uintptr(unsafe.Pointer(&unspecified)), unsafe.Sizeof(unspecified))
+	_ = unix.Shutdown(int(f), unix.SHUT_RDWR)
+}
+
 func (f fdSocket) local() net.Addr {
 	sa, err := unix.Getsockname(int(f))
 	if err != nil {

@@ -113,6 +113,16 @@ func (s *virtualSocket) close() {
 	p.changed.Broadcast()
 }
 
+func (s *virtualSocket) abort() {
+	p := s.pipe
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.toPeer.ended, p.toPeer.broken = true, true
+	p.toLoop.ended, p.toLoop.broken = true, true
+	p.toPeer.buf, p.toLoop.buf = nil, nil
+	p.changed.Broadcast()
+}
+
 func (s *virtualSocket) local() net.Addr  { return pipeAddr() }
 func (s *virtualSocket) remote() net.Addr { return pipeAddr() }
 
