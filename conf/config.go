@@ -53,6 +53,7 @@ type Connections struct {
 	PcpListenAddresses    []string
 	PcpPort               int
 	PcpSocketDir          []string
+	PcpNodeInfoLayout     NodeInfoLayout
 }
 
 // Pool bounds client sessions and the server connections kept for them.

@@ -45,6 +45,21 @@ func clusteringModes() []enumValue {
 
 func (m ClusteringMode) String() string { return enumName(m, clusteringModes()) }
 
+// NodeInfoLayout is pcp_node_info_layout.
+type NodeInfoLayout uint8
+
+// The layouts of pcp_node_info's reply, named after the release whose tools read it.
+const (
+	NodeInfo47 NodeInfoLayout = iota + 1
+	NodeInfo43
+)
+
+func nodeInfoLayouts() []enumValue {
+	return []enumValue{{name: "4.7", value: uint8(NodeInfo47)}, {name: "4.3", value: uint8(NodeInfo43)}}
+}
+
+func (l NodeInfoLayout) String() string { return enumName(l, nodeInfoLayouts()) }
+
 // ProcessManagementMode is process_management_mode.
 type ProcessManagementMode uint8
 

@@ -39,6 +39,9 @@ func connectionRows() []Param {
 		list("pcp_socket_dir", Start, ',', "/tmp",
 			"directories that get a socket for PCP commands; one must be usable",
 			func(c *Config) *[]string { return &c.Connections.PcpSocketDir }),
+		ours(enum("pcp_node_info_layout", Reload, nodeInfoLayouts(), "4.7",
+			"fields of pcp_node_info: 4.7 for tools from 4.4 on, 4.3 for those of 4.3",
+			func(c *Config) *NodeInfoLayout { return &c.Connections.PcpNodeInfoLayout })),
 	}
 }
 
