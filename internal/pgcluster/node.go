@@ -179,6 +179,25 @@ func (n *Node) Kill(ctx context.Context) error {
 	if _, err := p.wait(ctx); err != nil {
 		return err
 	}
+	return n.Sweep(ctx)
+}
+
+// KillFirst ends the server's first process alone by SIGKILL and waits until it is gone. Its children notice and end by themselves,
+// those at work later than others; Sweep before the next start.
+func (n *Node) KillFirst(ctx context.Context) error {
+	p := n.process()
+	if p == nil {
+		return nil
+	}
+	if err := p.signal(syscall.SIGKILL); err != nil {
+		return err
+	}
+	_, err := p.wait(ctx)
+	return err
+}
+
+// Sweep removes what a server whose first process is gone has left: processes and shared memory.
+func (n *Node) Sweep(ctx context.Context) error {
 	// A backend forked meanwhile, or one the list missed, dies by itself; the data directory is free when none has it as cwd.
 	err := Poll(ctx, n.Name+" is gone", func() (bool, error) {
 		left := n.strays()

@@ -31,6 +31,27 @@ func (n *Node) Rebuild(ctx context.Context, up *Node) error {
 	return n.Start(ctx)
 }
 
+// Rewind turns the data directory of a stopped or crashed node into one that can follow up, which must run, by pg_rewind, and starts it
+// as its standby. Where that cannot be done (the log needed is gone) the directory is unchanged or unusable, and [Node.Rebuild] helps.
+func (n *Node) Rewind(ctx context.Context, up *Node) error {
+	if n.Running() {
+		return fmt.Errorf("%s runs", n.Name)
+	}
+	n.cluster.opts.Progress(fmt.Sprintf("rewinding %s to %s", n.DataDir, up.Name))
+	if err := up.Exec(ctx, "CHECKPOINT"); err != nil { // until then its control file names the timeline before its promotion
+		return err
+	}
+	env := []string{"PGPASSWORD=" + n.cluster.opts.Password}
+	args := []string{"-D", n.DataDir, "--source-server", up.ConnString(), "--no-sync"}
+	if err := n.cluster.spawner.complete(ctx, "pg_rewind", env, n.cluster.program("pg_rewind"), args...); err != nil {
+		return err
+	}
+	if err := errors.Join(n.Configure(), n.writeStandby(ctx, up)); err != nil { // its files are those of up now
+		return err
+	}
+	return n.Start(ctx)
+}
+
 // Follow makes the node a standby of up from its next start on, or at once if it runs as a standby.
 func (n *Node) Follow(ctx context.Context, up *Node) error {
 	if err := n.writeStandby(ctx, up); err != nil {
