@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/pflag"
+
+	"gopgpool/internal/getopt"
 )
 
 // Set by the linker (-ldflags "-X main.version=... -X main.sysconfdir=..."), never by the program.
@@ -85,7 +87,7 @@ func parseOptions(args []string, cwd, confDir string) (Options, error) {
 	fs.BoolVarP(&help, "help", "h", false, "")
 	questionMark(fs, &help)
 
-	words, err := parseGetopt(fs, args)
+	words, err := getopt.Parse(fs, args)
 	if err != nil {
 		return o, errUsage{err.Error()}
 	}
