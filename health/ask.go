@@ -2,11 +2,8 @@ package health
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"gopgpool/cluster"
 	"gopgpool/conf"
@@ -71,9 +68,7 @@ func (p *Prober) Ping(ctx context.Context, n cluster.Node, l Login) bool {
 		closeQuietly(c)
 		return true
 	}
-	const cannotConnectNow = "57P03"
-	var pgErr *pgconn.PgError
-	return errors.As(err, &pgErr) && pgErr.Code != cannotConnectNow
+	return troubleIn(err) == Rejected
 }
 
 // position asks a node over a connection of its own.
@@ -101,6 +96,10 @@ type Settings struct {
 	Streaming     conf.StreamingCheck
 	HealthCheck   conf.HealthCheck
 	SearchTimeout time.Duration // search_primary_node_timeout, 0 = for ever
+
+	DetachFalsePrimary   bool // standbys are asked whom they stream from
+	AutoFailback         bool
+	AutoFailbackInterval time.Duration
 }
 
 func (s *Settings) srLogin() Login {

@@ -20,10 +20,9 @@ func measure(v *cluster.View, s *conf.StreamingCheck, nodes []cluster.NodeGauge,
 	for i := range got {
 		g, r := &nodes[i], &got[i]
 		g.ReplicationState, g.SyncState = "", ""
-		if !r.asked {
-			continue
+		if r.asked {
+			g.Probed, g.Reachable = true, r.err == nil
 		}
-		g.Probed, g.Reachable = true, r.err == nil
 		if r == primary {
 			g.Lag, g.LagTime, g.HasLagTime, g.Measured = 0, 0, false, now
 			continue
@@ -33,6 +32,9 @@ func measure(v *cluster.View, s *conf.StreamingCheck, nodes []cluster.NodeGauge,
 		}
 		peer, streams := find(primary.peers, v.Nodes[i].ApplicationName)
 		g.ReplicationState, g.SyncState = peer.State, peer.SyncState
+		if !r.asked {
+			continue // of a node that is down, auto_failback wants to know that much
+		}
 		byTime := s.DelayThresholdByTime > 0 && streams && primary.answer.Version >= 10
 		if byTime {
 			g.LagTime, g.Measured = peer.ReplayLag, now
@@ -41,6 +43,13 @@ func measure(v *cluster.View, s *conf.StreamingCheck, nodes []cluster.NodeGauge,
 		if r.ok() {
 			g.Lag, g.Measured = behind(primary.answer.LSN, r.answer.LSN), now
 		}
+	}
+}
+
+// forget empties what a primary has said of its standbys.
+func forget(nodes []cluster.NodeGauge) {
+	for i := range nodes {
+		nodes[i].ReplicationState, nodes[i].SyncState = "", ""
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,16 +13,34 @@ import (
 	"gopgpool/logging"
 )
 
-// Finding is the outcome of one health check of a node that was not skipped.
+// Verdict is what a health check makes of a node.
+type Verdict uint8
+
+// Verdicts.
+const (
+	// Well: one can log in.
+	Well Verdict = iota + 1
+	// Spared: the check failed and the node stays, because the server is alive, because no question reached it, or because the
+	// node must not be detached.
+	Spared
+	// Condemned: the node is to be detached.
+	Condemned
+	// Returned: the node is down, streams from the primary and lets us in: it is to be attached (manual: auto_failback).
+	Returned
+)
+
+// Finding is the outcome of one health check of a node that was not skipped, or of one that found a node that was down well again.
 type Finding struct {
 	Node     cluster.NodeID
 	Seen     *cluster.View // the View in force when the check began
-	Err      error         // nil: the node is well
-	TimedOut bool          // the last attempt was ended by health_check_timeout
+	Verdict  Verdict
+	Err      error // nil: one can log in
+	TimedOut bool  // the last attempt ended without an answer in time
 	Retries  int
 }
 
-// Check is the periodic health check. It looks at each node every health_check_period: can one log in? It has one goroutine per node.
+// Check is the periodic health check. It looks at each node every health_check_period: can one log in? It has one goroutine per
+// node, so that a silent node holds up nobody but itself.
 type Check struct {
 	store    *cluster.Store
 	board    *Board
@@ -34,6 +50,7 @@ type Check struct {
 	probe    func(context.Context, cluster.Node, Login) error
 	// downFile is the file of health_check_test that makes nodes fail: lines of a number, a tab, a word; "" = none.
 	downFile string
+	confirm  [cluster.MaxNodes]chan struct{} // each holds at most one token: somebody wants the node checked now
 
 	mu      sync.Mutex
 	changed chan struct{} // guarded by mu; closed and replaced when the settings changed
@@ -45,10 +62,14 @@ func NewCheck(
 	store *cluster.Store, board *Board, prober *Prober, settings func() Settings, report func(Finding), downFile string,
 	log logging.Logger,
 ) *Check {
-	return &Check{
+	h := &Check{
 		store: store, board: board, settings: settings, report: report, log: log,
 		probe: prober.login, downFile: downFile, changed: make(chan struct{}),
 	}
+	for i := range h.confirm {
+		h.confirm[i] = make(chan struct{}, 1)
+	}
+	return h
 }
 
 // Wake makes all nodes' checks look at their settings now: after a reload.
@@ -57,6 +78,18 @@ func (h *Check) Wake() {
 	defer h.mu.Unlock()
 	close(h.changed)
 	h.changed = make(chan struct{})
+}
+
+// Confirm has a node checked at once, whatever its period: somebody had trouble with it. Retries are made as always, and the finding
+// is reported like any other. It never blocks; several calls before the check begins are one.
+func (h *Check) Confirm(id cluster.NodeID) {
+	if id < 0 || id >= cluster.MaxNodes {
+		return
+	}
+	select {
+	case h.confirm[id] <- struct{}{}:
+	default:
+	}
 }
 
 func (h *Check) wakeup() <-chan struct{} {
@@ -72,8 +105,8 @@ func (h *Check) Run(ctx context.Context) error {
 	for started := 0; ctx.Err() == nil; {
 		woken := h.wakeup()
 		for ; started < len(h.store.Current().Nodes); started++ {
-			id := cluster.NodeID(started)
-			wg.Go(func() { h.watch(ctx, id) })
+			w := h.watcher(cluster.NodeID(started))
+			wg.Go(func() { w.run(ctx) })
 		}
 		select {
 		case <-ctx.Done():
@@ -83,71 +116,138 @@ func (h *Check) Run(ctx context.Context) error {
 	return nil
 }
 
-// watch checks one node for ever.
-func (h *Check) watch(ctx context.Context, id cluster.NodeID) {
-	for ctx.Err() == nil {
-		woken := h.wakeup()
-		s := h.settings()
-		c := s.HealthCheck.For(int(id))
-		wait := c.Period
+// watcher checks one node. It belongs to the node's goroutine.
+type watcher struct {
+	*Check
+	id       cluster.NodeID
+	log      logging.Logger
+	attached time.Time // when auto_failback last asked for the node
+}
+
+// watcher makes the watcher of a node. It speaks under the node's name (manual: %a in log_line_prefix).
+func (h *Check) watcher(id cluster.NodeID) *watcher {
+	return &watcher{Check: h, id: id, log: h.log.With(&logging.Origin{
+		App: fmt.Sprintf("health_check%d", id), ProcessName: fmt.Sprintf("health check process(%d)", id), PID: os.Getpid(),
+	})}
+}
+
+// run checks the node for ever.
+func (w *watcher) run(ctx context.Context) {
+	for confirming := false; ctx.Err() == nil; {
+		woken := w.wakeup()
+		s := w.settings()
+		c := s.HealthCheck.For(int(w.id))
+		wait := idleEvery
 		if c.Period > 0 {
-			h.cycle(ctx, id, c, s.HealthCheck.HealthCheckTest)
-		} else {
-			wait = idleEvery
+			wait = c.Period
+			w.cycle(ctx, c, &s, confirming)
+		} else if confirming {
+			w.cycle(ctx, unchecked(c), &s, confirming)
 		}
-		h.pause(ctx, woken, wait)
+		confirming = w.pause(ctx, woken, wait)
 	}
 }
 
-func (h *Check) pause(ctx context.Context, woken <-chan struct{}, d time.Duration) {
+// pause waits for the next cycle. It reports whether somebody wants one now.
+func (w *watcher) pause(ctx context.Context, woken <-chan struct{}, d time.Duration) (confirming bool) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-woken:
 	case <-t.C:
+	case <-w.confirm[w.id]:
+		return true
 	}
+	return false
+}
+
+// confirmBound stands in for health_check_timeout = 0 where a check must end: one that was asked for, one of a node that is down.
+const confirmBound = 20 * time.Second
+
+// unchecked are the settings for an attempt outside the periodic check.
+func unchecked(c conf.NodeHealthCheck) conf.NodeHealthCheck {
+	if c.Timeout <= 0 {
+		c.Timeout = confirmBound
+	}
+	return c
 }
 
 // cycle is one check with its retries.
-func (h *Check) cycle(ctx context.Context, id cluster.NodeID, c conf.NodeHealthCheck, test bool) {
-	v := h.store.Current()
-	if int(id) >= len(v.Nodes) {
+func (w *watcher) cycle(ctx context.Context, c conf.NodeHealthCheck, s *Settings, confirming bool) {
+	v := w.store.Current()
+	if int(w.id) >= len(v.Nodes) {
 		return
 	}
-	n := v.Nodes[id]
-	began := time.Now()
+	n, began := v.Nodes[w.id], time.Now()
 	if n.Status == cluster.StatusUnused || n.Status == cluster.StatusDown {
-		h.count(id, outcome{skipped: true}, began, began)
+		if c.Period > 0 {
+			w.failBack(ctx, v, c, s)
+			w.count(w.id, outcome{skipped: true}, began, time.Now())
+		}
 		return
 	}
-	f := h.check(ctx, n, c, test)
+	f := w.check(ctx, n, c, s.HealthCheck.HealthCheckTest)
 	if ctx.Err() != nil {
 		return
 	}
-	f.Seen = v
-	h.count(id, outcome{failed: f.Err != nil, spared: n.DisallowFailover, retries: f.Retries}, began, time.Now())
-	h.tell(n, f)
-	h.report(f)
+	if confirming && c.User == "" && f.Err != nil && troubleIn(f.Err) == Rejected {
+		f.Err = nil // nobody said who we are: any answer will do
+	}
+	f.Seen, f.Verdict = v, judge(n, f.Err)
+	if c.Period > 0 {
+		w.count(w.id, outcome{failed: f.Err != nil, spared: n.DisallowFailover, retries: f.Retries}, began, time.Now())
+	}
+	w.tell(n, f)
+	w.report(f)
 }
 
-// check tries until one attempt succeeds or the retries are used up.
-func (h *Check) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
+// judge draws the conclusion. A server that answers is alive, however little it likes us, and what went wrong on our side says
+// nothing about it.
+func judge(n cluster.Node, err error) Verdict {
+	if err == nil {
+		return Well
+	}
+	if n.Status == cluster.StatusQuarantine || n.DisallowFailover {
+		return Spared
+	}
+	switch t := troubleIn(err); t {
+	case Refused, Broken, Unreachable, Silent:
+		return Condemned
+	case NotAsked, Rejected:
+		return Spared
+	default:
+		panic(fmt.Sprintf("health: no such trouble: %d", t))
+	}
+}
+
+// doubtful reports whether one failure of the kind is not enough to judge by: a slow answer, a way that was lost for a moment.
+func doubtful(err error) bool {
+	t := troubleIn(err)
+	return t == Silent || t == Unreachable
+}
+
+// check tries until one attempt succeeds or the retries are used up. Without retries a doubtful failure is confirmed at once.
+func (w *watcher) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
 	f := Finding{Node: n.ID}
-	for {
-		f.TimedOut, f.Err = h.attempt(ctx, n, c, test)
-		if f.Err == nil || f.Retries >= c.MaxRetries || ctx.Err() != nil {
+	for tries, delay := c.MaxRetries, c.RetryDelay; ; {
+		f.Err = w.attempt(ctx, n, c, test)
+		f.TimedOut = f.Err != nil && troubleIn(f.Err) == Silent
+		if f.Err != nil && doubtful(f.Err) && tries == 0 {
+			tries, delay = 1, 0
+		}
+		if f.Err == nil || f.Retries >= tries || ctx.Err() != nil || w.outdated(n) {
 			break
 		}
 		f.Retries++
-		h.log.Log(logging.Event{
+		w.log.Log(logging.Event{
 			Node: logging.OnNode(n.ID), Detail: f.Err.Error(),
 			Message: fmt.Sprintf("health check retrying on DB node: %d (round:%d)", n.ID, f.Retries),
 		})
-		h.pause(ctx, nil, c.RetryDelay)
+		sleep(ctx, delay)
 	}
 	if f.Err == nil && f.Retries > 0 {
-		h.log.Log(logging.Event{
+		w.log.Log(logging.Event{
 			Node:    logging.OnNode(n.ID),
 			Message: fmt.Sprintf("health check retrying on DB node: %d succeeded", n.ID),
 		})
@@ -155,19 +255,35 @@ func (h *Check) check(ctx context.Context, n cluster.Node, c conf.NodeHealthChec
 	return f
 }
 
+// outdated reports whether the node has been condemned or promoted since n was taken: nobody waits for this check any more.
+func (w *watcher) outdated(n cluster.Node) bool {
+	v := w.store.Current()
+	return int(n.ID) >= len(v.Nodes) || v.Nodes[n.ID].Epoch != n.Epoch
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
 var errDownRequested = errors.New("health_check_test: the file backend_down_request asks for it")
 
-func (h *Check) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) (timedOut bool, err error) {
+// attempt is one try, bounded by health_check_timeout.
+func (h *Check) attempt(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) error {
 	if test && h.downRequested(n.ID) {
-		return false, errDownRequested
+		return errDownRequested
 	}
 	if c.Timeout <= 0 {
-		return false, h.probe(ctx, n, healthLogin(c))
+		return h.probe(ctx, n, healthLogin(c))
 	}
-	attempt, cancel := context.WithTimeout(ctx, c.Timeout)
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	err = h.probe(attempt, n, healthLogin(c))
-	return err != nil && attempt.Err() != nil && ctx.Err() == nil, err
+	return h.probe(ctx, n, healthLogin(c))
 }
 
 // login is a whole health check: startup, authentication, goodbye. No query is sent (manual: health check).
@@ -181,11 +297,11 @@ func (p *Prober) login(ctx context.Context, n cluster.Node, l Login) error {
 }
 
 // tell logs the outcome where it is bad.
-func (h *Check) tell(n cluster.Node, f Finding) {
+func (w *watcher) tell(n cluster.Node, f Finding) {
 	if f.Err == nil {
 		return
 	}
-	e := logging.Event{Node: logging.OnNode(n.ID), Detail: f.Err.Error()}
+	e := logging.Event{Node: logging.OnNode(n.ID), Detail: f.Err.Error(), Hint: hint(f.Err)}
 	switch {
 	case n.Status == cluster.StatusQuarantine:
 		e.Message = fmt.Sprintf("health check failed on quarantine node %d", n.ID)
@@ -199,71 +315,5 @@ func (h *Check) tell(n cluster.Node, f Finding) {
 		}
 		e.Message = fmt.Sprintf("health check failed on node %d (timeout:%d)", n.ID, timeout)
 	}
-	h.log.Log(e)
-}
-
-// outcome of a cycle, for the statistics.
-type outcome struct {
-	skipped bool
-	failed  bool
-	spared  bool // a failure of a node that is never failed over does not count as one
-	retries int
-}
-
-// count publishes the statistics of a cycle.
-func (h *Check) count(id cluster.NodeID, o outcome, began, ended time.Time) {
-	h.board.update(int(id)+1, func(nodes []cluster.NodeGauge) {
-		nodes[id].HealthCheck = tally(nodes[id].HealthCheck, o, began, ended)
-	})
-}
-
-// tally adds one cycle to the statistics (manual: SHOW POOL_HEALTH_CHECK_STATS). Skipped cycles touch no duration.
-func tally(s cluster.HealthStats, o outcome, began, ended time.Time) cluster.HealthStats {
-	first := s.Total == s.Skip
-	s.Total++
-	s.Last = ended
-	if o.skipped {
-		s.Skip++
-		s.LastSkip = ended
-		return s
-	}
-	took := ended.Sub(began)
-	s.MaxDuration = max(s.MaxDuration, took)
-	s.TotalDuration += took
-	if first || took < s.MinDuration {
-		s.MinDuration = took
-	}
-	s.Retry += uint64(o.retries)
-	s.MaxRetry = max(s.MaxRetry, uint64(o.retries))
-	switch {
-	case !o.failed:
-		s.Success++
-		s.LastSuccess = ended
-	case !o.spared:
-		s.Fail++
-		s.LastFailure = ended
-	}
-	return s
-}
-
-// maxDownFile bounds what is read of the test file.
-const maxDownFile = 16 << 10
-
-// downRequested reports whether the test file wants the check of a node to fail.
-func (h *Check) downRequested(id cluster.NodeID) bool {
-	info, err := os.Stat(h.downFile)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxDownFile {
-		return false
-	}
-	data, err := os.ReadFile(h.downFile)
-	if err != nil {
-		return false
-	}
-	for line := range strings.Lines(string(data)) {
-		number, word, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		if n, err := strconv.Atoi(number); err == nil && n == int(id) && word == "down" {
-			return true
-		}
-	}
-	return false
+	w.log.Log(e)
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
-	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +32,7 @@ const maxMessage = 1 << 20
 // Prober opens probe connections. It may be used from any goroutine.
 type Prober struct {
 	passwords Passwords
+	names     *names
 	base      *pgconn.Config // what all connections have in common
 }
 
@@ -48,25 +49,7 @@ func NewProber(passwords Passwords) (*Prober, error) {
 	base.Fallbacks, base.ValidateConnect, base.AfterConnect = nil, nil, nil
 	base.RequireAuth = ""
 	base.MaxProtocolMessageBodyLen = maxMessage
-	return &Prober{passwords: passwords, base: base}, nil
-}
-
-// Error is a probe that failed.
-type Error struct {
-	Node cluster.NodeID
-	// Gone: every address of the node refused the connection, so nothing listens there.
-	Gone bool
-	Err  error
-}
-
-func (e *Error) Error() string { return fmt.Sprintf("node %d: %v", e.Node, e.Err) }
-
-func (e *Error) Unwrap() error { return e.Err }
-
-// gone reports whether err says that nothing listens at the node's address.
-func gone(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Gone
+	return &Prober{passwords: passwords, names: newNames(), base: base}, nil
 }
 
 // Conn is one probe connection to a node. It belongs to one goroutine at a time; whoever connected closes it.
@@ -80,25 +63,71 @@ type Conn struct {
 func (p *Prober) Connect(ctx context.Context, n cluster.Node, l Login, params map[string]string) (*Conn, error) {
 	password, err := p.passwords(l.User, l.Password)
 	if err != nil {
-		return nil, &Error{Node: n.ID, Err: fmt.Errorf("password of user %q: %w", l.User, err)}
+		return nil, &Error{Node: n.ID, Trouble: NotAsked, Err: fmt.Errorf("password of user %q: %w", l.User, err)}
 	}
 	return p.connect(ctx, n, l, password, params)
 }
 
+// connect tries the addresses of a node one after another until one answers.
 func (p *Prober) connect(
 	ctx context.Context, n cluster.Node, l Login, password string, params map[string]string,
 ) (*Conn, error) {
+	addresses, note, err := p.names.find(ctx, n.Host)
+	if err != nil {
+		return nil, &Error{Node: n.ID, Trouble: NotAsked, Err: err}
+	}
+	var troubles []Trouble
+	var errs []error
+	for i, a := range addresses {
+		cfg := p.config(n, l, password, params)
+		pg, trouble, err := connectTo(ctx, cfg, a, share(ctx, l.ConnectTimeout, len(addresses)-i))
+		if err == nil {
+			return &Conn{node: n.ID, pg: pg}, nil
+		}
+		troubles, errs = append(troubles, trouble), append(errs, err)
+		if trouble == Rejected || ctx.Err() != nil {
+			break
+		}
+	}
+	if note != nil {
+		errs = append(errs, fmt.Errorf("the addresses are the last known: %w", note))
+	}
+	return nil, &Error{Node: n.ID, Trouble: sum(troubles), Err: errors.Join(errs...)}
+}
+
+// config are the settings of one connection; the driver keeps them as long as the connection.
+func (p *Prober) config(n cluster.Node, l Login, password string, params map[string]string) *pgconn.Config {
 	cfg := p.base.Copy()
-	cfg.Host, cfg.Port = n.Host, uint16(n.Port)
+	cfg.Port = uint16(n.Port)
 	cfg.User, cfg.Password, cfg.Database = l.User, password, l.Database
 	cfg.RuntimeParams = params
-	d := dialer{Dialer: net.Dialer{Timeout: l.ConnectTimeout}}
+	return cfg
+}
+
+// share is how long one of the addresses left may take to connect, so that a silent one leaves time for the others; 0 is no bound.
+func share(ctx context.Context, bound time.Duration, left int) time.Duration {
+	end, limited := ctx.Deadline()
+	if !limited || left == 1 {
+		return bound
+	}
+	part := max(time.Until(end)/time.Duration(left), time.Millisecond)
+	if bound <= 0 {
+		return part
+	}
+	return min(part, bound)
+}
+
+// connectTo logs in at one address.
+func connectTo(ctx context.Context, cfg *pgconn.Config, address string, bound time.Duration) (*pgconn.PgConn, Trouble, error) {
+	cfg.Host = address
+	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
+	d := &dialer{Dialer: net.Dialer{Timeout: bound}}
 	cfg.DialFunc = d.dial
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, &Error{Node: n.ID, Gone: d.refusedAll(), Err: redact(err)}
+		return nil, sortTrouble(err, strings.HasPrefix(address, "/"), d.asked()), redact(err)
 	}
-	return &Conn{node: n.ID, pg: pg}, nil
+	return pg, 0, nil
 }
 
 // redact takes the driver's "failed to connect to `user=... database=...`" off: the node is named by Error already.
@@ -110,28 +139,62 @@ func redact(err error) error {
 	return err
 }
 
-// dialer remembers whether each address of a host refused the connection.
+// broken reports whether a connection ended in the middle.
+func broken(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) }
+
+// dialer opens one connection and no other: what the driver would open behind our back to cancel a statement of a connection that
+// has broken is of no use here, and would outlive the probe.
 type dialer struct {
 	net.Dialer
-	mu             sync.Mutex
-	tried, refused int // guarded by mu
+	used  atomic.Bool
+	first atomic.Uint32 // the first byte the server said, 0 if none
 }
+
+var errOnce = errors.New("a probe opens one connection")
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	c, err := d.DialContext(ctx, network, address)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.tried++
-	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) && network == "unix" {
-		d.refused++
+	if d.used.Swap(true) {
+		return nil, errOnce
 	}
-	return c, err
+	c, err := d.patiently(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &tap{Conn: c, first: &d.first}, nil
 }
 
-func (d *dialer) refusedAll() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.tried > 0 && d.tried == d.refused
+// patiently connects. A socket file whose queue is full says so at once, where TCP would wait: one waits here then.
+func (d *dialer) patiently(ctx context.Context, network, address string) (net.Conn, error) {
+	const again = 20 * time.Millisecond
+	if d.Timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, d.Timeout)
+		defer cancel()
+	}
+	for {
+		c, err := d.DialContext(ctx, network, address)
+		if !errors.Is(err, syscall.EAGAIN) || ctx.Err() != nil {
+			return c, err
+		}
+		sleep(ctx, again)
+	}
+}
+
+// asked reports whether the server asked who we are.
+func (d *dialer) asked() bool { return d.first.Load() == 'R' }
+
+// tap remembers the first byte that comes.
+type tap struct {
+	net.Conn
+	first *atomic.Uint32
+}
+
+func (t *tap) Read(b []byte) (int, error) {
+	n, err := t.Conn.Read(b)
+	if n > 0 {
+		t.first.CompareAndSwap(0, uint32(b[0]))
+	}
+	return n, err
 }
 
 // Close says goodbye to the server. The context bounds how long it takes.
@@ -139,129 +202,3 @@ func (c *Conn) Close(ctx context.Context) error { return c.pg.Close(ctx) }
 
 // dead reports whether the connection cannot be used any more.
 func (c *Conn) dead() bool { return c.pg.IsClosed() }
-
-// version is the server's major version, 0 if it did not tell.
-func (c *Conn) version() int {
-	major, _, _ := strings.Cut(c.pg.ParameterStatus("server_version"), ".")
-	digits := 0
-	for digits < len(major) && major[digits] >= '0' && major[digits] <= '9' {
-		digits++
-	}
-	n, err := strconv.Atoi(major[:digits])
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-// Answer is what a server said of itself.
-type Answer struct {
-	Role cluster.Role // RolePrimary or RoleStandby
-	// LSN is the write position of a primary, the replay position of a standby; Received is how far a standby has received.
-	LSN, Received cluster.LSN
-	Version       int // major version, 0 if the server did not tell
-}
-
-// The positions under the names of version 10 and those before.
-const (
-	positionSQL = "SELECT pg_catalog.pg_is_in_recovery()," +
-		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()" +
-		" ELSE pg_catalog.pg_current_wal_lsn() END, pg_catalog.pg_last_wal_receive_lsn()"
-	positionSQL9 = "SELECT pg_catalog.pg_is_in_recovery()," +
-		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xlog_replay_location()" +
-		" ELSE pg_catalog.pg_current_xlog_location() END, pg_catalog.pg_last_xlog_receive_location()"
-)
-
-// Position asks for role and position in the write-ahead log.
-func (c *Conn) Position(ctx context.Context) (Answer, error) {
-	a := Answer{Version: c.version()}
-	sql := positionSQL
-	if a.Version > 0 && a.Version < 10 {
-		sql = positionSQL9
-	}
-	rows, err := c.query(ctx, sql)
-	if err != nil {
-		return Answer{}, err
-	}
-	if len(rows) != 1 || len(rows[0]) != 3 {
-		return Answer{}, &Error{Node: c.node, Err: errors.New("unexpected answer to the question for its role")}
-	}
-	row := rows[0]
-	switch string(row[0]) {
-	case "t":
-		a.Role = cluster.RoleStandby
-	case "f":
-		a.Role = cluster.RolePrimary
-	default:
-		return Answer{}, &Error{Node: c.node, Err: fmt.Errorf("pg_is_in_recovery() is %q", row[0])}
-	}
-	// A standby that has replayed nothing yet has no position, and one that never streamed received nothing.
-	if a.LSN, err = lsn(row[1]); err == nil {
-		a.Received, err = lsn(row[2])
-	}
-	if err != nil {
-		return Answer{}, &Error{Node: c.node, Err: err}
-	}
-	return a, nil
-}
-
-func lsn(b []byte) (cluster.LSN, error) {
-	if len(b) == 0 {
-		return 0, nil
-	}
-	return cluster.ParseLSN(string(b))
-}
-
-// Peer is a row of a primary's pg_stat_replication.
-type Peer struct {
-	ApplicationName, State, SyncState string
-	// ReplayLag is how long ago what the standby replayed last was written; 0 where the server does not tell.
-	ReplayLag time.Duration
-}
-
-const (
-	peersSQL = "SELECT application_name, state, sync_state," +
-		" pg_catalog.round(extract(epoch FROM replay_lag) * 1000000)::pg_catalog.int8" +
-		" FROM pg_catalog.pg_stat_replication"
-	peersSQL9 = "SELECT application_name, state, sync_state, NULL FROM pg_catalog.pg_stat_replication"
-)
-
-// Peers asks a primary who streams from it. Without the role pg_monitor all fields but the name are empty.
-func (c *Conn) Peers(ctx context.Context) ([]Peer, error) {
-	sql := peersSQL
-	if v := c.version(); v > 0 && v < 10 {
-		sql = peersSQL9
-	}
-	rows, err := c.query(ctx, sql)
-	if err != nil {
-		return nil, err
-	}
-	peers := make([]Peer, 0, len(rows))
-	for _, row := range rows {
-		if len(row) != 4 {
-			return nil, &Error{Node: c.node, Err: errors.New("unexpected answer of pg_stat_replication")}
-		}
-		p := Peer{ApplicationName: string(row[0]), State: string(row[1]), SyncState: string(row[2])}
-		if len(row[3]) > 0 {
-			micros, err := strconv.ParseInt(string(row[3]), 10, 64)
-			if err != nil {
-				return nil, &Error{Node: c.node, Err: fmt.Errorf("replay_lag: %w", err)}
-			}
-			p.ReplayLag = time.Duration(max(micros, 0)) * time.Microsecond
-		}
-		peers = append(peers, p)
-	}
-	return peers, nil
-}
-
-// query runs one statement in the simple protocol and returns the rows of its result in text form.
-func (c *Conn) query(ctx context.Context, sql string) ([][][]byte, error) {
-	results, err := c.pg.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, &Error{Node: c.node, Err: err}
-	}
-	if len(results) != 1 {
-		return nil, &Error{Node: c.node, Err: fmt.Errorf("%d results where one was expected", len(results))}
-	}
-	return results[0].Rows, nil
-}

@@ -25,6 +25,9 @@ type step struct {
 // pace decides whether to ask now and when to look again: each second while no primary is known and the search that began at
 // searched has not run out, else each sr_check_period in streaming mode (manual: search_primary_node_timeout, sr_check_period).
 func pace(v *cluster.View, s *Settings, searched, now time.Time) step {
+	if resting(v) {
+		return step{wait: idleEvery} // the View that ends it wakes us
+	}
 	if missing(v) && !expired(s, searched, now) {
 		return step{ask: true, searching: true, keep: true, wait: searchEvery}
 	}
@@ -36,6 +39,10 @@ func pace(v *cluster.View, s *Settings, searched, now time.Time) step {
 	}
 	return step{wait: idleEvery}
 }
+
+// resting reports whether failover is at work: it searches for the primary itself, and servers come and go under its commands
+// (manual: follow_primary_command).
+func resting(v *cluster.View) bool { return v.Op != cluster.OpNone || v.Following }
 
 // missing reports whether there should be a primary and is none.
 func missing(v *cluster.View) bool { return v.Mode.HasPrimary() && v.Primary == cluster.NoNode }

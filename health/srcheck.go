@@ -20,14 +20,16 @@ type Roles struct {
 }
 
 const (
-	// answerBound is how long a server may take to log us in and to answer.
-	answerBound = 5 * time.Second
-	// connectBound stands in for connect_timeout = 0: a round must end.
-	connectBound = 10 * time.Second
+	// roundBound is how long a server may take to log us in and to answer.
+	roundBound = 5 * time.Second
+	// roundGrace is how long the others are waited for once the primary has answered, so that a silent host delays neither the start
+	// nor what is measured on the others; searchGrace the same while the primary is searched.
+	roundGrace  = 2 * time.Second
+	searchGrace = time.Second
 )
 
 // ReplicationCheck asks the nodes for their roles and positions: every second while the primary is searched, then every
-// sr_check_period. It keeps one connection per node open between rounds.
+// sr_check_period. It keeps one connection per node open between rounds. It rests while failover is at work.
 type ReplicationCheck struct {
 	store    *cluster.Store
 	board    *Board
@@ -37,6 +39,10 @@ type ReplicationCheck struct {
 	log      logging.Logger
 	wake     chan struct{} // holds at most one token
 	ready    chan struct{} // closed after the first round
+
+	mu    sync.Mutex
+	seen  *cluster.View      // guarded by mu; the last View that was looked at
+	abort context.CancelFunc // guarded by mu; ends the round under way
 
 	// Owned by Run; during a round each node's goroutine owns the element of its node.
 	conns    []*Conn
@@ -72,19 +78,18 @@ func (c *ReplicationCheck) Wake() {
 // Run asks until ctx ends, and closes its connections.
 func (c *ReplicationCheck) Run(ctx context.Context) error {
 	defer c.closeAll()
-	stop := c.store.Watch(func(v *cluster.View) {
-		if v.Primary == cluster.NoNode {
-			c.Wake()
-		}
-	})
+	c.seen = c.store.Current()
+	stop := c.store.Watch(c.changed)
 	defer stop()
 	for first := true; ctx.Err() == nil; first = false {
-		v, s, now := c.store.Current(), c.settings(), time.Now()
+		round, cancel := context.WithCancel(ctx)
+		v, s, now := c.begin(cancel), c.settings(), time.Now()
 		c.searchClock(v, &s, now)
 		step := pace(v, &s, c.searched, now)
 		if step.ask {
-			c.round(ctx, v, &s, step.searching)
+			c.round(round, v, &s, step.searching)
 		}
+		cancel()
 		if !step.keep {
 			c.closeAll()
 		}
@@ -94,6 +99,33 @@ func (c *ReplicationCheck) Run(ctx context.Context) error {
 		c.pause(ctx, step.wait)
 	}
 	return nil
+}
+
+// begin takes the View for a round, which abort ends if failover sets to work meanwhile.
+func (c *ReplicationCheck) begin(abort context.CancelFunc) *cluster.View {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.abort = abort
+	c.seen = c.store.Current()
+	return c.seen
+}
+
+// changed looks at a View just published, on the goroutine of its writer.
+func (c *ReplicationCheck) changed(v *cluster.View) {
+	c.mu.Lock()
+	before := c.seen
+	c.seen = v
+	if resting(v) && c.abort != nil {
+		c.abort()
+	}
+	c.mu.Unlock()
+	if v.Primary != before.Primary {
+		// What the last primary said of its standbys is over. auto_failback must not see it.
+		c.board.update(len(v.Nodes), forget)
+	}
+	if !resting(v) && (resting(before) || v.Primary == cluster.NoNode) {
+		c.Wake()
+	}
 }
 
 func (c *ReplicationCheck) pause(ctx context.Context, d time.Duration) {
@@ -106,7 +138,7 @@ func (c *ReplicationCheck) pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// round asks all live nodes at once, publishes what was measured and reports the roles.
+// round asks all live nodes at once, publishes what was measured and reports the roles. A round that was ended early says nothing.
 func (c *ReplicationCheck) round(ctx context.Context, v *cluster.View, s *Settings, searching bool) {
 	got := c.askAll(ctx, v, s, searching)
 	if ctx.Err() != nil {
@@ -131,25 +163,20 @@ type reading struct {
 	asked  bool
 	answer Answer
 	peers  []Peer // of the primary
-	err    error
+	// upstream is the node a standby streams from, NoNode where nobody asked or it did not tell.
+	upstream cluster.NodeID
+	err      error
 }
 
 func (r *reading) ok() bool { return r.asked && r.err == nil }
 
-// askAll asks the live nodes, each on a goroutine of its own that has ended when it returns. While the primary is searched, the
-// others are waited for only a moment longer once one node has said it is the primary: a silent host must not delay the start.
-func (c *ReplicationCheck) askAll(ctx context.Context, v *cluster.View, s *Settings, searching bool) []reading {
-	const grace = time.Second
-	ctx, cancel := context.WithCancel(ctx)
+var errSilent = errors.New("no answer in time")
+
+// askAll asks the live nodes, each on a goroutine of its own that has ended when it returns.
+func (c *ReplicationCheck) askAll(parent context.Context, v *cluster.View, s *Settings, searching bool) []reading {
+	ctx, cancel := context.WithTimeout(parent, roundBound)
 	defer cancel()
-	if login := s.srLogin(); login != c.login {
-		c.closeAll()
-		c.login = login
-	}
-	for len(c.conns) < len(v.Nodes) {
-		c.conns = append(c.conns, nil)
-		c.failing = append(c.failing, false)
-	}
+	c.prepare(len(v.Nodes), s)
 	got := make([]reading, len(v.Nodes))
 	answers := make(chan reading)
 	var wg sync.WaitGroup
@@ -160,12 +187,19 @@ func (c *ReplicationCheck) askAll(ctx context.Context, v *cluster.View, s *Setti
 			continue
 		}
 		asked++
-		wg.Go(func() { answers <- c.askNode(ctx, v, i) })
+		wg.Go(func() { answers <- c.askNode(ctx, v, i, s.DetachFalsePrimary) })
+	}
+	grace := roundGrace
+	if searching {
+		grace = searchGrace
 	}
 	for range asked {
 		r := <-answers
+		if r.err != nil && ctx.Err() != nil && parent.Err() == nil {
+			r.err = &Error{Node: cluster.NodeID(r.node), Trouble: Silent, Err: errSilent}
+		}
 		got[r.node] = r
-		if searching && r.ok() && r.answer.Role == cluster.RolePrimary {
+		if r.ok() && r.answer.Role == cluster.RolePrimary {
 			defer time.AfterFunc(grace, cancel).Stop()
 		}
 	}
@@ -173,16 +207,22 @@ func (c *ReplicationCheck) askAll(ctx context.Context, v *cluster.View, s *Setti
 	return got
 }
 
-// askNode asks over the node's open connection, or a new one where there is none or it has died since the last round.
-func (c *ReplicationCheck) askNode(ctx context.Context, v *cluster.View, i int) reading {
-	bound := c.login.ConnectTimeout
-	if bound <= 0 {
-		bound = connectBound
+// prepare makes room for n nodes. Connections of another account are closed.
+func (c *ReplicationCheck) prepare(n int, s *Settings) {
+	if login := s.srLogin(); login != c.login {
+		c.closeAll()
+		c.login = login
 	}
-	ctx, cancel := context.WithTimeout(ctx, bound+answerBound)
-	defer cancel()
+	for len(c.conns) < n {
+		c.conns = append(c.conns, nil)
+		c.failing = append(c.failing, false)
+	}
+}
+
+// askNode asks over the node's open connection, or a new one where there is none or it has died since the last round.
+func (c *ReplicationCheck) askNode(ctx context.Context, v *cluster.View, i int, upstream bool) reading {
 	if c.conns[i] != nil {
-		if r := c.askOpen(ctx, v, i); r.err == nil || !c.conns[i].dead() {
+		if r := c.askOpen(ctx, v, i, upstream); r.err == nil || !c.conns[i].dead() {
 			return r
 		}
 		c.drop(i)
@@ -192,16 +232,16 @@ func (c *ReplicationCheck) askNode(ctx context.Context, v *cluster.View, i int) 
 		return reading{node: i, asked: true, err: err}
 	}
 	c.conns[i] = conn
-	r := c.askOpen(ctx, v, i)
+	r := c.askOpen(ctx, v, i, upstream)
 	if conn.dead() {
 		c.drop(i)
 	}
 	return r
 }
 
-func (c *ReplicationCheck) askOpen(ctx context.Context, v *cluster.View, i int) reading {
+func (c *ReplicationCheck) askOpen(ctx context.Context, v *cluster.View, i int, upstream bool) reading {
 	r := reading{node: i, asked: true}
-	r.answer, r.err = c.conns[i].Position(ctx)
+	r.answer, r.upstream, r.err = c.conns[i].tellsOf(ctx, v, upstream)
 	if r.err == nil && r.answer.Role == cluster.RolePrimary && v.Primary == cluster.NodeID(i) {
 		r.peers, r.err = c.conns[i].Peers(ctx)
 	}
@@ -224,7 +264,7 @@ func (c *ReplicationCheck) closeAll() {
 // tellFailures logs a node that could not be asked, when that begins.
 func (c *ReplicationCheck) tellFailures(got []reading) {
 	for i := range got {
-		failed := got[i].asked && got[i].err != nil && !errors.Is(got[i].err, context.Canceled)
+		failed := got[i].asked && got[i].err != nil
 		if failed && !c.failing[i] {
 			c.log.Log(logging.Event{
 				Severity: logging.Warning, Node: logging.OnNode(i),
@@ -239,10 +279,13 @@ func (c *ReplicationCheck) tellFailures(got []reading) {
 
 // rolesOf are the roles of a round, in the form of a report.
 func rolesOf(v *cluster.View, got []reading) Roles {
-	r := Roles{Seen: v, Roles: make([]cluster.Role, len(got)), Gone: make([]bool, len(got))}
+	r := Roles{
+		Seen: v, Roles: make([]cluster.Role, len(got)), Gone: make([]bool, len(got)), Upstream: make([]cluster.NodeID, len(got)),
+	}
 	for i := range got {
+		r.Upstream[i] = cluster.NoNode
 		if got[i].ok() {
-			r.Roles[i] = got[i].answer.Role
+			r.Roles[i], r.Upstream[i] = got[i].answer.Role, got[i].upstream
 		}
 		r.Gone[i] = gone(got[i].err)
 	}

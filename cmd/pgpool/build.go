@@ -175,11 +175,7 @@ func (p *parts) openHealth(*conf.Config) (err error) {
 		p.coord.Report(rolesSeen(r))
 	}, p.partLog("sr_check_worker"))
 	down := filepath.Join(p.live.Current().Files.WorkDir, "backend_down_request")
-	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, func(f health.Finding) {
-		if f.Err == nil {
-			p.coord.Used(f.Node)
-		}
-	}, down, p.partLog("health_check"))
+	p.check = health.NewCheck(p.store, board, p.prober, p.healthSettings, p.healthFinding, down, p.partLog("health_check"))
 	return nil
 }
 
@@ -187,6 +183,8 @@ func (p *parts) healthSettings() health.Settings {
 	c := p.live.Current()
 	return health.Settings{
 		Streaming: c.StreamingCheck, HealthCheck: c.HealthCheck, SearchTimeout: c.Failover.SearchPrimaryNodeTimeout,
+		DetachFalsePrimary: c.Failover.DetachFalsePrimary,
+		AutoFailback:       c.Failover.AutoFailback, AutoFailbackInterval: c.Failover.AutoFailbackInterval,
 	}
 }
 

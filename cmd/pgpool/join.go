@@ -24,6 +24,21 @@ func rolesSeen(r health.Roles) failover.RolesSeen {
 	return failover.RolesSeen{Seen: r.Seen, Roles: r.Roles, Gone: r.Gone, Upstream: r.Upstream}
 }
 
+// healthFinding turns what a health check found into a request to failover.
+func (p *parts) healthFinding(f health.Finding) {
+	switch f.Verdict {
+	case health.Well:
+		p.coord.Used(f.Node)
+	case health.Condemned:
+		p.coord.Report(failover.Detach{
+			Nodes: []cluster.NodeID{f.Node}, Origin: failover.ByHealthCheck, Seen: f.Seen, TimedOut: f.TimedOut, Err: f.Err,
+		})
+	case health.Returned:
+		p.coord.Report(failover.Attach{Node: f.Node, Origin: failover.ByAutoFailback})
+	case health.Spared:
+	}
+}
+
 // seeker asks the servers for their roles on behalf of failover.
 type seeker struct{ p *parts }
 

@@ -1,0 +1,137 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"gopgpool/cluster"
+)
+
+// Trouble is what a failed probe says about its server.
+type Trouble uint8
+
+// Troubles, the weaker evidence first: where a host has several addresses, the strongest counts.
+const (
+	// NotAsked: no question reached a server, for a reason of ours. The password cannot be read, there is no free descriptor, the
+	// name has never resolved, nobody waits for the answer any more.
+	NotAsked Trouble = iota
+	// Refused: nothing listens at any address of the node.
+	Refused
+	// Broken: the connection broke off, or the server is starting, stopping or damaged.
+	Broken
+	// Unreachable: there was no way to the host.
+	Unreachable
+	// Silent: no answer in time.
+	Silent
+	// Rejected: a server at work answered, and did not let us in.
+	Rejected
+)
+
+// Error is a probe that failed.
+type Error struct {
+	Node    cluster.NodeID
+	Trouble Trouble
+	Err     error
+}
+
+func (e *Error) Error() string { return fmt.Sprintf("node %d: %v", e.Node, e.Err) }
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// gone reports whether err says that nothing listens at the node's address.
+func gone(err error) bool { return err != nil && troubleIn(err) == Refused }
+
+// troubleIn is the trouble of a probe's error.
+func troubleIn(err error) Trouble {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return e.Trouble
+	case errors.Is(err, context.DeadlineExceeded):
+		return Silent
+	}
+	return Broken
+}
+
+// sortTrouble finds the trouble of one address. Asked: the server had asked for a proof of who we are.
+func sortTrouble(err error, unix, asked bool) Trouble {
+	var answer *pgconn.PgError
+	var network net.Error
+	is := func(list ...error) bool {
+		for _, e := range list {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case errors.As(err, &answer):
+		return troubleOfState(answer.Code)
+	case is(context.Canceled, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL,
+		syscall.EAFNOSUPPORT, syscall.EACCES, syscall.EPERM):
+		return NotAsked
+	case is(syscall.ECONNREFUSED), unix && is(syscall.ENOENT):
+		return Refused
+	case is(syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.ENETDOWN, syscall.EHOSTDOWN):
+		return Unreachable
+	case errors.As(err, &network) && network.Timeout(), pgconn.Timeout(err), is(context.DeadlineExceeded):
+		return Silent
+	case asked && !errors.As(err, &network) && !broken(err):
+		return Rejected // the server wants a proof we cannot give
+	}
+	return Broken
+}
+
+// troubleOfState judges an error message of a server. Who answers is alive, unless it says that it does not work: it is starting or
+// stopping (57), its files cannot be read (58), it is damaged (XX).
+func troubleOfState(code string) Trouble {
+	for _, class := range []string{"57", "58", "XX"} {
+		if strings.HasPrefix(code, class) {
+			return Broken
+		}
+	}
+	return Rejected
+}
+
+// sum is the trouble of a node with several addresses. Refused speaks of all of them.
+func sum(each []Trouble) Trouble {
+	all := each[0]
+	for _, t := range each[1:] {
+		switch {
+		case t == all:
+		case t <= Refused && all <= Refused:
+			all = Broken
+		default:
+			all = max(all, t)
+		}
+	}
+	return all
+}
+
+// hint tells an administrator what to look at where a health check failed and nothing is wrong with the server's life.
+func hint(err error) string {
+	if troubleIn(err) != Rejected {
+		return ""
+	}
+	const alive = " The server is alive: the node is not detached."
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) {
+		return "Check health_check_user and health_check_password." + alive
+	}
+	switch {
+	case strings.HasPrefix(answer.Code, "28"):
+		return "Check health_check_user and health_check_password (or pool_passwd), and the server's pg_hba.conf." + alive
+	case strings.HasPrefix(answer.Code, "3D"), answer.Code == "42501", answer.Code == "55000":
+		return "Check health_check_database." + alive
+	case strings.HasPrefix(answer.Code, "53"):
+		return "Check the server's max_connections against num_init_children and max_pool." + alive
+	}
+	return "Check health_check_user and health_check_database." + alive
+}
