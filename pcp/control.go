@@ -32,21 +32,29 @@ const (
 // Control is what the server has the rest of the daemon do and tell. Its methods may be called from several goroutines; they return
 // when the work is done, or with the cause of the context. Their errors are of type *Error where the client is to see them as they
 // are; any other becomes an ERROR with its text.
+//
+// A context ends when the client hangs up, but for Recover, or when the daemon stops. What has begun to change the cluster goes on
+// all the same.
 type Control interface {
+	// Attach and a Detach or Promote without gracefully return when the request is queued; gracefully they first wait until no client
+	// is connected, and return when the change is carried out.
 	Attach(ctx context.Context, id cluster.NodeID) error
 	Detach(ctx context.Context, id cluster.NodeID, gracefully bool) error
 	Promote(ctx context.Context, id cluster.NodeID, switchover, gracefully bool) error
+	// Recover returns when the node is attached again.
 	Recover(ctx context.Context, id cluster.NodeID) error
-	Stop(mode StopMode) error // returns before the stop begins
+	Stop(mode StopMode) error // returns before the stop begins; called once the client has its answer
 	Reload() error
 	RotateLog() error
 	InvalidateQueryCache() error
 
 	// Cluster is what is decided and measured now.
 	Cluster() (*cluster.View, *cluster.Gauges)
-	// Probe asks the servers for status and role, index = NodeID: "up", "down", "unknown"; "primary", "standby", "main",
-	// "replica", "unknown".
-	Probe(ctx context.Context) []NodeProbe
+	// Probe asks a server, or all with NoNode, for status and role, index = NodeID: "up", "down", "unknown"; "primary", "standby",
+	// "main", "replica", "unknown". Nodes that were not asked, and those behind the end, are unknown.
+	Probe(ctx context.Context, id cluster.NodeID) []NodeProbe
+	// HealthCheckStats are the rows of SHOW pool_health_check_stats, index = NodeID.
+	HealthCheckStats() [][]string
 	// Processes are the worker numbers.
 	Processes(ctx context.Context) []int
 	// Pools are the rows of pcp_proc_info: one for each worker, pool slot and node.
@@ -63,7 +71,7 @@ type NodeProbe struct{ Status, Role string }
 // Parameter is a row of SHOW pool_status.
 type Parameter struct{ Name, Value, Description string }
 
-// Pool is a row of pcp_proc_info, its fields as they are sent (specification: process info, layout of 4.7).
+// Pool is a row of pcp_proc_info, its fields as they are sent (manual: pcp_proc_info; layout of 4.7).
 type Pool struct {
 	PID    int
 	Fields []string // 2 to 21
