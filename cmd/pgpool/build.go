@@ -16,9 +16,11 @@ import (
 	"gopgpool/health"
 	"gopgpool/logging"
 	"gopgpool/loop"
+	"gopgpool/pcp"
 	"gopgpool/pool"
 	"gopgpool/proxy"
 	"gopgpool/proxy/show"
+	"gopgpool/recovery"
 )
 
 // parts are the long-lived pieces of the daemon, wired by build.
@@ -38,11 +40,16 @@ type parts struct {
 	pool      *pool.Pool
 	proxy     *proxy.Server
 	listeners *listeners
+	recoverer *recovery.Recoverer
+
+	pcp        *pcp.Server
+	pcpSockets *listeners
+	started    time.Time
 }
 
 // build makes the parts of the daemon and joins them.
 func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
-	p := &parts{opts: o, out: out, log: out.Logger(), live: conf.NewLive(cfg)}
+	p := &parts{opts: o, out: out, log: out.Logger(), live: conf.NewLive(cfg), started: time.Now()}
 	rules, err := p.openAuth(cfg)
 	if err != nil {
 		return nil, err
@@ -52,6 +59,11 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 		return nil, err
 	}
 	if err := p.openProxy(cfg, rules); err != nil {
+		return nil, err
+	}
+	p.openRecovery()
+	if err := p.openPCP(); err != nil {
+		p.listeners.removeFiles()
 		return nil, err
 	}
 	p.tellMeaningless(cfg)
@@ -272,12 +284,13 @@ func (p *parts) daemon() *daemon {
 			{name: "pool", run: p.pool.Run},
 			{name: "idle collector", run: collectWhenIdle},
 			{name: "proxy", run: func(ctx context.Context) error { return p.serve(ctx, ready) }},
+			{name: "pcp", run: func(ctx context.Context) error { return p.servePCP(ctx, ready) }},
 		},
 		ready:  ready,
 		reload: p.reload,
 		rotate: p.rotate,
 		drain:  p.proxy.Drain,
-		close:  p.listeners.removeFiles,
+		close:  func() { p.listeners.removeFiles(); p.pcpSockets.removeFiles() },
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/failover"
 	"gopgpool/health"
+	"gopgpool/recovery"
 )
 
 // This file fits parts of equal rank to each other's interfaces.
@@ -50,6 +51,27 @@ func (s seeker) Seek(ctx context.Context, v *cluster.View) failover.RolesSeen {
 type fencer struct{ p *parts }
 
 func (f fencer) Fence(ctx context.Context, v *cluster.View) error { return f.p.proxy.Fence(ctx, v) }
+
+// openRecovery makes the part that rebuilds nodes.
+func (p *parts) openRecovery() {
+	p.recoverer = recovery.New(recovery.Parts{
+		Store: p.store, Password: p.internalPassword, Clients: p.proxy, Attacher: attacher{p}, Log: p.log,
+		Settings: func() recovery.Settings {
+			c := p.live.Current()
+			return recovery.Settings{Recovery: c.Recovery, Mode: c.BackendClusteringMode}
+		},
+	})
+}
+
+// attacher has a recovered node taken in again.
+type attacher struct{ p *parts }
+
+func (a attacher) Attach(ctx context.Context, id cluster.NodeID) error {
+	if err := a.p.coord.Submit(failover.Attach{Node: id, Origin: failover.ByRecovery}); err != nil {
+		return err
+	}
+	return a.p.coord.Settle(ctx)
+}
 
 // confirmer has a node checked now.
 type confirmer struct{ p *parts }

@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/failover"
+	"gopgpool/logging"
+	"gopgpool/pcp"
+	"gopgpool/proxy/show"
+	"gopgpool/recovery"
+)
+
+// openPCP makes the server of the pcp_* programs and opens its sockets.
+func (p *parts) openPCP() (err error) {
+	c := p.live.Current()
+	if p.pcpSockets, err = listenPCP(&c.Connections, p.log); err != nil {
+		return err
+	}
+	listeners, err := p.pcpSockets.take()
+	if err != nil {
+		return err
+	}
+	p.pcp = pcp.NewServer(pcp.Parts{
+		Control: administration{p: p, signal: signalSelf}, PasswordFile: p.opts.PcpFile, Listeners: listeners, Log: p.log,
+		Settings: func() pcp.Settings {
+			c := p.live.Current()
+			return pcp.Settings{
+				AuthenticationTimeout: c.Auth.AuthenticationTimeout, LogProcesses: c.Logging.LogPcpProcesses,
+				NodeInfo: c.Connections.PcpNodeInfoLayout,
+			}
+		},
+	})
+	return nil
+}
+
+// servePCP answers administrators once clients are served: they are told of nothing that is still being found out.
+func (p *parts) servePCP(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+	case <-ctx.Done():
+	}
+	return p.pcp.Run(ctx)
+}
+
+func signalSelf(sig syscall.Signal) error { return syscall.Kill(os.Getpid(), sig) }
+
+// administration does what the pcp_* programs ask for.
+type administration struct {
+	p      *parts
+	signal func(syscall.Signal) error // to this process
+}
+
+func (a administration) Attach(_ context.Context, id cluster.NodeID) error {
+	return a.submit(failover.Attach{Node: id, Origin: failover.ByOperator})
+}
+
+func (a administration) Detach(ctx context.Context, id cluster.NodeID, gracefully bool) error {
+	return a.change(ctx, failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}, gracefully)
+}
+
+func (a administration) Promote(ctx context.Context, id cluster.NodeID, switchover, gracefully bool) error {
+	return a.change(ctx, failover.Promote{Node: id, Switchover: switchover}, gracefully)
+}
+
+// change has the coordinator carry out r: as soon as it can, or gracefully when no client is connected. Clients that come meanwhile
+// wait until it is done (manual: pcp_detach_node -g).
+func (a administration) change(ctx context.Context, r failover.Request, gracefully bool) error {
+	if !gracefully {
+		return a.submit(r)
+	}
+	resume, err := a.quiesce(ctx)
+	defer resume()
+	if err != nil {
+		return err
+	}
+	if err := a.submit(r); err != nil {
+		return err
+	}
+	return a.p.coord.Settle(ctx)
+}
+
+// singleLook is how long clients are waited for with recovery_timeout = 0: no longer than looking takes.
+const singleLook = time.Second
+
+// quiesce keeps clients out and waits for those who are in to leave, recovery_timeout at most.
+func (a administration) quiesce(ctx context.Context) (resume func(), err error) {
+	timeout := a.p.live.Current().Recovery.RecoveryTimeout
+	ctx, cancel := context.WithTimeout(ctx, max(timeout, singleLook))
+	defer cancel()
+	resume, err = a.p.proxy.Quiesce(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = &pcp.Error{
+			Message: "clients are still connected, nothing was changed",
+			Detail:  fmt.Sprintf("waited for %d seconds (recovery_timeout)", int(timeout/time.Second)),
+		}
+	}
+	return resume, err
+}
+
+func (a administration) submit(r failover.Request) error {
+	err := a.p.coord.Submit(r)
+	if refused := (*failover.Refusal)(nil); errors.As(err, &refused) {
+		return &pcp.Error{Fatal: refused.Fatal, Message: refused.Message, Detail: refused.Detail}
+	}
+	return err
+}
+
+func (a administration) Recover(ctx context.Context, id cluster.NodeID) error {
+	err := a.p.recoverer.Recover(ctx, id)
+	if failed := (*recovery.Error)(nil); errors.As(err, &failed) {
+		return &pcp.Error{Fatal: failed.Fatal, Message: failed.Message, Detail: failed.Detail}
+	}
+	return err
+}
+
+// Stop stops the daemon the way everybody does, by a signal.
+func (a administration) Stop(mode pcp.StopMode) error {
+	switch mode {
+	case pcp.StopFast:
+		return a.signal(StopFast.signal())
+	case pcp.StopImmediate:
+		return a.signal(StopImmediate.signal())
+	case pcp.StopSmart:
+	}
+	return a.signal(StopSmart.signal())
+}
+
+func (a administration) Reload() error { return a.signal(syscall.SIGHUP) }
+
+func (a administration) RotateLog() error {
+	err := a.p.out.Rotate()
+	if errors.Is(err, logging.ErrNoCollector) {
+		return &pcp.Error{Message: "process log rotation request failed", Detail: "logging_collector is disabled"}
+	}
+	return err
+}
+
+func (a administration) InvalidateQueryCache() error {
+	return &pcp.Error{Message: "query cache is not enabled"}
+}
+
+func (a administration) Cluster() (*cluster.View, *cluster.Gauges) {
+	return a.p.store.Current(), a.p.store.Gauges()
+}
+
+// Probe hides the nodes that are not asked for, so that a silent one delays nobody who does not care for it.
+func (a administration) Probe(ctx context.Context, id cluster.NodeID) []pcp.NodeProbe {
+	v := a.p.store.Current()
+	if id != cluster.NoNode {
+		v = only(v, id)
+	}
+	said := a.p.prober.Ask(ctx, v, a.p.healthSettings())
+	out := make([]pcp.NodeProbe, len(said))
+	for i := range said {
+		out[i] = pcp.NodeProbe(said[i])
+	}
+	return out
+}
+
+// only is v with node id alone in use.
+func only(v *cluster.View, id cluster.NodeID) *cluster.View {
+	one := *v
+	one.Nodes = make([]cluster.Node, len(v.Nodes))
+	if id >= 0 && int(id) < len(v.Nodes) {
+		one.Nodes[id] = v.Nodes[id]
+	}
+	return &one
+}
+
+func (a administration) HealthCheckStats() [][]string {
+	return show.PoolHealthCheckStats(a.p.store.Current(), a.p.store.Gauges()).Rows
+}
+
+func (a administration) Processes(ctx context.Context) []int {
+	workers, _ := a.p.proxy.Workers(ctx)
+	pids := make([]int, len(workers))
+	for i := range workers {
+		pids[i] = int(workers[i].PID)
+	}
+	return pids
+}
+
+// Pools are the rows of SHOW pool_pools, whose first column is the worker's number.
+func (a administration) Pools(ctx context.Context) []pcp.Pool {
+	_, slots := a.p.proxy.Workers(ctx)
+	rows := show.PoolPools(slots).Rows
+	pools := make([]pcp.Pool, len(rows))
+	for i, row := range rows {
+		pools[i] = pcp.Pool{PID: int(slots[i].Process.PID), Fields: row[1:]}
+	}
+	return pools
+}
+
+func (a administration) PoolStatus(context.Context) []pcp.Parameter {
+	v, g := a.Cluster()
+	rows := show.PoolStatus(a.p.live.Current(), v, g, show.Cache{}, a.p.started).Rows
+	out := make([]pcp.Parameter, len(rows))
+	for i, row := range rows {
+		out[i] = pcp.Parameter{Name: row[0], Value: row[1], Description: row[2]}
+	}
+	return out
+}
+
+func (a administration) Watchdog(int) (string, error) {
+	return "", &pcp.Error{Message: "PCP: informing watchdog info failed", Detail: "watchdog is not enabled"}
+}
