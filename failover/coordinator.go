@@ -3,17 +3,19 @@ package failover
 import (
 	"bytes"
 	"context"
+	"io"
+	"os"
 	"sync"
 	"time"
 
 	"gopgpool/cluster"
-	"gopgpool/conf"
 	"gopgpool/logging"
 )
 
 // Seeker asks the servers for their roles; health fits.
 type Seeker interface {
-	// Seek asks all live nodes of v at once, each for a bounded time, and returns when all have answered or ctx ends.
+	// Seek asks all live nodes of v at once, each for a bounded time, and returns when all have answered or ctx ends; it may return
+	// sooner when one says that it is the primary.
 	Seek(ctx context.Context, v *cluster.View) RolesSeen
 }
 
@@ -23,15 +25,9 @@ type Fencer interface {
 	Fence(ctx context.Context, v *cluster.View) error
 }
 
-// Confirmer has a node checked at once, outside its period; health fits. What is found comes as a request.
+// Confirmer has a node checked at once, outside its period, also where health checking is off; health fits. It must not block. What
+// is found comes as a request.
 type Confirmer interface{ Confirm(cluster.NodeID) }
-
-// Policy is what the coordinator obeys.
-type Policy struct {
-	conf.Failover
-	// Checked, index = NodeID: the node has a health check (health_check_period > 0).
-	Checked []bool
-}
 
 // Parts are what a Coordinator is built from. All are required.
 type Parts struct {
@@ -44,58 +40,42 @@ type Parts struct {
 	Log        logging.Logger
 }
 
-// Coordinator takes requests one after another, decides, and publishes what follows. It alone writes the View of its Store.
+// Coordinator takes requests, decides, publishes what follows and carries it out. It alone writes the View of its Store.
 type Coordinator struct {
 	parts Parts
 	store *cluster.Store
 	path  string // of the status file
 	log   logging.Logger
 	now   func() time.Time
-
-	mu      sync.Mutex
-	inbox   []Request                     // guarded by mu
-	pending [cluster.MaxNodes / 64]uint64 // guarded by mu: nodes with a NodeUsed in the inbox
-
-	wake chan struct{} // holds at most one token: the inbox is not empty
+	inbox inbox
+	shell *shell
+	run   func(ctx context.Context, command string) error // the shell's
 
 	// Owned by Run.
-	memory Memory
-	saved  []byte // what the status file holds
-	told   string // the complaints of the last round of roles, so that the next one does not repeat them
+	memory  Memory
+	waiting []Request // in their order; those at its head wait for the end of the operation
+	todo    []step    // what is left to be done of plans, in its order
+	busy    bool      // a step is under way on a goroutine of its own
+	ended   chan func()
+	search  search
+	following
+	saved []byte // what the status file holds
+	told  string // the complaints of the last round of roles, so that the next one does not repeat them
 }
 
 // NewCoordinator makes the coordinator of a store, whose first View came from First.
 func NewCoordinator(p Parts) *Coordinator {
-	return &Coordinator{parts: p, store: p.Store, path: p.StatusFile, log: p.Log, now: time.Now, wake: make(chan struct{}, 1)}
+	c := &Coordinator{
+		parts: p, store: p.Store, path: p.StatusFile, log: p.Log, now: time.Now,
+		inbox: inbox{wake: make(chan struct{}, 1)}, ended: make(chan func(), 1),
+	}
+	c.shell = newShell(func() io.WriteCloser { return p.Log.LineWriter() })
+	c.run = c.shell.run
+	return c
 }
 
 // Report puts a request into the inbox and returns at once. It may be called from any goroutine, before Run too.
-func (c *Coordinator) Report(r Request) {
-	c.mu.Lock()
-	if u, ok := r.(NodeUsed); ok && !c.firstUseLocked(u.Node) {
-		c.mu.Unlock()
-		return
-	}
-	c.inbox = append(c.inbox, r)
-	c.mu.Unlock()
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
-}
-
-// firstUseLocked reports whether the node has no NodeUsed waiting yet, and remembers that it has one now.
-func (c *Coordinator) firstUseLocked(id cluster.NodeID) bool {
-	if id < 0 || id >= cluster.MaxNodes {
-		return false
-	}
-	word, bit := &c.pending[id/64], uint64(1)<<(id%64)
-	if *word&bit != 0 {
-		return false
-	}
-	*word |= bit
-	return true
-}
+func (c *Coordinator) Report(r Request) { c.inbox.put(r) }
 
 // Used tells that a session uses a node. It costs one load unless the node is waiting.
 func (c *Coordinator) Used(id cluster.NodeID) {
@@ -110,10 +90,13 @@ type settle struct{ done chan struct{} }
 
 func (settle) request() {}
 
-// Settle waits until everything reported before has been decided and published. Run must be running.
+// Settle waits until everything reported before has been decided and carried out: commands have ended and the primary has been
+// found or given up. It does not wait for follow_primary_command. Run must be running.
 func (c *Coordinator) Settle(ctx context.Context) error {
 	s := settle{done: make(chan struct{})}
-	c.Report(s)
+	if !c.inbox.put(s) {
+		return errFull
+	}
 	select {
 	case <-s.done:
 		return nil
@@ -122,59 +105,125 @@ func (c *Coordinator) Settle(ctx context.Context) error {
 	}
 }
 
+var errFull = &Refusal{Message: "too many requests are waiting for failover"}
+
 // Submit asks for what an operator wants and tells at once whether it is refused (*Refusal). It returns when the request is queued;
 // Settle waits for its end.
 func (c *Coordinator) Submit(r Request) error {
-	c.Report(r)
+	p := c.policy()
+	if why := refuse(c.store.Current(), r, &p); why != nil {
+		return why
+	}
+	if !c.inbox.put(r) {
+		return errFull
+	}
 	return nil
 }
 
-// Run decides about requests until ctx ends. It writes the status file when it begins, after each change, and when it ends.
+// InProgress is the operation being carried out. A run of follow_primary_command is none.
+func (c *Coordinator) InProgress() cluster.Operation { return c.store.Current().Op }
+
+func (c *Coordinator) policy() Policy {
+	p := c.parts.Policy()
+	p.PID = os.Getpid()
+	return p
+}
+
+// Run decides about requests and carries plans out until ctx ends: then commands are terminated, and what is left is given up. It
+// writes the status file when it begins, after each change, and when it ends.
 func (c *Coordinator) Run(ctx context.Context) error {
 	c.save(c.store.Current(), true)
-	for {
-		for _, r := range c.take() {
-			c.carryOut(r)
-		}
+	var tasks sync.WaitGroup
+	c.search.timer = time.NewTimer(time.Hour)
+	defer c.search.timer.Stop()
+	for ctx.Err() == nil {
+		c.decideAll()
+		c.proceed(ctx, &tasks)
 		select {
 		case <-ctx.Done():
-			c.save(c.store.Current(), true)
-			return nil
-		case <-c.wake:
+		case <-c.inbox.wake:
+		case <-c.search.timer.C:
+		case apply := <-c.ended:
+			c.busy = false
+			apply()
 		}
 	}
+	tasks.Wait()
+	c.shell.close()
+	c.save(c.store.Current(), true)
+	return nil
 }
 
-// take empties the inbox.
-func (c *Coordinator) take() []Request {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := c.inbox
-	c.inbox = nil
-	clear(c.pending[:])
-	return all
-}
-
-func (c *Coordinator) carryOut(r Request) {
-	if s, ok := r.(settle); ok {
-		close(s.done)
-		return
+// decideAll decides about all requests that need not wait for the end of the operation.
+func (c *Coordinator) decideAll() {
+	c.waiting = append(c.waiting, c.inbox.take()...)
+	for {
+		i := c.nextRequest()
+		if i < 0 {
+			return
+		}
+		r := c.waiting[i]
+		c.waiting = append(c.waiting[:i:i], c.waiting[i+1:]...)
+		if s, ok := r.(settle); ok {
+			close(s.done)
+			continue
+		}
+		c.carryOut(r)
 	}
+}
+
+// nextRequest is the first request that may be decided now, -1 for none.
+func (c *Coordinator) nextRequest() int {
+	for i, r := range c.waiting {
+		if c.memory.Open.Op == cluster.OpNone || joins(r, c.waiting[:i], c.searching()) {
+			return i
+		}
+	}
+	return -1
+}
+
+// joins reports whether a request is decided while an operation is under way, before is what waits for the operation's end. The
+// failure of further nodes always is. While a primary is searched for, an administrator may bring one.
+func joins(r Request, before []Request, searching bool) bool {
+	switch r := r.(type) {
+	case Detach:
+		return r.Origin != ByOperator || len(before) == 0
+	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought:
+		return true
+	case Attach:
+		return searching && r.Origin == ByOperator && len(before) == 0
+	case Promote:
+		return searching && !r.Switchover && len(before) == 0
+	}
+	return false
+}
+
+// carryOut decides about a request, publishes what follows, and notes what is left to be done. The View goes out before the status
+// file is written, because the sooner a lost node is fenced the better; no command runs before both.
+func (c *Coordinator) carryOut(r Request) {
 	_, reload := r.(BackendsReloaded)
 	_, roles := r.(RolesSeen)
-	plan := Decide(c.store.Current(), c.memory, r, c.now())
+	plan := Decide(c.store.Current(), c.memory, r, c.policy(), c.now())
 	c.memory = plan.Memory
 	if plan.View != nil {
+		c.store.Publish(plan.View)
 		if plan.Save {
 			c.save(plan.View, reload)
 		}
-		c.store.Publish(plan.View)
 	}
-	if roles && !c.news(plan) {
-		return
+	if !roles || c.news(plan) {
+		c.tell(plan.Reasons...)
 	}
-	for _, r := range plan.Reasons {
-		c.log.Log(r.Event(c.store.Current().Generation))
+	for _, id := range plan.Confirm {
+		c.parts.Confirmer.Confirm(id)
+	}
+	c.enqueue(&plan)
+}
+
+func (c *Coordinator) tell(why ...Reason) {
+	gen := c.store.Current().Generation
+	for _, r := range why {
+		c.log.Log(r.Event(gen))
 	}
 }
 
@@ -196,11 +245,11 @@ func (c *Coordinator) save(v *cluster.View, always bool) {
 		return
 	}
 	if v.Main() == cluster.NoNode {
-		c.log.Log(Reason{Kind: StatusKept, Node: cluster.NoNode}.Event(v.Generation))
+		c.tell(Reason{Kind: StatusKept, Node: cluster.NoNode})
 		return
 	}
 	if err := writeStatus(c.path, data); err != nil {
-		c.log.Log(Reason{Kind: StatusNotSaved, Node: cluster.NoNode, Old: c.path, New: err.Error()}.Event(v.Generation))
+		c.tell(Reason{Kind: StatusNotSaved, Node: cluster.NoNode, Old: c.path, New: err.Error()})
 		return
 	}
 	c.saved = data

@@ -35,7 +35,9 @@ func run(t *testing.T, n int) *running {
 		t.Fatal(err)
 	}
 	r.out = out
-	r.Coordinator = NewCoordinator(Parts{Store: r.store, StatusFile: r.path, Log: out.Logger()})
+	r.Coordinator = NewCoordinator(Parts{
+		Store: r.store, StatusFile: r.path, Log: out.Logger(), Policy: func() Policy { return Policy{} },
+	})
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() {

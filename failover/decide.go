@@ -55,32 +55,94 @@ func configure(n *cluster.Node, b *conf.Backend) {
 	n.DisallowFailover, n.AlwaysPrimary = b.Flag.DisallowFailover, b.Flag.AlwaysPrimary
 }
 
-// Memory is what decisions about roles must know of the past. It belongs to the View's writer.
+// Policy is what the coordinator obeys.
+type Policy struct {
+	conf.Failover
+	// Checked, index = NodeID: the node has a health check (health_check_period > 0).
+	Checked []bool
+	// PID is the number of our process, for texts. The coordinator sets it.
+	PID int
+}
+
+// Memory is what decisions must know of the past. It belongs to the View's writer.
 type Memory struct {
 	// Was has the last role each node told of itself, index = NodeID.
 	Was []cluster.Role
 	// Promoted marks nodes that were seen as a standby and later as a primary: somebody promoted them under our eyes. A
 	// server that has said "primary" from the start is a stray one and never takes over.
 	Promoted []bool
+	// Doubted says when a check of a node was last asked for, index = NodeID.
+	Doubted []time.Time
+	// Open is the operation under way.
+	Open Episode
+	// Run is the number of the last run of follow_primary_command.
+	Run int
 }
 
-// Plan is what to do about a request. Nothing is to be published where View is nil.
+// Episode is an operation from its beginning to its end: what is still to be known when it ends. Its slices are never changed.
+type Episode struct {
+	Op                         cluster.Operation // OpNone: no operation is under way
+	Failed, Attached, Promoted []cluster.NodeID  // whom the closing lines name
+
+	OldPrimary, OldMain cluster.NodeID // when it began
+	// Lost: the primary was condemned or has stepped down, so another one is needed.
+	Lost bool
+	// ByHand: the servers changed their roles by themselves. No command runs for that.
+	ByHand bool
+	// Elect becomes the primary without being asked (NoNode: look for one).
+	Elect cluster.NodeID
+	// Heir is whom the last failover_command was told to promote (%m).
+	Heir   cluster.NodeID
+	Search Search
+}
+
+// Search is how the primary is looked for when the commands have ended.
+type Search uint8
+
+// Ways to look for the primary.
+const (
+	NoSearch   Search = iota
+	LookOnce          // ask the nodes once and take what is found
+	UntilFound        // ask until one says it is the primary, or search_primary_node_timeout
+)
+
+func begin(v *cluster.View, op cluster.Operation) Episode {
+	return Episode{Op: op, OldPrimary: v.Primary, OldMain: v.Main(), Elect: cluster.NoNode, Heir: cluster.NoNode}
+}
+
+// Plan is what to do about a request. Nothing is to be published where View is nil. What is left to be done comes in the order of
+// the fields; when all of it is done the coordinator asks for the end of the episode (Sought).
 type Plan struct {
 	View    *cluster.View
 	Memory  Memory
 	Reasons []Reason
 	Save    bool // the status file is to be written
+
+	Confirm  []cluster.NodeID // to be checked at once
+	Fence    bool             // wait until the View has arrived everywhere
+	Commands []Command        // to be run one after another
+	Follow   *Follow          // to be run beside everything else
 }
 
-// Decide answers a request. It is pure: v is never changed.
-func Decide(v *cluster.View, m Memory, r Request, now time.Time) Plan {
+// Decide answers a request. It is pure: v and m are never changed.
+func Decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan {
 	switch r := r.(type) {
 	case NodeUsed:
 		return used(v, m, r.Node, now)
 	case RolesSeen:
-		return rolesSeen(v, m, r, now)
+		return rolesSeen(v, m, r, p, now)
 	case BackendsReloaded:
 		return reloaded(v, m, r.Backends, now)
+	case Detach:
+		return detach(v, m, r, p, now)
+	case Attach:
+		return attach(v, m, r, p, now)
+	case Promote:
+		return promote(v, m, r, p, now)
+	case Sought:
+		return conclude(v, m, r, p, now)
+	case FollowEnded:
+		return followEnded(v, m, r.Run)
 	default:
 		panic(fmt.Sprintf("failover: no such request: %T", r))
 	}
@@ -131,7 +193,7 @@ func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time)
 		}
 		configure(n, b)
 	}
-	if id := alwaysPrimary(next); next.Mode.HasPrimary() && id != cluster.NoNode && id != next.Primary {
+	if id := alwaysPrimary(next); next.Mode.HasPrimary() && id != cluster.NoNode && id != next.Primary && !next.Seeking {
 		setPrimary(next, id, now)
 		why = append(why, Reason{Kind: AlwaysPrimarySo, Node: id})
 	}

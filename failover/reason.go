@@ -3,6 +3,7 @@ package failover
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"gopgpool/cluster"
 	"gopgpool/logging"
@@ -25,18 +26,57 @@ const (
 
 	// Of the roles.
 	PrimaryFound    // no primary was known, now one is
-	PrimaryChanged  // another node took over
+	PrimaryMoved    // the servers changed roles: another node takes over
 	PrimaryLost     // the primary became a standby and nobody took over
 	StandbyFound    // told once for each standby when the primary is found
 	SeveralPrimary  // more than one node says it is the primary
 	UnsurePrimary   // another node says it is the primary and the known one is silent: nothing is changed
 	AlwaysPrimarySo // the primary is the node flagged ALWAYS_PRIMARY
 
+	// Of requests.
+	DetachAsked      // the node is taken out
+	DetachUnknown    // there is no such node
+	DetachInvalid    // it is down already
+	DetachOutdated   // the finding speaks of what the node was before
+	DetachOff        // the configuration wants no failover for this cause
+	DetachDisallowed // DISALLOW_TO_FAILOVER
+	DetachUnproved   // the finding says nothing about the server
+	DetachDoubtful   // the node is checked first
+	AttachAsked
+	AttachUnknown
+	AttachInvalid
+	PromoteAsked
+	PromoteRefused
+	FalsePrimary // the node is judged not to be the primary it says it is
+
+	// Of the course of an operation.
+	FailoverBegins
+	Degenerating
+	FailbackBegins
+	NoMain
+	SearchBegins
+	SearchFailed // Node none: until the time was up
+	PrimaryChanged
+	MainChanged
+	FollowDegenerating
+	FollowCount
+	FailoverDone
+	FailbackDone
+	PromotionDone
+	FenceLate
+	Executing
+	CommandEnded
+	CommandFailed
+	FollowBegins
+	FollowEnds
+
 	// Of a node.
 	FirstUse      // a waiting node was used
 	NodeAdded     // by a reload
 	WeightChanged // by a reload
 	Immovable     // a reload tried to change host or port
+
+	lastKind = iota
 )
 
 // Reason is one finding or consequence of a decision: what is logged and what an administrator is told.
@@ -47,11 +87,18 @@ type Reason struct {
 	Old, New string
 	// Others are the nodes that compete (SeveralPrimary, UnsurePrimary).
 	Others []cluster.NodeID
+	// Finding and Cause are what led to a request: the kind of evidence, and the error in words.
+	Finding, Cause string
+	Count          int
+	After          time.Duration
 }
 
 // String is the text of the log line.
 func (r Reason) String() string {
 	n := int(r.Node)
+	if text, ok := r.course(); ok {
+		return text
+	}
 	switch r.Kind {
 	case StatusRead:
 		return fmt.Sprintf("reading status file: %d th backend is set to %s status", n, r.New)
@@ -71,14 +118,16 @@ func (r Reason) String() string {
 		return "All the DB nodes are in down status and skip writing status file."
 	case PrimaryFound, AlwaysPrimarySo:
 		return fmt.Sprintf("find_primary_node: primary node is %d", n)
-	case PrimaryChanged:
-		return fmt.Sprintf("failover: set new primary node: %d", n)
+	case PrimaryMoved:
+		return fmt.Sprintf("node %d is the primary now instead of node %s", n, list(r.Others))
+	case FalsePrimary:
+		return fmt.Sprintf("node %d says it is a primary, but node %s is: it is a false primary", n, list(r.Others))
 	case PrimaryLost:
 		return fmt.Sprintf("primary node %d has become a standby and no other node is primary", n)
 	case StandbyFound:
 		return fmt.Sprintf("find_primary_node: standby node is %d", n)
 	case SeveralPrimary:
-		return fmt.Sprintf("nodes %s say they are primary, node %d is taken", list(r.Others), n)
+		return fmt.Sprintf("nodes %s say they are primary, node %d is taken, nothing is written to the others", list(r.Others), n)
 	case UnsurePrimary:
 		return fmt.Sprintf("node %s says it is primary while primary node %d does not answer, nothing is changed",
 			list(r.Others), n)
@@ -100,22 +149,28 @@ func (r Reason) String() string {
 // Severity is the level the reason is logged with.
 func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
-	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, PrimaryLost, Immovable:
+	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, PrimaryLost, Immovable,
+		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed:
 		return logging.Warning
-	case FirstUse:
+	case FirstUse, DetachInvalid, DetachOutdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
 		return logging.Debug1
-	case StatusRead, StatusBogus, StatusMissing, StatusDiscarded, PrimaryFound, PrimaryChanged, StandbyFound,
-		AlwaysPrimarySo, NodeAdded, WeightChanged:
-		return logging.Log
-	default:
-		panic("failover: no such kind of reason: " + strconv.Itoa(int(r.Kind)))
 	}
+	return logging.Log
 }
 
 // Event is the log line of a reason, under the View of generation gen.
 func (r Reason) Event(gen cluster.Generation) logging.Event {
 	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
+	e.Reason = r.Finding
 	switch r.Kind {
+	case DetachAsked, DetachDisallowed, DetachUnproved, DetachDoubtful, DetachOff, PromoteRefused:
+		e.Detail = r.Cause
+	case FenceLate, CommandFailed:
+		e.Detail = r.New
+	case SearchFailed:
+		if r.After > 0 {
+			e.Detail = fmt.Sprintf("expired after %d seconds", int(r.After/time.Second))
+		}
 	case StatusNotSaved:
 		e.Detail = r.New
 	case StatusGarbled:

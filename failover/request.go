@@ -41,6 +41,32 @@ const (
 	ByAutoFailback           // auto_failback
 )
 
+var originNames = [...]string{
+	"", "health check", "backend error", "backend shutdown", "false primary", "administrator", "online recovery", "auto failback",
+}
+
+func (o Origin) String() string { return originNames[o] }
+
+// Evidence is what a session or a check has met at a node. Not all of it proves that the node is gone.
+type Evidence uint8
+
+// Kinds of evidence. Judged is a verdict somebody else has reached: a health check after all its attempts, an administrator.
+const (
+	Judged      Evidence = iota
+	Refused              // nothing listens at the address
+	Unreachable          // no route to the host
+	TimedOut             // no answer in time: perhaps only slow
+	Unresolved           // the name does not resolve: says nothing about the server
+	Broken               // an established connection failed
+	Answered             // the server answered, with an error: so it runs
+)
+
+var evidenceNames = [...]string{
+	"judged", "connection refused", "host unreachable", "timeout", "name not resolved", "connection broken", "answered with an error",
+}
+
+func (e Evidence) String() string { return evidenceNames[e] }
+
 // Detach asks for nodes to be taken out. Nodes that are down already are passed over.
 type Detach struct {
 	Nodes  []cluster.NodeID
@@ -48,6 +74,9 @@ type Detach struct {
 	// Seen is the View whose nodes the finding is about: one that speaks of an older epoch of a node is worth nothing. Nil for an
 	// operator's request, which is about whatever is there.
 	Seen *cluster.View
+	// Evidence says how much the finding is worth. Refused and Unreachable condemn at once, TimedOut and Broken have the node
+	// checked first, Unresolved and Answered never condemn.
+	Evidence Evidence
 	// TimedOut: a health check ended by health_check_timeout. Err is the finding in words, for the log.
 	TimedOut bool
 	Err      error
@@ -67,6 +96,17 @@ type Promote struct {
 	Switchover bool
 }
 
+// Sought is what a round of the search for a primary has found: a request of the coordinator to itself.
+type Sought struct {
+	Roles RolesSeen
+	Over  bool // no further round will follow: the time is up, or nobody has to be searched
+}
+
+// FollowEnded tells that the run of follow_primary_command with this number is over.
+type FollowEnded struct{ Run int }
+
+func (Sought) request()           {}
+func (FollowEnded) request()      {}
 func (NodeUsed) request()         {}
 func (RolesSeen) request()        {}
 func (BackendsReloaded) request() {}

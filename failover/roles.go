@@ -33,11 +33,12 @@ func assignRoles(v *cluster.View) {
 	}
 }
 
-// setPrimary makes id the primary, NoNode for none. The epoch of the node that stops being primary rises, so that no
-// statement meant for a primary runs on a connection from before.
+// setPrimary makes id the primary, NoNode for none. The node that stops being primary is condemned as such: what was meant for a
+// primary never runs on it, and whatever still does is cut.
 func setPrimary(v *cluster.View, id cluster.NodeID, now time.Time) {
 	if old := v.Primary; old != cluster.NoNode {
 		v.Nodes[old].Epoch++
+		v.Nodes[old].Fenced = v.Nodes[old].Epoch
 		v.Nodes[old].LastStatusChange = now
 	}
 	if id != cluster.NoNode {
@@ -47,54 +48,86 @@ func setPrimary(v *cluster.View, id cluster.NodeID, now time.Time) {
 	assignRoles(v)
 }
 
-// rolesSeen judges what the nodes said of themselves.
-func rolesSeen(v *cluster.View, m Memory, r RolesSeen, now time.Time) Plan {
-	if !v.Mode.HasPrimary() {
+// rolesSeen judges what the nodes said of themselves. During an operation only its own search does.
+func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) Plan {
+	if !v.Mode.HasPrimary() || v.Seeking || m.Open.Op != cluster.OpNone {
 		return Plan{Memory: m}
 	}
 	e := gather(v, m, r)
-	if always := alwaysPrimary(v); always != cluster.NoNode {
+	if alwaysPrimary(v) != cluster.NoNode || v.Following && v.Primary != cluster.NoNode {
 		return Plan{Memory: e.memory}
 	}
-	primary, why := e.choose(v)
-	if primary == v.Primary {
-		return Plan{Memory: e.memory, Reasons: why}
+	if p.DetachFalsePrimary && v.Mode == cluster.ModeStreaming {
+		if plan, found := e.detachFalse(v, p, now); found {
+			return plan
+		}
 	}
+	primary, why := e.choose(v)
+	switch {
+	case primary == v.Primary:
+		return Plan{Memory: e.memory, Reasons: why}
+	case v.Primary == cluster.NoNode:
+		return e.found(v, primary, why, now)
+	}
+	return e.depose(v, primary, why, now)
+}
+
+// found publishes the first primary. Its connections are good where it was one all the time.
+func (e *evidence) found(v *cluster.View, primary cluster.NodeID, why []Reason, now time.Time) Plan {
 	next := edit(v)
-	found := v.Primary == cluster.NoNode
 	setPrimary(next, primary, now)
-	if primary != cluster.NoNode && (!found || e.memory.Promoted[primary]) {
-		// Its connections were opened to a standby. (The first primary found was one all the time.)
+	if e.memory.promoted(primary) {
 		next.Nodes[primary].Epoch++
 	}
-	if found {
-		why = append(why, e.standbys()...)
-	}
 	e.memory.Promoted = make([]bool, len(next.Nodes))
-	return Plan{View: next, Memory: e.memory, Reasons: why, Save: true}
+	return Plan{View: next, Memory: e.memory, Reasons: append(why, e.standbys()...), Save: true}
+}
+
+// depose takes the primary out of its office, because the servers changed their roles by themselves. Its successor takes over when
+// nobody can write to the old one any more; where none is known (NoNode) one is searched for.
+func (e *evidence) depose(v *cluster.View, successor cluster.NodeID, why []Reason, now time.Time) Plan {
+	ep := begin(v, cluster.OpFailover)
+	ep.Lost, ep.ByHand, ep.Elect = true, true, successor
+	if successor == cluster.NoNode {
+		ep.Search = UntilFound
+	}
+	next := edit(v)
+	setPrimary(next, cluster.NoNode, now)
+	next.Seeking, next.Op = true, ep.Op
+	e.memory.Open = ep
+	return Plan{View: next, Memory: e.memory, Reasons: why, Save: true, Fence: true}
 }
 
 // evidence is what is known about the roles after a round.
 type evidence struct {
-	says   []cluster.Role // of this round, RoleUnknown for no or an outdated answer
-	gone   []bool         // nothing listens there
-	memory Memory         // with this round taken in
-	claims []cluster.NodeID
+	says     []cluster.Role   // of this round, RoleUnknown for no or an outdated answer
+	gone     []bool           // nothing listens there
+	upstream []cluster.NodeID // whom a standby streams from
+	memory   Memory           // with this round taken in
+	claims   []cluster.NodeID
+	stray    []bool // claimed to be a primary before this round and was not promoted under our eyes
 }
 
 // gather sorts the answers. An answer about a node that was promoted, demoted or detached since the question was put is
 // worth nothing.
 func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 	n := len(v.Nodes)
-	e := evidence{says: make([]cluster.Role, n), gone: make([]bool, n)}
-	e.memory = Memory{Was: make([]cluster.Role, n), Promoted: make([]bool, n)}
+	e := evidence{
+		says: make([]cluster.Role, n), gone: make([]bool, n), upstream: make([]cluster.NodeID, n), stray: make([]bool, n), memory: m,
+	}
+	e.memory.Was, e.memory.Promoted = make([]cluster.Role, n), make([]bool, n)
 	copy(e.memory.Was, m.Was)
 	copy(e.memory.Promoted, m.Promoted)
 	for i := range v.Nodes {
-		if i >= len(r.Seen.Nodes) || r.Seen.Nodes[i].Epoch != v.Nodes[i].Epoch || !v.Nodes[i].Status.Live() {
+		e.upstream[i] = cluster.NoNode
+		e.stray[i] = e.memory.Was[i] == cluster.RolePrimary && !e.memory.Promoted[i]
+		if r.Seen == nil || outdated(v, cluster.NodeID(i), r.Seen) || !v.Nodes[i].Status.Live() {
 			continue
 		}
 		e.gone[i] = i < len(r.Gone) && r.Gone[i]
+		if i < len(r.Upstream) {
+			e.upstream[i] = r.Upstream[i]
+		}
 		if i < len(r.Roles) {
 			e.note(i, r.Roles[i])
 		}
@@ -122,7 +155,7 @@ func (e *evidence) note(i int, role cluster.Role) {
 // nothing listens at its address any more and exactly one node was promoted meanwhile.
 func (e *evidence) choose(v *cluster.View) (cluster.NodeID, []Reason) {
 	if v.Primary == cluster.NoNode {
-		return e.find(v.Mode)
+		return e.find(e.claims, v.Mode)
 	}
 	others := e.others(v.Primary)
 	switch e.says[v.Primary] {
@@ -138,23 +171,23 @@ func (e *evidence) choose(v *cluster.View) (cluster.NodeID, []Reason) {
 	promoted := e.promoted(others)
 	switch {
 	case len(promoted) == 1 && (e.gone[v.Primary] || !v.Live(v.Primary)):
-		return promoted[0], []Reason{{Kind: PrimaryChanged, Node: promoted[0]}}
+		return promoted[0], []Reason{{Kind: PrimaryMoved, Node: promoted[0], Others: []cluster.NodeID{v.Primary}}}
 	case len(promoted) > 0:
 		return v.Primary, []Reason{{Kind: UnsurePrimary, Node: v.Primary, Others: promoted}}
 	}
 	return v.Primary, nil
 }
 
-// find picks the first primary: the lowest node that claims to be one.
-func (e *evidence) find(mode cluster.Mode) (cluster.NodeID, []Reason) {
-	if len(e.claims) == 0 {
+// find picks the lowest of those who claim to be primary.
+func (e *evidence) find(claims []cluster.NodeID, mode cluster.Mode) (cluster.NodeID, []Reason) {
+	if len(claims) == 0 {
 		return cluster.NoNode, nil
 	}
 	var why []Reason
-	if len(e.claims) > 1 && mode == cluster.ModeStreaming {
-		why = append(why, Reason{Kind: SeveralPrimary, Node: e.claims[0], Others: e.claims})
+	if len(claims) > 1 && mode == cluster.ModeStreaming {
+		why = append(why, Reason{Kind: SeveralPrimary, Node: claims[0], Others: claims})
 	}
-	return e.claims[0], append(why, Reason{Kind: PrimaryFound, Node: e.claims[0]})
+	return claims[0], append(why, Reason{Kind: PrimaryFound, Node: claims[0]})
 }
 
 // replaceDemoted picks a successor for a primary that says it is a standby now. A node promoted under our eyes comes before one that
@@ -171,7 +204,9 @@ func (e *evidence) replaceDemoted(v *cluster.View, others []cluster.NodeID) (clu
 	if len(candidates) > 1 {
 		why = append(why, Reason{Kind: SeveralPrimary, Node: candidates[0], Others: candidates})
 	}
-	return candidates[0], append(why, Reason{Kind: PrimaryChanged, Node: candidates[0]})
+	return candidates[0], append(why, Reason{
+		Kind: PrimaryMoved, Node: candidates[0], Others: []cluster.NodeID{v.Primary},
+	})
 }
 
 // others are the claimants besides the known primary.

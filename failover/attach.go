@@ -1,0 +1,59 @@
+package failover
+
+import (
+	"slices"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+// attach takes a node into service again (manual: failback). Nothing is said about its role: it is a standby until the known
+// primary is gone, whatever the server says of itself, so two nodes never take writes.
+func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
+	plan := Plan{Memory: m}
+	tell := func(k Kind, old string) {
+		plan.Reasons = append(plan.Reasons, Reason{Kind: k, Node: r.Node, Old: old, New: pid(p)})
+	}
+	id := r.Node
+	switch {
+	case id < 0 || int(id) >= len(v.Nodes) || v.Nodes[id].Port == 0:
+		tell(AttachUnknown, "")
+		return plan
+	case v.Nodes[id].Status.Live():
+		tell(AttachInvalid, statusNumber(v, id))
+		return plan
+	}
+	tell(AttachAsked, r.Origin.String())
+	tell(FailbackBegins, place(v, id))
+	next, e := edit(v), m.Open
+	if e.Op == cluster.OpNone {
+		e = begin(v, cluster.OpFailback)
+		e.Search = LookOnce
+	}
+	n := &next.Nodes[id]
+	n.Status, n.LastStatusChange = cluster.StatusWaiting, now
+	n.Epoch++ // what was found out about it before is worth nothing now
+	next.Op = e.Op
+	assignRoles(next)
+	e.Attached = append(slices.Clip(e.Attached), id)
+	plan.View, plan.Save = next, true
+	plan.Memory = m.forget(id)
+	plan.Memory.Open = e
+	plan.Commands = []Command{{
+		Kind: FailbackCommand, Node: id, OldPrimary: v.Primary, OldMain: v.Main(), NewMain: cluster.NoNode,
+	}}
+	return plan
+}
+
+// forget drops what a node said of itself before.
+func (m Memory) forget(id cluster.NodeID) Memory {
+	if int(id) < len(m.Was) {
+		m.Was = slices.Clone(m.Was)
+		m.Was[id] = cluster.RoleUnknown
+	}
+	if int(id) < len(m.Promoted) {
+		m.Promoted = slices.Clone(m.Promoted)
+		m.Promoted[id] = false
+	}
+	return m
+}

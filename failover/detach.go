@@ -1,0 +1,197 @@
+package failover
+
+import (
+	"slices"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+// doubtAgain is how long a node that was just checked on suspicion is not checked so again.
+const doubtAgain = time.Second
+
+// verdict is what a request to detach comes to for one node.
+type verdict uint8
+
+const (
+	passOver verdict = iota
+	askFirst
+	condemned
+)
+
+// detach takes nodes out of service (manual: failover).
+func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
+	plan := Plan{Memory: m}
+	var out []cluster.NodeID
+	for _, id := range slices.Compact(slices.Sorted(slices.Values(r.Nodes))) {
+		what, why := judgeDetach(v, id, r, p)
+		switch what {
+		case passOver:
+		case askFirst:
+			if !plan.Memory.doubt(id, now) {
+				continue
+			}
+			plan.Confirm = append(plan.Confirm, id)
+		case condemned:
+			out = append(out, id)
+		}
+		plan.Reasons = append(plan.Reasons, why)
+	}
+	if len(out) == 0 {
+		return plan
+	}
+	return plan.takeOut(v, out, cluster.NoNode, now)
+}
+
+// doubt remembers that a node is being checked. It is false where that was so a moment ago.
+func (m *Memory) doubt(id cluster.NodeID, now time.Time) bool {
+	doubted := make([]time.Time, max(len(m.Doubted), int(id)+1))
+	copy(doubted, m.Doubted)
+	if t := doubted[id]; !t.IsZero() && now.Sub(t) < doubtAgain {
+		return false
+	}
+	doubted[id] = now
+	m.Doubted = doubted
+	return true
+}
+
+func judgeDetach(v *cluster.View, id cluster.NodeID, r Detach, p Policy) (verdict, Reason) {
+	tell := func(k Kind) Reason {
+		why := Reason{Kind: k, Node: id, New: pid(p), Old: r.Origin.String()}
+		if r.Err != nil {
+			why.Cause = r.Err.Error()
+		}
+		if r.Evidence != Judged {
+			why.Finding = r.Evidence.String()
+		} else if r.TimedOut {
+			why.Finding = TimedOut.String()
+		}
+		return why
+	}
+	switch {
+	case id < 0 || int(id) >= len(v.Nodes):
+		return passOver, tell(DetachUnknown)
+	case outdated(v, id, r.Seen):
+		return passOver, tell(DetachOutdated)
+	case !v.Nodes[id].Status.Live():
+		why := tell(DetachInvalid)
+		why.Old = statusNumber(v, id)
+		return passOver, why
+	case !wanted(r.Origin, p):
+		return passOver, tell(DetachOff)
+	case v.Nodes[id].DisallowFailover:
+		return passOver, tell(DetachDisallowed)
+	}
+	switch weigh(r) {
+	case passOver:
+		return passOver, tell(DetachUnproved)
+	case askFirst:
+		return askFirst, tell(DetachDoubtful)
+	}
+	return condemned, tell(DetachAsked)
+}
+
+// outdated reports whether a finding speaks of what a node was before it last went down, came back, or changed its role.
+func outdated(v *cluster.View, id cluster.NodeID, seen *cluster.View) bool {
+	return seen != nil && (int(id) >= len(seen.Nodes) || seen.Nodes[id].Epoch != v.Nodes[id].Epoch)
+}
+
+// wanted reports whether the configuration wants a failover for this cause (manual: failover_on_backend_error,
+// failover_on_backend_shutdown, detach_false_primary).
+func wanted(o Origin, p Policy) bool {
+	switch o {
+	case ByBackendError:
+		return p.FailoverOnBackendError
+	case ByBackendShutdown:
+		return p.FailoverOnBackendShutdown
+	case ByFalsePrimary:
+		return p.DetachFalsePrimary
+	case ByHealthCheck, ByOperator, ByRecovery, ByAutoFailback:
+	}
+	return true
+}
+
+// weigh says what the evidence of a request is worth. A name that does not resolve is the resolver's trouble, and a server that
+// answers is there. A health check has tried as often as it was told to, so its timeouts and broken connections count.
+func weigh(r Detach) verdict {
+	if r.Origin == ByOperator || r.Origin == ByBackendShutdown || r.Origin == ByFalsePrimary {
+		return condemned
+	}
+	switch r.Evidence {
+	case Unresolved, Answered:
+		return passOver
+	case Refused, Unreachable:
+		return condemned
+	case TimedOut, Broken, Judged:
+	}
+	if r.Origin == ByBackendError {
+		return askFirst
+	}
+	return condemned
+}
+
+// takeOut condemns nodes and opens an episode, or adds to the one that is open. The View it makes is the fencing one: nothing may
+// be sent on the old connections any more, and where the primary is among the nodes nothing may be written. heir is whom
+// failover_command is to promote, NoNode for the main node.
+func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.NodeID, now time.Time) Plan {
+	next, e := edit(v), plan.Memory.Open
+	if e.Op == cluster.OpNone {
+		e = begin(v, cluster.OpFailover)
+	}
+	plan.Reasons = append(plan.Reasons, Reason{Kind: FailoverBegins, Node: cluster.NoNode})
+	for _, id := range out {
+		condemn(&next.Nodes[id], now)
+		plan.Reasons = append(plan.Reasons, Reason{Kind: Degenerating, Node: id, Old: place(v, id)})
+		plan.Commands = append(plan.Commands, Command{
+			Kind: FailoverCommand, Node: id, OldPrimary: e.suspectedPrimary(id), OldMain: v.Main(), NewMain: heir,
+		})
+	}
+	e.Failed = slices.Concat(e.Failed, out)
+	e.lose(v, next, out)
+	next.Op = e.Op
+	assignRoles(next)
+	if next.Main() == cluster.NoNode {
+		plan.Reasons = append(plan.Reasons, Reason{Kind: NoMain, Node: cluster.NoNode})
+	}
+	plan.View, plan.Memory.Open, plan.Save, plan.Fence = next, e, true, true
+	return plan
+}
+
+// suspectedPrimary is %P of failover_command. If the node that was to be promoted dies before it is, it counts as the primary, so
+// that scripts, which promote where the failed node was the primary, promote another one.
+func (e *Episode) suspectedPrimary(failed cluster.NodeID) cluster.NodeID {
+	if e.Lost && e.Heir == failed {
+		return failed
+	}
+	return e.OldPrimary
+}
+
+// lose takes back the primary if it is among the condemned, and says how the next one is looked for. A node flagged ALWAYS_PRIMARY
+// stays the primary even while it is down.
+func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
+	switch {
+	case !v.Mode.HasPrimary():
+		// The commands may have to prepare the next main node: nobody uses it before.
+		next.Seeking = v.Seeking || slices.Contains(out, v.Main())
+	case alwaysPrimary(v) != cluster.NoNode:
+		return
+	case v.Primary != cluster.NoNode && slices.Contains(out, v.Primary):
+		e.Lost, e.Search = true, UntilFound
+		next.Primary, next.Seeking = cluster.NoNode, true
+	case v.Primary == cluster.NoNode && e.Search == NoSearch:
+		e.Search = LookOnce
+	}
+	if slices.Contains(out, e.Elect) {
+		e.Elect, e.Search = cluster.NoNode, UntilFound
+	}
+	if next.Main() == cluster.NoNode {
+		next.Seeking = false
+	}
+}
+
+// condemn takes a node down and cuts its connections.
+func condemn(n *cluster.Node, now time.Time) {
+	n.Status, n.LastStatusChange = cluster.StatusDown, now
+	n.Epoch++
+	n.Fenced = n.Epoch
+}

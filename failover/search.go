@@ -1,0 +1,112 @@
+package failover
+
+import (
+	"slices"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+// conclude ends the episode when its commands have ended and, where one is needed, a primary has been found.
+func conclude(v *cluster.View, m Memory, r Sought, p Policy, now time.Time) Plan {
+	e := m.Open
+	if e.Op == cluster.OpNone {
+		return Plan{Memory: m}
+	}
+	found, plan := v.Primary, Plan{Memory: m}
+	if v.Mode.HasPrimary() && found == cluster.NoNode {
+		seen := gather(v, m, r.Roles)
+		plan.Memory = seen.memory
+		found, plan.Reasons = seen.successor(v, &e)
+		if found == cluster.NoNode && e.Search == UntilFound && v.Main() != cluster.NoNode {
+			if !r.Over {
+				return plan
+			}
+			plan.Reasons = append(plan.Reasons, Reason{Kind: SearchFailed, Node: cluster.NoNode, After: p.SearchPrimaryNodeTimeout})
+		}
+	}
+	return plan.end(v, found, p, now)
+}
+
+// successor picks the primary for an episode: who was appointed, else whom the script was told to promote, else who was
+// promoted under our eyes, else whoever says it is the primary. A stray one, which has claimed to be a primary beside the old
+// one, holds other data and is not taken.
+func (s *evidence) successor(v *cluster.View, e *Episode) (cluster.NodeID, []Reason) {
+	if id := alwaysPrimary(v); id != cluster.NoNode {
+		return id, []Reason{{Kind: AlwaysPrimarySo, Node: id}}
+	}
+	if v.Live(e.Elect) {
+		return e.Elect, nil
+	}
+	claims := s.claims
+	if slices.Contains(claims, e.Heir) {
+		claims = []cluster.NodeID{e.Heir}
+	} else if promoted := s.promoted(claims); len(promoted) > 0 {
+		claims = promoted
+	} else if e.Lost && v.Mode == cluster.ModeStreaming {
+		claims = slices.DeleteFunc(slices.Clone(claims), func(id cluster.NodeID) bool { return s.stray[id] })
+	}
+	return s.find(claims, v.Mode)
+}
+
+// end closes the episode with the primary that was found, NoNode for none.
+func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time.Time) Plan {
+	next, e := edit(v), plan.Memory.Open
+	next.Seeking, next.Op = false, cluster.OpNone
+	if primary != v.Primary {
+		next.Primary = primary
+		// Its connections were opened to a standby, and may finish what they are at.
+		if e.Lost || plan.Memory.promoted(primary) {
+			next.Nodes[primary].Epoch++
+		}
+		next.Nodes[primary].LastStatusChange = now
+		plan.Memory.Promoted = make([]bool, len(next.Nodes))
+	}
+	plan.followNew(next, &e, primary, p, now)
+	assignRoles(next)
+	if v.Mode.HasPrimary() && (e.Lost || primary != v.Primary) {
+		plan.Reasons = append(plan.Reasons, Reason{Kind: PrimaryChanged, Node: primary})
+	}
+	plan.Reasons = append(plan.Reasons, Reason{Kind: MainChanged, Node: next.Main()})
+	plan.Reasons = append(plan.Reasons, e.closing(v)...)
+	plan.Memory.Open = Episode{}
+	plan.View, plan.Save = next, true
+	return plan
+}
+
+func (m *Memory) promoted(id cluster.NodeID) bool {
+	return id >= 0 && int(id) < len(m.Promoted) && m.Promoted[id]
+}
+
+// followNew has the standbys follow a new primary: after the loss of the old one, after a promotion, and where a failover found a
+// primary though none was known.
+func (plan *Plan) followNew(next *cluster.View, e *Episode, primary cluster.NodeID, p Policy, now time.Time) {
+	because := e.Lost || e.OldPrimary == cluster.NoNode && len(e.Failed) > 0
+	if primary == cluster.NoNode || !because || e.ByHand || next.Mode != cluster.ModeStreaming || p.FollowPrimaryCommand == "" {
+		return
+	}
+	why := plan.follow(next, primary, now)
+	plan.Reasons = append(plan.Reasons, why...)
+	plan.Fence = len(why) > 0
+	nodes := followers(next)
+	if len(nodes) == 0 {
+		return
+	}
+	plan.Memory.Run++
+	next.Following = true
+	plan.Follow = &Follow{Run: plan.Memory.Run, Nodes: nodes, OldPrimary: e.OldPrimary, NewPrimary: primary}
+}
+
+// closing are the lines that tell the end of an operation.
+func (e *Episode) closing(v *cluster.View) []Reason {
+	var why []Reason
+	for _, list := range []struct {
+		kind  Kind
+		nodes []cluster.NodeID
+	}{{FailoverDone, e.Failed}, {FailbackDone, e.Attached}, {PromotionDone, e.Promoted}} {
+		for _, id := range list.nodes {
+			why = append(why, Reason{Kind: list.kind, Node: id, Old: place(v, id)})
+		}
+	}
+	return why
+}

@@ -1,0 +1,105 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// termination is how long a command may take to end after SIGTERM, before SIGKILL.
+const termination = 5 * time.Second
+
+// shell runs commands. What they print is read until the last process that inherited their output is gone, which may be long after
+// the command; the readers end with close.
+type shell struct {
+	output func() io.WriteCloser // takes what one command prints
+
+	mu      sync.Mutex
+	pipes   map[*os.File]struct{} // guarded by mu: the outputs that are being read
+	readers sync.WaitGroup
+}
+
+func newShell(output func() io.WriteCloser) *shell {
+	return &shell{output: output, pipes: make(map[*os.File]struct{})}
+}
+
+// run has /bin/sh carry out a command in a process group of its own, with our environment and working directory, and waits for it.
+// When ctx ends the group is terminated. The error says how the command ended, if not with 0.
+func (s *shell) run(ctx context.Context, command string) error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command("/bin/sh", "-c", command)
+	cmd.Stdout, cmd.Stderr = write, write
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	err = cmd.Start()
+	_ = write.Close() // the command has its own
+	if err != nil {
+		_ = read.Close()
+		return err
+	}
+	s.listen(read)
+	return s.wait(ctx, cmd)
+}
+
+func (s *shell) wait(ctx context.Context, cmd *exec.Cmd) error {
+	ended := make(chan struct{})
+	var killer sync.WaitGroup
+	killer.Go(func() { terminate(ctx, cmd.Process.Pid, ended) })
+	err := cmd.Wait()
+	close(ended)
+	killer.Wait()
+	if ctx.Err() != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	return err
+}
+
+// terminate ends a process group with ctx, unless its leader ends before.
+func terminate(ctx context.Context, group int, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	_ = syscall.Kill(-group, syscall.SIGTERM)
+	patience := time.NewTimer(termination)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-patience.C:
+	}
+	// Children may have outlived the leader: to the group this is either deadly or an error.
+	_ = syscall.Kill(-group, syscall.SIGKILL)
+}
+
+func (s *shell) listen(read *os.File) {
+	s.mu.Lock()
+	s.pipes[read] = struct{}{}
+	s.mu.Unlock()
+	s.readers.Go(func() {
+		lines := s.output()
+		_, _ = io.Copy(lines, read) // ends with the writers or with close
+		_ = lines.Close()
+		s.mu.Lock()
+		delete(s.pipes, read)
+		s.mu.Unlock()
+		_ = read.Close()
+	})
+}
+
+// close ends the readers. No command may be running.
+func (s *shell) close() {
+	s.mu.Lock()
+	for f := range s.pipes {
+		_ = f.SetReadDeadline(time.Now().Add(100 * time.Millisecond)) // what a command has just said is still heard
+	}
+	s.mu.Unlock()
+	s.readers.Wait()
+}

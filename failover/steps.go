@@ -1,0 +1,170 @@
+package failover
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+const (
+	// fenceBound is how long the sessions may take to let go of lost connections.
+	fenceBound = 10 * time.Second
+	// At first the search asks often, because a script has just promoted somebody; later it asks each second.
+	hurried     = 2 * time.Second
+	hurriedWait = 100 * time.Millisecond
+	patientWait = time.Second
+)
+
+// step is one thing of a plan that takes time. Exactly one of its fields is set.
+type step struct {
+	fence   bool
+	command *Command
+	follow  *Follow
+}
+
+// search is the search for a primary, as far as it is a matter of time.
+type search struct {
+	began time.Time // zero: no round was made since the last failover_command
+	next  time.Time // of the next round
+	timer *time.Timer
+}
+
+// enqueue notes what is left to be done of a plan. A fence that has not begun waits for this View, too.
+func (c *Coordinator) enqueue(plan *Plan) {
+	fenced := false
+	for i := range c.todo {
+		fenced = fenced || c.todo[i].fence
+	}
+	if plan.Fence && !fenced {
+		c.todo = append(c.todo, step{fence: true})
+	}
+	for i := range plan.Commands {
+		c.todo = append(c.todo, step{command: &plan.Commands[i]})
+	}
+	if plan.Follow != nil {
+		c.todo = append(c.todo, step{follow: plan.Follow})
+	}
+}
+
+// proceed begins the next step, if none is under way.
+func (c *Coordinator) proceed(ctx context.Context, tasks *sync.WaitGroup) {
+	for !c.busy && ctx.Err() == nil {
+		switch {
+		case len(c.todo) > 0:
+			next := c.todo[0]
+			c.todo = c.todo[1:]
+			c.begin(ctx, next, tasks)
+		case c.memory.Open.Op == cluster.OpNone:
+			c.search.began = time.Time{}
+			return
+		case c.memory.Open.Search == NoSearch || c.nobodyLeft():
+			c.carryOut(Sought{Over: true})
+		case !c.seek(ctx, tasks):
+			return
+		}
+		c.decideAll()
+	}
+}
+
+// searching reports whether nothing but a primary is missing.
+func (c *Coordinator) searching() bool {
+	return c.memory.Open.Search == UntilFound && len(c.todo) == 0 && !c.search.began.IsZero()
+}
+
+func (c *Coordinator) nobodyLeft() bool { return c.store.Current().Main() == cluster.NoNode }
+
+func (c *Coordinator) begin(ctx context.Context, s step, tasks *sync.WaitGroup) {
+	switch {
+	case s.fence:
+		c.start(tasks, func() func() { return c.fence(ctx) })
+	case s.command != nil:
+		c.command(ctx, *s.command, tasks)
+	case s.follow != nil:
+		c.follow(ctx, s.follow, tasks)
+	}
+}
+
+// start does work on a goroutine of its own. What it returns is done by Run's.
+func (c *Coordinator) start(tasks *sync.WaitGroup, work func() func()) {
+	c.busy = true
+	tasks.Go(func() { c.ended <- work() })
+}
+
+func (c *Coordinator) fence(ctx context.Context) func() {
+	bounded, cancel := context.WithTimeout(ctx, fenceBound)
+	defer cancel()
+	err := c.parts.Fencer.Fence(bounded, c.store.Current())
+	return func() {
+		if err != nil && ctx.Err() == nil {
+			c.tell(Reason{Kind: FenceLate, Node: cluster.NoNode, New: err.Error()})
+		}
+	}
+}
+
+// command runs a command that is configured.
+func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.WaitGroup) {
+	p, v := c.policy(), c.store.Current()
+	if cmd.Kind == FailoverCommand && cmd.Node == cmd.OldPrimary {
+		c.memory.Open.Heir = cmd.target(v)
+	}
+	c.search.began = time.Time{}
+	template := cmd.Kind.Template(&p)
+	if template == "" {
+		return
+	}
+	text := cmd.Expand(template, v)
+	c.tell(Reason{Kind: Executing, Node: cmd.Node, New: text})
+	c.start(tasks, func() func() {
+		err := c.run(ctx, text)
+		return func() { c.tell(outcome(cmd, err)) }
+	})
+}
+
+func outcome(cmd Command, err error) Reason {
+	why := Reason{Kind: CommandEnded, Node: cmd.Node, Old: cmd.Kind.String()}
+	if err != nil {
+		why.Kind, why.New = CommandFailed, err.Error()
+	}
+	return why
+}
+
+// seek begins a round of the search. It is false where the next one is not due.
+func (c *Coordinator) seek(ctx context.Context, tasks *sync.WaitGroup) bool {
+	now, once := c.now(), c.memory.Open.Search == LookOnce
+	if c.search.began.IsZero() {
+		c.search.began, c.search.next = now, now
+		if !once {
+			c.tell(Reason{Kind: SearchBegins, Node: cluster.NoNode})
+		}
+	}
+	if wait := c.search.next.Sub(now); wait > 0 {
+		c.search.timer.Reset(wait)
+		return false
+	}
+	limit := c.policy().SearchPrimaryNodeTimeout
+	over := once || limit > 0 && now.Sub(c.search.began) >= limit
+	c.search.next = now.Add(patientWait)
+	if now.Sub(c.search.began) < hurried {
+		c.search.next = now.Add(hurriedWait)
+	}
+	c.start(tasks, func() func() {
+		seen := c.parts.Seeker.Seek(ctx, c.store.Current())
+		return func() { c.sought(Sought{Roles: seen, Over: over}) }
+	})
+	return true
+}
+
+// sought takes the answers of a round, unless something has come up meanwhile that must be carried out first. After an operation
+// that needed no primary they are judged like those of any other round.
+func (c *Coordinator) sought(s Sought) {
+	if len(c.todo) > 0 {
+		return
+	}
+	known := c.store.Current().Primary != cluster.NoNode
+	c.carryOut(s)
+	if known && c.memory.Open.Op == cluster.OpNone {
+		c.carryOut(s.Roles)
+	}
+}
