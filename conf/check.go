@@ -260,20 +260,12 @@ func (c *Config) NotBuilt() []Problem {
 		add(Error, "use_watchdog", "on", "each node would serve alone")
 	}
 	for name, set := range map[string]string{
-		"failover_command": c.Failover.FailoverCommand, "failback_command": c.Failover.FailbackCommand,
-		"follow_primary_command":     c.Failover.FollowPrimaryCommand,
 		"recovery_1st_stage_command": c.Recovery.Recovery1stStageCommand,
 		"recovery_2nd_stage_command": c.Recovery.Recovery2ndStageCommand,
 	} {
 		if set != "" {
 			add(Warning, name, "'"+set+"'", "the command will not be run")
 		}
-	}
-	if c.Failover.AutoFailback {
-		add(Warning, "auto_failback", "on", "a node that is down stays down: start with -D, or correct pgpool_status")
-	}
-	if c.Failover.DetachFalsePrimary {
-		add(Warning, "detach_false_primary", "on", "")
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	return out
