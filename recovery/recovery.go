@@ -1,11 +1,11 @@
-// Package recovery rebuilds a detached node while the others serve (manual: online recovery): the stages as a plan, then the scripts
-// that the servers run.
-//
-// Attaching the node afterwards is left to failover, keeping clients out to proxy.
 package recovery
 
 import (
 	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"gopgpool/cluster"
 	"gopgpool/conf"
@@ -41,24 +41,34 @@ type Settings struct {
 	Mode conf.ClusteringMode
 }
 
-// Error is a recovery that was refused or has failed; the texts are those of pcp_recovery_node.
-type Error struct {
-	Fatal           bool
-	Message, Detail string
+// Recoverer carries out one recovery at a time. It may be used from any goroutine.
+type Recoverer struct {
+	parts Parts
+	base  *pgconn.Config // what all connections have in common
+	pause time.Duration  // between two looks at a server that is starting
+
+	busy sync.Mutex // held while a node is being recovered
 }
 
-func (e *Error) Error() string {
-	if e.Detail == "" {
-		return e.Message
+// New makes a Recoverer. The environment's PG* variables have no effect on its connections.
+func New(p Parts) *Recoverer {
+	return &Recoverer{parts: p, base: baseConfig(), pause: 500 * time.Millisecond}
+}
+
+// Recover rebuilds node id and attaches it. It returns when the node is attached; the errors are of type *Error. When ctx ends, the
+// recovery is given up and the node stays down; a script that a server is running then runs to its end all the same.
+func (r *Recoverer) Recover(ctx context.Context, id cluster.NodeID) error {
+	v, s := r.parts.Store.Current(), r.parts.Settings()
+	if err := Check(v, s, id); err != nil {
+		return err
 	}
-	return e.Message + ": " + e.Detail
+	if !r.busy.TryLock() {
+		return errBusy()
+	}
+	defer r.busy.Unlock()
+	plan, err := Decide(v, s, id)
+	if err != nil {
+		return err
+	}
+	return r.carryOut(ctx, plan, s)
 }
-
-// Recoverer carries out one recovery at a time.
-type Recoverer struct{ parts Parts }
-
-// New makes a Recoverer.
-func New(p Parts) *Recoverer { return &Recoverer{parts: p} }
-
-// Recover rebuilds node id and attaches it. It returns when the node is attached; the errors are of type *Error.
-func (r *Recoverer) Recover(context.Context, cluster.NodeID) error { return nil }
