@@ -195,6 +195,9 @@ func (w *watcher) cycle(ctx context.Context, c conf.NodeHealthCheck, s *Settings
 		f.Err = nil // nobody said who we are: any answer will do
 	}
 	f.Seen, f.Verdict = v, judge(n, f.Err)
+	if f.Verdict == Condemned && w.outdated(n) {
+		f.Verdict = Spared // somebody else was quicker; another check will tell of what became of it
+	}
 	if c.Period > 0 {
 		w.count(w.id, outcome{failed: f.Err != nil, spared: n.DisallowFailover, retries: f.Retries}, began, time.Now())
 	}
@@ -227,14 +230,18 @@ func doubtful(err error) bool {
 	return t == Silent || t == Unreachable
 }
 
-// check tries until one attempt succeeds or the retries are used up. Without retries a doubtful failure is confirmed at once.
+// check tries until one attempt succeeds or the retries are used up. Where none are configured a doubtful failure is confirmed by
+// one, after a time-out at once.
 func (w *watcher) check(ctx context.Context, n cluster.Node, c conf.NodeHealthCheck, test bool) Finding {
 	f := Finding{Node: n.ID}
 	for tries, delay := c.MaxRetries, c.RetryDelay; ; {
 		f.Err = w.attempt(ctx, n, c, test)
 		f.TimedOut = f.Err != nil && troubleIn(f.Err) == Silent
 		if f.Err != nil && doubtful(f.Err) && tries == 0 {
-			tries, delay = 1, 0
+			tries = 1
+			if f.TimedOut {
+				delay = 0 // it has taken long enough
+			}
 		}
 		if f.Err == nil || f.Retries >= tries || ctx.Err() != nil || w.outdated(n) {
 			break

@@ -22,6 +22,7 @@ type world struct {
 	mu       sync.Mutex
 	fails    map[cluster.NodeID]int  // attempts still to fail; negative = all
 	silent   map[cluster.NodeID]bool // attempts hang until their context ends
+	err      error                   // of an attempt that fails
 	settings Settings
 	findings []Finding
 
@@ -34,6 +35,7 @@ func newWorld(t *testing.T, c conf.NodeHealthCheck) *world {
 	t.Helper()
 	w := &world{
 		fails: map[cluster.NodeID]int{}, silent: map[cluster.NodeID]bool{}, lines: &bytes.Buffer{},
+		err:      errors.New("refused"),
 		settings: Settings{HealthCheck: conf.HealthCheck{Global: c}},
 		store:    cluster.NewStore(three(cluster.ModeStreaming)),
 	}
@@ -66,7 +68,7 @@ func (w *world) report(f Finding) {
 
 func (w *world) probe(ctx context.Context, n cluster.Node, _ Login) error {
 	w.mu.Lock()
-	left, silent := w.fails[n.ID], w.silent[n.ID]
+	left, silent, err := w.fails[n.ID], w.silent[n.ID], w.err
 	if left > 0 {
 		w.fails[n.ID]--
 	}
@@ -76,7 +78,7 @@ func (w *world) probe(ctx context.Context, n cluster.Node, _ Login) error {
 		<-ctx.Done()
 		return ctx.Err()
 	case left != 0:
-		return errors.New("refused")
+		return err
 	}
 	return nil
 }

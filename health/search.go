@@ -54,7 +54,7 @@ func expired(s *Settings, searched, now time.Time) bool {
 // searchClock starts and stops the time of the search, and tells its beginning and end.
 func (c *ReplicationCheck) searchClock(v *cluster.View, s *Settings, now time.Time) {
 	switch {
-	case !missing(v):
+	case !missing(v) || resting(v):
 		c.searched, c.given = time.Time{}, false
 	case c.searched.IsZero():
 		c.searched, c.given = now, false

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -64,12 +65,7 @@ func sortTrouble(err error, unix, asked bool) Trouble {
 	var answer *pgconn.PgError
 	var network net.Error
 	is := func(list ...error) bool {
-		for _, e := range list {
-			if errors.Is(err, e) {
-				return true
-			}
-		}
-		return false
+		return slices.ContainsFunc(list, func(e error) bool { return errors.Is(err, e) })
 	}
 	switch {
 	case errors.As(err, &answer):
@@ -115,23 +111,34 @@ func sum(each []Trouble) Trouble {
 	return all
 }
 
-// hint tells an administrator what to look at where a health check failed and nothing is wrong with the server's life.
+// hint tells an administrator what to look at where a health check failed and that says nothing against the server.
 func hint(err error) string {
-	if troubleIn(err) != Rejected {
-		return ""
-	}
 	const alive = " The server is alive: the node is not detached."
+	switch troubleIn(err) {
+	case NotAsked:
+		return "No question reached the server: the node is not detached."
+	case Rejected:
+		return "Check " + culprit(err) + "." + alive
+	case Refused, Broken, Unreachable, Silent:
+	}
+	return ""
+}
+
+// culprit names what a server that did not let us in finds fault with.
+func culprit(err error) string {
 	var answer *pgconn.PgError
-	if !errors.As(err, &answer) {
-		return "Check health_check_user and health_check_password." + alive
+	code := ""
+	if errors.As(err, &answer) {
+		code = answer.Code
 	}
+	const permission, notAccepting = "42501", "55000"
 	switch {
-	case strings.HasPrefix(answer.Code, "28"):
-		return "Check health_check_user and health_check_password (or pool_passwd), and the server's pg_hba.conf." + alive
-	case strings.HasPrefix(answer.Code, "3D"), answer.Code == "42501", answer.Code == "55000":
-		return "Check health_check_database." + alive
-	case strings.HasPrefix(answer.Code, "53"):
-		return "Check the server's max_connections against num_init_children and max_pool." + alive
+	case strings.HasPrefix(code, "28"):
+		return "health_check_user and health_check_password (or pool_passwd), and the server's pg_hba.conf"
+	case strings.HasPrefix(code, "3D"), code == permission, code == notAccepting:
+		return "health_check_database"
+	case strings.HasPrefix(code, "53"):
+		return "the server's max_connections against num_init_children and max_pool"
 	}
-	return "Check health_check_user and health_check_database." + alive
+	return "health_check_user, health_check_password and health_check_database"
 }
