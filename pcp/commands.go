@@ -20,9 +20,9 @@ func (c *connection) command(ctx context.Context, p Packet) error {
 	case TypePoolStatus:
 		return c.watched(ctx, c.poolStatus)
 	case TypeAttach:
-		return c.watched(ctx, func(ctx context.Context) error { return c.attach(ctx, node(p)) })
+		return c.done(ReplyAttach, c.control().Attach(ctx, node(p)))
 	case TypeDetach, TypeDetachGracefully:
-		return c.watched(ctx, func(ctx context.Context) error { return c.detach(ctx, node(p), p.Type == TypeDetachGracefully) })
+		return c.detach(ctx, node(p), p.Type == TypeDetachGracefully)
 	case TypeStopRecovery:
 		return nil // never answered
 	case TypeInvalidateCache:
@@ -32,7 +32,7 @@ func (c *connection) command(ctx context.Context, p Packet) error {
 	case TypeNodeInfo:
 		return c.watched(ctx, func(ctx context.Context) error { return c.nodeInfo(ctx, number(p)) })
 	case TypePromote, TypePromoteGraceful:
-		return c.watched(ctx, func(ctx context.Context) error { return c.promote(ctx, p) })
+		return c.promote(ctx, p)
 	case TypeNodeCount:
 		v, _ := c.control().Cluster()
 		c.out.strings(ReplyNodeCount, TagComplete, strconv.Itoa(len(v.Nodes)))
@@ -86,12 +86,9 @@ func number(p Packet) int {
 
 func node(p Packet) cluster.NodeID { return cluster.NodeID(number(p)) }
 
-func (c *connection) attach(ctx context.Context, id cluster.NodeID) error {
-	return c.done(ReplyAttach, c.control().Attach(ctx, id))
-}
-
 func (c *connection) detach(ctx context.Context, id cluster.NodeID, gracefully bool) error {
-	return c.done(ReplyDetach, c.control().Detach(ctx, id, gracefully))
+	err := c.gracefully(ctx, gracefully, func() error { return c.control().Detach(ctx, id, gracefully) })
+	return c.done(ReplyDetach, err)
 }
 
 // promote reads the node and behind it a blank, a NUL and the option, which 4.2 did not send.
@@ -103,8 +100,29 @@ func (c *connection) promote(ctx context.Context, p Packet) error {
 	if option != PromoteOnly && option != PromoteSwitchover {
 		return fail("could not process promote request", fmt.Sprintf("invalid option %q", string(rune(option))))
 	}
-	err := c.control().Promote(ctx, node(p), option == PromoteSwitchover, p.Type == TypePromoteGraceful)
+	gracefully := p.Type == TypePromoteGraceful
+	err := c.gracefully(ctx, gracefully, func() error {
+		return c.control().Promote(ctx, node(p), option == PromoteSwitchover, gracefully)
+	})
 	return c.done(ReplyDetach, err)
+}
+
+// gracefully runs f while no client is connected, or at once where that is not asked for. Waiting ends when the administrator hangs
+// up, f does not.
+func (c *connection) gracefully(ctx context.Context, asked bool, f func() error) error {
+	if !asked {
+		return f()
+	}
+	var resume func()
+	err := c.watched(ctx, func(ctx context.Context) (err error) {
+		resume, err = c.control().Quiesce(ctx)
+		return err
+	})
+	defer resume()
+	if err != nil {
+		return err
+	}
+	return f()
 }
 
 // recovery goes on when the client hangs up: a server that is half rebuilt helps nobody.

@@ -33,14 +33,15 @@ const (
 // when the work is done, or with the cause of the context. Their errors are of type *Error where the client is to see them as they
 // are; any other becomes an ERROR with its text.
 //
-// A context ends when the client hangs up, but for Recover, or when the daemon stops. What has begun to change the cluster goes on
-// all the same.
+// A context ends when the daemon stops; that of Quiesce and of what only tells something ends when the client hangs up, too.
 type Control interface {
-	// Attach and a Detach or Promote without gracefully return when the request is queued; gracefully they first wait until no client
-	// is connected, and return when the change is carried out.
+	// Attach, and Detach and Promote without settled, return when the request is queued; with settled when it is carried out.
 	Attach(ctx context.Context, id cluster.NodeID) error
-	Detach(ctx context.Context, id cluster.NodeID, gracefully bool) error
-	Promote(ctx context.Context, id cluster.NodeID, switchover, gracefully bool) error
+	Detach(ctx context.Context, id cluster.NodeID, settled bool) error
+	Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error
+	// Quiesce keeps new clients waiting and returns when none is connected, or after recovery_timeout with an error. In either case
+	// resume lets them in again.
+	Quiesce(ctx context.Context) (resume func(), err error)
 	// Recover returns when the node is attached again.
 	Recover(ctx context.Context, id cluster.NodeID) error
 	Stop(mode StopMode) error // returns before the stop begins; called once the client has its answer

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"net"
+	"os"
+	"sync"
 	"testing"
 )
 
@@ -48,6 +51,35 @@ func FuzzNotice(f *testing.F) {
 		}
 		if twice := AppendNotice(nil, ReplyError, again); !bytes.Equal(once, twice) {
 			t.Fatalf("%q became %q", once, twice)
+		}
+	})
+}
+
+// FuzzConnection: whatever an authorized client or a stranger sends, the connection ends once it has sent all, with whole packets,
+// and a stranger changes nothing.
+func FuzzConnection(f *testing.F) {
+	f.Add([]byte("L\x00\x00\x00\x04J\x00\x00\x00\x089 \x00sd\x00\x00\x00\x061\x00"), true)
+	f.Add([]byte("M\x00\x00\x00\x04R\x00\x00\x00\x04"), false)
+	f.Add([]byte("A\x00\x00\x00\x05\x00T\x00\x00\x00\x04W\x00\x00\x00\x07-1\x00"), true)
+	f.Fuzz(func(t *testing.T, in []byte, authorized bool) {
+		w := newWorld()
+		s := NewServer(Parts{Control: w, Settings: func() Settings { return Settings{} }, PasswordFile: os.DevNull})
+		client, server := net.Pipe()
+		c := s.admit(server)
+		c.authorized = authorized
+		var work sync.WaitGroup
+		work.Go(func() { c.serve(t.Context()) })
+		work.Go(func() {
+			_, _ = client.Write(in) // fails where the server has had enough
+			_ = client.Close()
+		})
+		packets, err := readAll(NewReader(client, MaxReply))
+		work.Wait()
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("half a packet behind %d", len(packets))
+		}
+		if !authorized && len(w.calls) > 0 {
+			t.Errorf("a stranger did %q", w.calls)
 		}
 	})
 }

@@ -37,7 +37,7 @@ type world struct {
 	mu    sync.Mutex
 	calls []string // guarded by mu
 
-	// hold, if not nil, keeps Probe and Recover waiting until it is closed or their context ends.
+	// hold, if not nil, keeps Probe, Quiesce and Recover waiting until it is closed or their context ends.
 	hold  chan struct{}
 	began chan struct{} // gets a token when one of them begins
 	ended chan error    // gets the cause of its end
@@ -87,11 +87,16 @@ func (w *world) Attach(_ context.Context, id cluster.NodeID) error {
 	return w.called("attach " + strconv.Itoa(int(id)))
 }
 
-func (w *world) Detach(_ context.Context, id cluster.NodeID, gracefully bool) error {
-	return w.called("detach " + strconv.Itoa(int(id)) + map[bool]string{true: " gracefully"}[gracefully])
+func (w *world) Quiesce(ctx context.Context) (func(), error) {
+	_ = w.called("quiesce")
+	return func() { _ = w.called("resume") }, w.wait(ctx)
 }
 
-func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, gracefully bool) error {
+func (w *world) Detach(_ context.Context, id cluster.NodeID, settled bool) error {
+	return w.called("detach " + strconv.Itoa(int(id)) + map[bool]string{true: " and settle"}[settled])
+}
+
+func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, settled bool) error {
 	if id == w.view.Primary {
 		return &Error{
 			Fatal: true, Message: "invalid promote request",
@@ -99,7 +104,7 @@ func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, gracef
 		}
 	}
 	return w.called("promote " + strconv.Itoa(int(id)) + map[bool]string{true: " switchover"}[switchover] +
-		map[bool]string{true: " gracefully"}[gracefully])
+		map[bool]string{true: " and settle"}[settled])
 }
 
 func (w *world) Recover(ctx context.Context, id cluster.NodeID) error {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -216,6 +217,14 @@ func TestHangUp(t *testing.T) {
 	}
 
 	p = s.dial(t).login()
+	p.send(AppendStrings(nil, TypeDetachGracefully, "1"))
+	wait(t, w.began)
+	_ = p.Close()
+	if err := wait(t, w.ended); !errors.Is(err, errHungUp) {
+		t.Errorf("ended with %v", err)
+	}
+
+	p = s.dial(t).login()
 	p.send(AppendStrings(nil, TypeRecovery, "1"))
 	wait(t, w.began)
 	_ = p.Close()
@@ -226,6 +235,10 @@ func TestHangUp(t *testing.T) {
 	close(w.hold)
 	if err := wait(t, w.ended); err != nil {
 		t.Errorf("ended with %v", err)
+	}
+	s.stop()
+	if want := []string{"quiesce", "resume", "recover 1"}; !slices.Equal(w.calls, want) {
+		t.Errorf("did %q", w.calls)
 	}
 }
 

@@ -60,26 +60,16 @@ func (a administration) Attach(_ context.Context, id cluster.NodeID) error {
 	return a.submit(failover.Attach{Node: id, Origin: failover.ByOperator})
 }
 
-func (a administration) Detach(ctx context.Context, id cluster.NodeID, gracefully bool) error {
-	return a.change(ctx, failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}, gracefully)
+func (a administration) Detach(ctx context.Context, id cluster.NodeID, settled bool) error {
+	return a.change(ctx, failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}, settled)
 }
 
-func (a administration) Promote(ctx context.Context, id cluster.NodeID, switchover, gracefully bool) error {
-	return a.change(ctx, failover.Promote{Node: id, Switchover: switchover}, gracefully)
+func (a administration) Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error {
+	return a.change(ctx, failover.Promote{Node: id, Switchover: switchover}, settled)
 }
 
-// change has the coordinator carry out r: as soon as it can, or gracefully when no client is connected. Clients that come meanwhile
-// wait until it is done (manual: pcp_detach_node -g).
-func (a administration) change(ctx context.Context, r failover.Request, gracefully bool) error {
-	if !gracefully {
-		return a.submit(r)
-	}
-	resume, err := a.quiesce(ctx)
-	defer resume()
-	if err != nil {
-		return err
-	}
-	if err := a.submit(r); err != nil {
+func (a administration) change(ctx context.Context, r failover.Request, settled bool) error {
+	if err := a.submit(r); err != nil || !settled {
 		return err
 	}
 	return a.p.coord.Settle(ctx)
@@ -88,8 +78,8 @@ func (a administration) change(ctx context.Context, r failover.Request, graceful
 // singleLook is how long clients are waited for with recovery_timeout = 0: no longer than looking takes.
 const singleLook = time.Second
 
-// quiesce keeps clients out and waits for those who are in to leave, recovery_timeout at most.
-func (a administration) quiesce(ctx context.Context) (resume func(), err error) {
+// Quiesce keeps clients out and waits for those who are in to leave (manual: recovery_timeout).
+func (a administration) Quiesce(ctx context.Context) (resume func(), err error) {
 	timeout := a.p.live.Current().Recovery.RecoveryTimeout
 	ctx, cancel := context.WithTimeout(ctx, max(timeout, singleLook))
 	defer cancel()
