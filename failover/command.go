@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,12 +42,19 @@ type Command struct {
 	Node                cluster.NodeID
 	OldPrimary, OldMain cluster.NodeID
 	NewMain             cluster.NodeID // NoNode, or one that is down by then: the main node when the command is run
+	// Avoid are nodes that hold other data and are not to be promoted while there is another one.
+	Avoid []cluster.NodeID
 }
 
 // target is the node %m: the new main node, or the new primary of follow_primary_command.
 func (c Command) target(v *cluster.View) cluster.NodeID {
 	if v.Live(c.NewMain) {
 		return c.NewMain
+	}
+	for i := range v.Nodes {
+		if id := cluster.NodeID(i); v.Live(id) && !slices.Contains(c.Avoid, id) {
+			return id
+		}
 	}
 	return v.Main()
 }

@@ -144,6 +144,7 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 		plan.Reasons = append(plan.Reasons, Reason{Kind: Degenerating, Node: id, Old: place(v, id)})
 		plan.Commands = append(plan.Commands, Command{
 			Kind: FailoverCommand, Node: id, OldPrimary: e.suspectedPrimary(id), OldMain: v.Main(), NewMain: heir,
+			Avoid: plan.Memory.strays(v),
 		})
 	}
 	e.Failed = slices.Concat(e.Failed, out)

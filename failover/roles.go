@@ -120,7 +120,7 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 	copy(e.memory.Promoted, m.Promoted)
 	for i := range v.Nodes {
 		e.upstream[i] = cluster.NoNode
-		e.stray[i] = e.memory.Was[i] == cluster.RolePrimary && !e.memory.Promoted[i]
+		e.stray[i] = m.stray(cluster.NodeID(i))
 		if r.Seen == nil || outdated(v, cluster.NodeID(i), r.Seen) || !v.Nodes[i].Status.Live() {
 			continue
 		}
@@ -133,6 +133,23 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 		}
 	}
 	return e
+}
+
+// stray reports whether a node has said all the time that it is a primary: unless it was the primary, it holds other data.
+func (m *Memory) stray(id cluster.NodeID) bool {
+	return int(id) < len(m.Was) && m.Was[id] == cluster.RolePrimary && !m.promoted(id)
+}
+
+// strays are the nodes that claim to be a primary beside the known one. Without a primary, or where all nodes are writable, nobody
+// can tell.
+func (m *Memory) strays(v *cluster.View) []cluster.NodeID {
+	var out []cluster.NodeID
+	for i := range v.Nodes {
+		if id := cluster.NodeID(i); v.Mode == cluster.ModeStreaming && m.stray(id) && id != v.Primary {
+			out = append(out, id)
+		}
+	}
+	return out
 }
 
 // note takes in one answer.
