@@ -79,6 +79,11 @@ func TestMeasure(t *testing.T) {
 			"77 - '' '' ok|77 - '' '' ok|77 - '' '' -",
 		},
 		{
+			"a node that is down keeps its state", cluster.ModeStreaming, time.Second,
+			[]reading{primarySays(100, peers...), {}, standbySays(2, 100)},
+			"0 - '' '' ok|77 - streaming sync -|0 0s streaming async ok",
+		},
+		{
 			"logical has no lag", cluster.ModeLogical, 0,
 			[]reading{primarySays(100, peers...), standbySays(1, 10), standbySays(2, 10)},
 			"0 - '' '' ok|77 - '' '' ok|77 - '' '' ok",
@@ -196,6 +201,8 @@ func TestPace(t *testing.T) {
 	known, raw := three(cluster.ModeStreaming), three(cluster.ModeRaw)
 	lost, logical := three(cluster.ModeStreaming), three(cluster.ModeLogical)
 	lost.Primary, raw.Primary = cluster.NoNode, cluster.NoNode
+	working, following := *lost, *known
+	working.Op, following.Following = cluster.OpFailover, true
 	on := &Settings{Streaming: conf.StreamingCheck{SrCheckPeriod: 10 * time.Second}, SearchTimeout: 300 * time.Second}
 	off := &Settings{SearchTimeout: 300 * time.Second}
 	forever := &Settings{}
@@ -210,6 +217,8 @@ func TestPace(t *testing.T) {
 		want  step
 	}{
 		{"known", known, on, 0, check},
+		{"failover at work", &working, on, 0, idle},
+		{"follow_primary_command at work", &following, on, 0, idle},
 		{"known, off", known, off, 0, idle},
 		{"searching", lost, on, 299 * time.Second, search},
 		{"searching with the check off", lost, off, 299 * time.Second, search},

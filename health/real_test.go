@@ -78,20 +78,7 @@ func newProber(t *testing.T) *Prober {
 func (r *rig) do(t *testing.T, searching bool) string {
 	t.Helper()
 	r.round(t.Context(), r.view, &r.settings, searching)
-	said := ""
-	for i, role := range r.said.Roles {
-		switch {
-		case role == cluster.RolePrimary:
-			said += "P"
-		case role == cluster.RoleStandby:
-			said += "S"
-		case r.said.Gone[i]:
-			said += "x"
-		default:
-			said += "."
-		}
-	}
-	return said
+	return text(r.said)
 }
 
 // until repeats rounds until cond holds.
