@@ -8,6 +8,7 @@
 #   make fmt       formats the sources
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
 #   make bench     the comparison with other poolers, see bench.mk
+#   make ha        kills servers under load and judges what clients felt, see ha.mk
 #   make clean     removes bin/
 
 GO ?= go
@@ -63,5 +64,7 @@ need-compiler:
 need-server:
 	@scripts/need server
 
-bench bench-profile: need-server
+bench bench-profile ha: need-server
 include bench.mk
+include ha.mk
+include extension/Makefile

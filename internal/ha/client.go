@@ -1,0 +1,324 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// appPrefix begins the application_name of every session that goes through the pgpool under test.
+	appPrefix = "ha-"
+	// writes begins every statement that writes; the servers' logs are searched for it.
+	writes = "INSERT INTO ha_rows"
+
+	// patience is how long a client waits for one answer before it calls the statement hung.
+	patience = 40 * time.Second
+	// retryLogin is the pause after a refused login.
+	retryLogin = 50 * time.Millisecond
+	// lookAround is how often an idle client looks whether it was cut, idleWork how often it works.
+	lookAround = 20 * time.Millisecond
+	idleWork   = 700 * time.Millisecond
+)
+
+// client works on one session after another until it is told to stop. Its notes are its own until it has stopped.
+type client struct {
+	role  role
+	id    int
+	dsn   string
+	think time.Duration // pause between two statements
+	seq   int
+
+	attempts  []attempt // every write, and whatever went wrong
+	reads     int       // acknowledged, of readers and idle clients
+	slowest   attempt   // the acknowledged one that took longest
+	logins    int       // that succeeded
+	node      string    // the server that answered last, of readers
+	stop      <-chan struct{}
+	conn      *pgconn.PgConn
+	wire      *tap
+	lastAcked atomic.Int64 // Unix ns at which its last acknowledged statement was sent
+}
+
+// run is the client's life.
+func (c *client) run() {
+	for !c.stopped() {
+		if !c.login() {
+			c.pause(retryLogin)
+			continue
+		}
+		c.work()
+		c.leave()
+	}
+}
+
+func (c *client) stopped() bool {
+	select {
+	case <-c.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// pause waits, not beyond the stop.
+func (c *client) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-c.stop:
+	}
+}
+
+// application is the session's application_name.
+func (c *client) application() string { return fmt.Sprintf("%s%s%d", appPrefix, c.role.letter(), c.id) }
+
+func (r role) letter() string { return [...]string{"w", "r", "i"}[r] }
+
+// login opens a session and makes its settings.
+func (c *client) login() bool {
+	sent := time.Now()
+	config, err := pgconn.ParseConfig(c.dsn + " application_name=" + c.application())
+	if err != nil {
+		panic("ha: the harness's own connection string: " + err.Error())
+	}
+	config.DialFunc = dialTap
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgconn.ConnectConfig(ctx, config)
+	if err != nil {
+		c.note(sent, faultOf(err, atLogin, true, nil), refused)
+		return false
+	}
+	c.conn, c.node = conn, ""
+	c.wire, _ = conn.Conn().(*tap)
+	c.logins++
+	if err := c.prepare(ctx); err != nil {
+		c.note(sent, c.faultOf(err, atSetup), refused)
+		c.leave()
+		return false
+	}
+	return true
+}
+
+// preparedWriter, transactionWriter and extendedWriter say how a writer writes; the others use simple queries.
+func (c *client) preparedWriter() bool    { return c.role == writer && c.id%4 == 1 }
+func (c *client) transactionWriter() bool { return c.role == writer && c.id%4 == 2 }
+func (c *client) extendedWriter() bool    { return c.role == writer && c.id%4 == 3 }
+
+// prepare gives the session the state it is to keep.
+func (c *client) prepare(ctx context.Context) error {
+	switch {
+	case c.preparedWriter():
+		_, err := c.conn.Prepare(ctx, "w", writes+" (client, seq) VALUES ($1, $2)", nil)
+		return err
+	case c.role == idler:
+		return c.exec(ctx, fmt.Sprintf("SET ha.mark = 'm%d'; PREPARE look AS SELECT current_setting('ha.mark')", c.id))
+	}
+	return nil
+}
+
+// leave closes the session.
+func (c *client) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.conn.Close(ctx) // whatever is said now concerns no statement
+	<-c.conn.CleanupDone()
+}
+
+// work uses the session until it ends or the client is to stop.
+func (c *client) work() {
+	for !c.stopped() {
+		switch c.role {
+		case writer:
+			c.write()
+		case reader:
+			c.read()
+		case idler:
+			if !c.idle() {
+				return
+			}
+			c.look()
+		}
+		if c.conn.IsClosed() {
+			return
+		}
+		c.pause(c.think)
+	}
+}
+
+func (c *client) exec(ctx context.Context, sql string) error {
+	_, err := c.conn.Exec(ctx, sql).ReadAll()
+	return err
+}
+
+// write inserts one row.
+func (c *client) write() {
+	c.seq++
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	sent := time.Now()
+	committing, err := c.insert(ctx)
+	if err == nil {
+		c.acknowledged(sent, "")
+		return
+	}
+	f := c.faultOf(err, atWork)
+	c.note(sent, f, outcomeOf(f, committing))
+	if !f.Cut && c.conn.TxStatus() != 'I' {
+		c.rollBack(ctx)
+	}
+}
+
+func (c *client) rollBack(ctx context.Context) {
+	sent := time.Now()
+	if err := c.exec(ctx, "ROLLBACK"); err != nil {
+		c.note(sent, c.faultOf(err, atWork), refused)
+	}
+}
+
+// insert sends the row in this client's way. committing: an error may have come from the end of the transaction.
+func (c *client) insert(ctx context.Context) (committing bool, err error) {
+	text := fmt.Sprintf("%s (client, seq) VALUES (%d, %d)", writes, c.id, c.seq)
+	switch {
+	case c.preparedWriter():
+		args := [][]byte{[]byte(strconv.Itoa(c.id)), []byte(strconv.Itoa(c.seq))}
+		return true, c.conn.ExecPrepared(ctx, "w", args, nil, nil).Read().Err
+	case c.extendedWriter():
+		return true, c.conn.ExecParams(ctx, text, nil, nil, nil, nil).Read().Err
+	case c.transactionWriter():
+		for _, sql := range []string{"BEGIN", text} {
+			if err := c.exec(ctx, sql); err != nil {
+				return false, err
+			}
+		}
+		return true, c.exec(ctx, "COMMIT")
+	}
+	return true, c.exec(ctx, text)
+}
+
+// read selects something a standby may answer, and its name.
+func (c *client) read() {
+	c.seq++
+	sql := fmt.Sprintf("SELECT current_setting('cluster_name'), v, %d FROM ha_small WHERE id = 1", c.seq)
+	c.ask(sql, func(row [][]byte) (node, wrong string) {
+		if len(row) != 3 || string(row[1]) != "one" || string(row[2]) != strconv.Itoa(c.seq) {
+			return "", fmt.Sprintf("%q", row)
+		}
+		return string(row[0]), ""
+	})
+}
+
+// look executes the prepared statement, which shows the session's setting.
+func (c *client) look() {
+	c.seq++
+	c.ask("EXECUTE look", func(row [][]byte) (node, wrong string) {
+		if len(row) != 1 || string(row[0]) != fmt.Sprintf("m%d", c.id) {
+			return "", fmt.Sprintf("%q", row)
+		}
+		return "", ""
+	})
+}
+
+// ask sends a query of one row and has its answer judged.
+func (c *client) ask(sql string, judge func(row [][]byte) (node, wrong string)) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	sent := time.Now()
+	results, err := c.conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		c.note(sent, c.faultOf(err, atWork), refused)
+		return
+	}
+	var row [][]byte
+	if len(results) == 1 && len(results[0].Rows) == 1 {
+		row = results[0].Rows[0]
+	}
+	node, wrong := judge(row)
+	if wrong != "" {
+		c.note(sent, &fault{During: atWork, Wrong: true, Message: wrong}, refused)
+		return
+	}
+	c.acknowledged(sent, node)
+}
+
+// idle rests and tells whether the session outlived it.
+func (c *client) idle() bool {
+	until := time.Now().Add(idleWork)
+	for time.Now().Before(until) && !c.stopped() {
+		c.pause(lookAround)
+		if c.wire == nil || !c.wire.rest() {
+			continue
+		}
+		now := time.Now()
+		err := c.exec(context.Background(), "SELECT 1") // fails, and brings the reason to light
+		if err == nil {
+			err = errors.New("a message nobody asked for")
+		}
+		c.note(now, c.faultOf(err, atRest), refused)
+		return false
+	}
+	return true
+}
+
+func (c *client) faultOf(err error, at moment) *fault {
+	if !c.conn.IsClosed() {
+		return faultOf(err, at, false, nil)
+	}
+	<-c.conn.CleanupDone()
+	var last *pgconn.PgError
+	if c.wire != nil {
+		last = c.wire.lastReason()
+	}
+	return faultOf(err, at, true, last)
+}
+
+func (c *client) acknowledged(sent time.Time, node string) {
+	a := attempt{Client: c.id, Role: c.role, Seq: c.seq, Sent: sent, Done: time.Now(), Node: c.node}
+	c.lastAcked.Store(sent.UnixNano())
+	if a.took() > c.slowest.took() {
+		c.slowest = a
+	}
+	if c.role == writer {
+		c.attempts = append(c.attempts, a)
+		return
+	}
+	c.reads++
+	c.node = node
+}
+
+func (c *client) note(sent time.Time, f *fault, o outcome) {
+	c.attempts = append(c.attempts, attempt{
+		Client: c.id, Role: c.role, Seq: c.seq, Sent: sent, Done: time.Now(), Outcome: o, Fault: f, Node: c.node,
+	})
+}
+
+// table runs a query on a connection of its own and returns its rows by column.
+func (c *client) table(ctx context.Context, sql string) ([]map[string]string, error) {
+	conn, err := pgconn.Connect(ctx, c.dsn)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) // what closing says changes nothing
+	results, err := conn.Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	var rows []map[string]string
+	for _, r := range results {
+		for _, values := range r.Rows {
+			row := map[string]string{}
+			for i, f := range r.FieldDescriptions {
+				row[f.Name] = string(values[i])
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows, nil
+}

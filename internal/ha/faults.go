@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"gopgpool/internal/pgcluster"
+)
+
+// faultKind is a way of losing a server.
+type faultKind uint8
+
+const (
+	killAll     faultKind = iota // SIGKILL to all processes
+	killFirst                    // SIGKILL to the postmaster alone
+	freezeAll                    // SIGSTOP to all processes
+	freezeFirst                  // SIGSTOP to the postmaster alone: sessions go on, nobody can log in
+	stopFast
+	stopImmediate
+	fillDisk // of the write-ahead log
+	cutNet
+)
+
+var faultNames = [...]string{
+	killAll: "SIGKILL of all processes", killFirst: "SIGKILL of the postmaster", freezeAll: "SIGSTOP of all processes",
+	freezeFirst: "SIGSTOP of the postmaster", stopFast: "fast stop", stopImmediate: "immediate stop", fillDisk: "full disk",
+	cutNet: "network cut",
+}
+
+func (k faultKind) String() string { return faultNames[k] }
+
+// inflicted is harm done.
+type inflicted struct {
+	at   time.Time
+	undo func(context.Context) error // makes repair possible
+}
+
+// inflict does the harm. Nodes that are lost together are lost at one time.
+func (c *campaign) inflict(ctx context.Context, l loss) (inflicted, error) {
+	done := inflicted{at: time.Now(), undo: func(context.Context) error { return nil }}
+	var undos []func(context.Context) error
+	errs := make([]error, len(l.nodes))
+	ended := make(chan struct{})
+	for i, n := range l.nodes {
+		undo, act := c.harm(l.what, n)
+		undos = append(undos, undo)
+		go func() {
+			errs[i] = act(ctx)
+			ended <- struct{}{}
+		}()
+	}
+	for range l.nodes {
+		<-ended
+	}
+	done.undo = func(ctx context.Context) error {
+		var errs []error
+		for _, undo := range undos {
+			errs = append(errs, undo(ctx))
+		}
+		return errors.Join(errs...)
+	}
+	return done, errors.Join(errs...)
+}
+
+// harm says how to lose a node, and how to undo what would be in the way of its repair.
+func (c *campaign) harm(what faultKind, n *pgcluster.Node) (undo, act func(context.Context) error) {
+	undo = func(context.Context) error { return nil }
+	switch what {
+	case killAll:
+		return undo, n.Kill
+	case killFirst:
+		return n.Sweep, n.KillFirst
+	case freezeAll, freezeFirst:
+		return c.frozen(what, n)
+	case stopFast, stopImmediate:
+		mode := map[faultKind]pgcluster.StopMode{stopFast: pgcluster.Fast, stopImmediate: pgcluster.Immediate}[what]
+		return undo, func(ctx context.Context) error { return n.Stop(ctx, mode) }
+	case fillDisk:
+		return func(context.Context) error { return syscall.Unmount(walDir(n), syscall.MNT_DETACH) },
+			func(context.Context) error { return fill(walDir(n)) }
+	case cutNet:
+		panic("ha: the network is cut by namespaces")
+	}
+	panic("ha: no such fault: " + fmt.Sprint(what))
+}
+
+// thaw is how long a thawed server is given to run what lay in its sockets, before it is stopped.
+const thaw = 500 * time.Millisecond
+
+// frozen stops a node with SIGSTOP; thawed, it goes on for a moment, so that what lay in its sockets shows in its log.
+func (c *campaign) frozen(what faultKind, n *pgcluster.Node) (undo, act func(context.Context) error) {
+	from := time.Now()
+	act = func(context.Context) error {
+		if what == freezeFirst {
+			return syscall.Kill(n.Pids()[0], syscall.SIGSTOP)
+		}
+		return n.Pause()
+	}
+	undo = func(ctx context.Context) error {
+		to := time.Now()
+		if err := n.Resume(); err != nil {
+			return err
+		}
+		if what == freezeAll {
+			c.freezes = append(c.freezes, freeze{n.ID, from, to})
+		}
+		return wait(ctx, thaw)
+	}
+	return undo, act
+}
+
+func walDir(n *pgcluster.Node) string { return n.DataDir + "/pg_wal" }
+
+// shrinkDisk puts a node's write-ahead log, which is in DataDir/pg_wal, on a disk of its own of some bytes. The node does not run.
+func shrinkDisk(n *pgcluster.Node, bytes int) error {
+	aside := walDir(n) + ".aside"
+	if err := os.Rename(walDir(n), aside); err != nil {
+		return err
+	}
+	info, err := os.Stat(aside)
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(walDir(n), 0o700); err != nil {
+		return err
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return errors.New("no owner of pg_wal")
+	}
+	how := fmt.Sprintf("size=%d,mode=700,uid=%d,gid=%d", bytes, owner.Uid, owner.Gid)
+	if err := syscall.Mount("ha", walDir(n), "tmpfs", 0, how); err != nil {
+		return fmt.Errorf("small disk: %w", err)
+	}
+	return errors.Join(copyTree(aside, walDir(n)), os.RemoveAll(aside))
+}
+
+// fill leaves no byte on a disk.
+func fill(dir string) error {
+	f, err := os.Create(dir + "/filler")
+	if err != nil {
+		return err
+	}
+	block := make([]byte, 64<<10)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if closing := f.Close(); closing != nil {
+		return closing
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"gopgpool/internal/pgcluster"
+)
+
+// fleet is a set of clients at work. Numbers of rows go on from one fleet to the next, see census.
+type fleet struct {
+	clients []*client
+	stopC   chan struct{}
+	wg      sync.WaitGroup
+	halted  bool
+}
+
+// notes are what a fleet leaves.
+type notes struct {
+	Attempts []attempt // sorted by nothing
+	Reads    int
+	Slowest  []attempt // of each client, the acknowledged attempt that took longest
+}
+
+// census gives each writer the next number of its row, so that no two rows of a run have the same name.
+type census map[int]int
+
+// crew says how many of each role there are.
+type crew struct {
+	Writers, Readers, Idlers int
+	Think                    time.Duration
+}
+
+// startFleet lets the clients begin. The caller stops the fleet.
+func startFleet(dsn string, c crew, rows census) *fleet {
+	f := &fleet{stopC: make(chan struct{})}
+	add := func(r role, n int) {
+		for id := range n {
+			one := &client{role: r, id: id, dsn: dsn, think: c.Think, stop: f.stopC}
+			if r == writer {
+				one.seq = rows[id]
+			}
+			f.clients = append(f.clients, one)
+		}
+	}
+	add(writer, c.Writers)
+	add(reader, c.Readers)
+	add(idler, c.Idlers)
+	for _, one := range f.clients {
+		f.wg.Go(one.run)
+	}
+	return f
+}
+
+// halt has the clients finish what they are at and waits for them. The second time it does nothing.
+func (f *fleet) halt() {
+	if f.halted {
+		return
+	}
+	f.halted = true
+	close(f.stopC)
+	f.wg.Wait()
+}
+
+// gather halts the fleet and returns what it has noted.
+func (f *fleet) gather(rows census) notes {
+	f.halt()
+	n := notes{}
+	for _, c := range f.clients {
+		n.Attempts = append(n.Attempts, c.attempts...)
+		n.Reads += c.reads
+		n.Slowest = append(n.Slowest, c.slowest)
+		if c.role == writer {
+			rows[c.id] = c.seq
+		}
+	}
+	return n
+}
+
+// awaitWork waits until every client of the wanted roles has had an acknowledged statement that was sent after since.
+func (f *fleet) awaitWork(ctx context.Context, since time.Time, wanted ...role) error {
+	var laggard *client
+	err := pgcluster.Poll(ctx, "every client works", func() (bool, error) {
+		laggard = nil
+		for _, c := range f.clients {
+			for _, r := range wanted {
+				if c.role == r && c.lastAcked.Load() <= since.UnixNano() {
+					laggard = c
+				}
+			}
+		}
+		return laggard == nil, nil
+	})
+	if err != nil && laggard != nil {
+		return fmt.Errorf("%s %d: %w", laggard.role, laggard.id, err)
+	}
+	return err
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// harm is what was done and how far its traces reach.
+type harm struct {
+	At       time.Time
+	Fenced   time.Time // until then statements may still have gone to the lost node; zero: nothing was fenced
+	Nodes    []string  // cluster_names of the lost nodes
+	Primary  bool      // the primary is among them
+	NoneLeft bool      // no server is left: clients are refused until one is back
+}
+
+// rules are what clients may feel.
+type rules struct {
+	// Patience is the longest time a client that does not need a lost node may wait for an answer. A writer needs the primary.
+	Patience time.Duration
+}
+
+// complaint is one breach of the rules.
+type complaint struct{ Rule, Text string }
+
+func (c complaint) String() string { return c.Rule + ": " + c.Text }
+
+// The rules by name.
+const (
+	ruleInFlight = "errors only for statements in flight"
+	ruleProper   = "errors are ErrorResponses with their own SQLSTATE, never XX000"
+	ruleOthers   = "sessions that do not use the lost node see nothing"
+	ruleIdle     = "no session is cut while idle"
+	ruleAnswer   = "every statement is answered"
+	ruleTruth    = "answers are true"
+	ruleOnce     = "one error for each session and loss"
+	ruleStall    = "nobody waits for a node he does not need"
+)
+
+// judge holds the attempts of one harm against the rules.
+func judge(h harm, n notes, r rules) []complaint {
+	var all []complaint
+	add := func(rule, format string, args ...any) {
+		all = append(all, complaint{rule, fmt.Sprintf(format, args...)})
+	}
+	told := map[string]int{}
+	for _, a := range n.Attempts {
+		if a.Fault == nil {
+			continue
+		}
+		for _, rule := range breaches(h, a) {
+			add(rule, "%s", a)
+		}
+		if a.Fault.During == atWork && !h.NoneLeft {
+			who := fmt.Sprintf("%s %d", a.Role, a.Client)
+			if told[who]++; told[who] == 2 {
+				add(ruleOnce, "%s got a second error: %s", who, a)
+			}
+		}
+	}
+	return append(all, stalls(h, n, r)...)
+}
+
+// breaches are the rules one fault breaks.
+func breaches(h harm, a attempt) []string {
+	f := a.Fault
+	var rules []string
+	broken := func(rule string, is bool) {
+		if is {
+			rules = append(rules, rule)
+		}
+	}
+	broken(ruleTruth, f.Wrong)
+	broken(ruleAnswer, f.Hung)
+	broken(ruleProper, f.bare() || f.Code == "XX000")
+	broken(ruleIdle, f.During == atRest)
+	if h.NoneLeft || f.Wrong || f.Hung || f.During == atRest {
+		return rules
+	}
+	broken(ruleOthers, f.During == atWork && !h.uses(a))
+	inFlight := f.During == atWork && !a.Sent.After(h.Fenced.Add(clockStep)) && !a.Done.Before(h.At)
+	broken(ruleInFlight, !inFlight)
+	return rules
+}
+
+// uses tells whether the attempt may have been on a lost node. A reader whose server is not known may; an idle client's settings
+// keep it on the primary.
+func (h harm) uses(a attempt) bool {
+	if a.Role != reader {
+		return h.Primary
+	}
+	if a.Node == "" {
+		return true
+	}
+	for _, lost := range h.Nodes {
+		if a.Node == lost {
+			return true
+		}
+	}
+	return false
+}
+
+// stalls looks at the longest waits of those who did not need a lost node.
+func stalls(h harm, n notes, r rules) []complaint {
+	if r.Patience == 0 || h.NoneLeft {
+		return nil
+	}
+	var all []complaint
+	for _, a := range n.Slowest {
+		if a.Sent.IsZero() || a.took() <= r.Patience || h.uses(a) {
+			continue
+		}
+		all = append(all, complaint{ruleStall, a.String()})
+	}
+	return all
+}
+
+// summary groups complaints by rule, with the first of each.
+func summary(all []complaint) []string {
+	rules, counts := countBy(all, func(c complaint) string { return c.Rule })
+	var lines []string
+	for _, rule := range rules {
+		for _, c := range all {
+			if c.Rule == rule {
+				lines = append(lines, fmt.Sprintf("%d × %s; first: %s", counts[rule], rule, strings.ReplaceAll(c.Text, "\n", " ")))
+				break
+			}
+		}
+	}
+	return lines
+}

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// clockStep is the resolution of the servers' logs: two times of one millisecond have no order.
+const clockStep = time.Millisecond
+
+// freeze is a time in which all processes of a node stood still.
+type freeze struct {
+	Node     int
+	From, To time.Time
+}
+
+// evidence is what the witness hears.
+type evidence struct {
+	Logs       []serverLog
+	Condemned  []condemnation
+	Freezes    []freeze
+	SentBefore func(client, seq int) time.Time // when the client sent a row; zero if it never did
+}
+
+// testimony is what the witness says. A late statement was sent before its node was condemned, lay in the socket of a frozen server and
+// ran when that thawed: nothing outside the server can prevent it, the client was told that its fate is unknown, and the old primary
+// loses it when it is rewound. It is told, not held against pgpool.
+type testimony struct {
+	Accepted   int // writes accepted, over all nodes
+	Statements int
+	Reigns     int // spans in which a node accepted writes
+	Late       []string
+	Overlaps   []string // two nodes accepted writes at one time
+	Stale      []string // a statement began on a connection opened before its node was condemned
+	Unopened   int      // statements of sessions whose beginning is not in the log
+}
+
+// maxListed bounds each list of a testimony; the rest is counted in its last line.
+const maxListed = 20
+
+// testify hears the evidence.
+func testify(e evidence) testimony {
+	t := testimony{}
+	late := map[*statement]bool{}
+	for i := range e.Logs {
+		for j := range e.Logs[i].Statements {
+			s := &e.Logs[i].Statements[j]
+			t.Statements++
+			if s.Opened.IsZero() {
+				t.Unopened++
+				continue
+			}
+			for _, c := range e.Condemned {
+				if !stale(*s, c) {
+					continue
+				}
+				if e.excused(*s, c) {
+					late[s] = true
+					t.Late = append(t.Late, fmt.Sprintf("%s; node condemned %s", s, clock(c.At)))
+				} else {
+					t.Stale = append(t.Stale, fmt.Sprintf("%s; node condemned %s", s, clock(c.At)))
+				}
+			}
+		}
+	}
+	reigns := reignsOf(e.Logs, late)
+	t.Reigns = len(reigns)
+	for _, r := range reigns {
+		t.Accepted += r.writes
+	}
+	t.Overlaps = overlaps(reigns)
+	t.Late, t.Overlaps, t.Stale = bounded(t.Late), bounded(t.Overlaps), bounded(t.Stale)
+	return t
+}
+
+func bounded(lines []string) []string {
+	if len(lines) <= maxListed {
+		return lines
+	}
+	return append(lines[:maxListed:maxListed], fmt.Sprintf("and %d more", len(lines)-maxListed))
+}
+
+// stale tells whether a statement began after its node was condemned on a connection opened before.
+func stale(s statement, c condemnation) bool {
+	return s.Node == c.Node && s.Opened.Before(c.At) && s.Began.After(c.At.Add(clockStep))
+}
+
+// excused tells whether a stale statement lay in the socket of a server that was frozen when it was condemned: its client had sent it
+// before, and it began only after the thaw.
+func (e evidence) excused(s statement, c condemnation) bool {
+	if !s.Write {
+		return e.frozenAt(s.Node, c.At, s.Began)
+	}
+	sent := e.SentBefore(s.Client, s.Seq)
+	return !sent.IsZero() && !sent.After(c.At) && e.frozenAt(s.Node, c.At, s.Began)
+}
+
+func (e evidence) frozenAt(node int, at, thawedBy time.Time) bool {
+	return slices.ContainsFunc(e.Freezes, func(f freeze) bool {
+		return f.Node == node && f.From.Before(at) && f.To.After(at) && !thawedBy.Before(f.To.Add(-clockStep))
+	})
+}
+
+// reign is the time in which a node, between two of its promotions, accepted writes: from the arrival of the first to the end of the
+// last.
+type reign struct {
+	node, number int
+	first, last  statement
+	writes       int
+}
+
+func reignsOf(logs []serverLog, except map[*statement]bool) []reign {
+	var all []reign
+	for i := range logs {
+		byNumber := map[int]int{} // index of all
+		for j := range logs[i].Statements {
+			s := &logs[i].Statements[j]
+			if !s.accepted() || except[s] {
+				continue
+			}
+			at, ok := byNumber[s.Reign]
+			if !ok {
+				at = len(all)
+				byNumber[s.Reign] = at
+				all = append(all, reign{node: s.Node, number: s.Reign, first: *s, last: *s})
+			}
+			r := &all[at]
+			r.writes++
+			if s.Began.Before(r.first.Began) {
+				r.first = *s
+			}
+			if s.Ended.After(r.last.Ended) {
+				r.last = *s
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b reign) int { return a.first.Began.Compare(b.first.Began) })
+	return all
+}
+
+// overlaps compares each reign with all later ones: a long one can reach over several.
+func overlaps(reigns []reign) []string {
+	var found []string
+	for i, a := range reigns {
+		for _, b := range reigns[i+1:] {
+			if a.node != b.node && a.last.Ended.After(b.first.Began.Add(clockStep)) {
+				found = append(found, fmt.Sprintf("node %d accepted %s; node %d accepted %s", a.node, a.last, b.node, b.first))
+			}
+		}
+	}
+	return found
+}
