@@ -10,37 +10,45 @@ import (
 	"gopgpool/conf"
 )
 
+// failing is what mayFailBack looks at, of a node that is down.
+type failing struct {
+	v *cluster.View
+	g cluster.NodeGauge
+	s Settings
+}
+
 func TestMayFailBack(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		change func(v *cluster.View, g *cluster.NodeGauge, s *Settings)
+		change func(*failing)
 		last   time.Time
 		want   bool
 	}{
-		{"down and streaming", func(*cluster.View, *cluster.NodeGauge, *Settings) {}, time.Time{}, true},
-		{"off", func(_ *cluster.View, _ *cluster.NodeGauge, s *Settings) { s.AutoFailback = false }, time.Time{}, false},
-		{"up", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Nodes[1].Status = cluster.StatusUp }, time.Time{}, false},
-		{"quarantined", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Nodes[1].Status = cluster.StatusQuarantine }, time.Time{}, false},
-		{"unused by the status file", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Nodes[1].Status = cluster.StatusUnused }, time.Time{}, true},
-		{"not configured", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Nodes[1] = cluster.Node{ID: 1} }, time.Time{}, false},
-		{"another mode", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Mode = cluster.ModeLogical }, time.Time{}, false},
-		{"catching up", func(_ *cluster.View, g *cluster.NodeGauge, _ *Settings) { g.ReplicationState = "catchup" }, time.Time{}, false},
-		{"not known to stream", func(_ *cluster.View, g *cluster.NodeGauge, _ *Settings) { g.ReplicationState = "" }, time.Time{}, false},
-		{"a failover runs", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Op = cluster.OpFailover }, time.Time{}, false},
-		{"the primary is sought", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Seeking = true }, time.Time{}, false},
-		{"no primary", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Primary = cluster.NoNode }, time.Time{}, false},
-		{"follow_primary_command runs", func(v *cluster.View, _ *cluster.NodeGauge, _ *Settings) { v.Following = true }, time.Time{}, false},
-		{"just attached", func(*cluster.View, *cluster.NodeGauge, *Settings) {}, noon.Add(-59 * time.Second), false},
-		{"attached long ago", func(*cluster.View, *cluster.NodeGauge, *Settings) {}, noon.Add(-60 * time.Second), true},
-		{"no interval", func(_ *cluster.View, _ *cluster.NodeGauge, s *Settings) { s.AutoFailbackInterval = 0 }, noon, true},
+		{"down and streaming", func(*failing) {}, time.Time{}, true},
+		{"off", func(c *failing) { c.s.AutoFailback = false }, time.Time{}, false},
+		{"up", func(c *failing) { c.v.Nodes[1].Status = cluster.StatusUp }, time.Time{}, false},
+		{"quarantined", func(c *failing) { c.v.Nodes[1].Status = cluster.StatusQuarantine }, time.Time{}, false},
+		{"unused by the status file", func(c *failing) { c.v.Nodes[1].Status = cluster.StatusUnused }, time.Time{}, true},
+		{"not configured", func(c *failing) { c.v.Nodes[1] = cluster.Node{ID: 1} }, time.Time{}, false},
+		{"another mode", func(c *failing) { c.v.Mode = cluster.ModeLogical }, time.Time{}, false},
+		{"catching up", func(c *failing) { c.g.ReplicationState = "catchup" }, time.Time{}, false},
+		{"not known to stream", func(c *failing) { c.g.ReplicationState = "" }, time.Time{}, false},
+		{"a failover runs", func(c *failing) { c.v.Op = cluster.OpFailover }, time.Time{}, false},
+		{"the primary is sought", func(c *failing) { c.v.Seeking = true }, time.Time{}, false},
+		{"no primary", func(c *failing) { c.v.Primary = cluster.NoNode }, time.Time{}, false},
+		{"follow_primary_command runs", func(c *failing) { c.v.Following = true }, time.Time{}, false},
+		{"just attached", func(*failing) {}, noon.Add(-59 * time.Second), false},
+		{"attached long ago", func(*failing) {}, noon.Add(-60 * time.Second), true},
+		{"no interval", func(c *failing) { c.s.AutoFailbackInterval = 0 }, noon, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := three(cluster.ModeStreaming)
-			v.Nodes[1].Status, v.Nodes[1].Port = cluster.StatusDown, 5432
-			g := cluster.NodeGauge{ReplicationState: "streaming"}
-			s := &Settings{AutoFailback: true, AutoFailbackInterval: time.Minute}
-			tc.change(v, &g, s)
-			if got := mayFailBack(v, 1, g, s, tc.last, noon); got != tc.want {
+			c := &failing{
+				v: three(cluster.ModeStreaming), g: cluster.NodeGauge{ReplicationState: "streaming"},
+				s: Settings{AutoFailback: true, AutoFailbackInterval: time.Minute},
+			}
+			c.v.Nodes[1].Status, c.v.Nodes[1].Port = cluster.StatusDown, 5432
+			tc.change(c)
+			if got := mayFailBack(c.v, 1, c.g, &c.s, tc.last, noon); got != tc.want {
 				t.Errorf("%v, want %v", got, tc.want)
 			}
 		})

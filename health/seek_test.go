@@ -283,4 +283,3 @@ func FuzzConninfo(f *testing.F) {
 		}
 	})
 }
-
