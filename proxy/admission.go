@@ -26,6 +26,7 @@ type admission struct {
 	sockets  int           // guarded by mu; accepted and not closed
 	bound    int           // guarded by mu; of sockets
 	reserved int           // guarded by mu; reserved_connections
+	bars     int           // guarded by mu; as long as there are any, nobody gets a slot
 }
 
 type slotWaiter struct {
@@ -71,7 +72,7 @@ func (a *admission) full() bool {
 // take waits for a slot. The client's connection is watched meanwhile: one that hangs up leaves the queue.
 func (a *admission) take(t *loop.Task, client *loop.Conn) (*slot, error) {
 	a.mu.Lock()
-	if n := len(a.free); n > 0 {
+	if n := len(a.free); n > 0 && a.bars == 0 {
 		s := a.free[n-1]
 		a.free = a.free[:n-1]
 		a.mu.Unlock()
@@ -116,14 +117,30 @@ func (a *admission) give(s *slot, now time.Time) {
 	s.mu.Unlock()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.queue) > 0 {
-		w := a.queue[0]
+	a.free = append(a.free, s)
+	a.dealLocked()
+}
+
+// dealLocked gives free slots to those who wait.
+func (a *admission) dealLocked() {
+	for a.bars == 0 && len(a.queue) > 0 && len(a.free) > 0 {
+		w, n := a.queue[0], len(a.free)-1
 		a.queue = a.queue[1:]
-		w.got = s
+		w.got, a.free = a.free[n], a.free[:n]
 		w.task.Loop().Post(w.task.Wake)
+	}
+}
+
+// bar keeps new clients waiting, or takes one such bar away.
+func (a *admission) bar(up bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if up {
+		a.bars++
 		return
 	}
-	a.free = append(a.free, s)
+	a.bars--
+	a.dealLocked()
 }
 
 // busy tells how many slots are in use.

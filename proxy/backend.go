@@ -26,6 +26,7 @@ type backend struct {
 	dropped  bool // closed, and no longer the session's
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
+	holds      holding   // state that would be lost with the connection
 	unnamed    *prepared // what the server's unnamed statement holds, and which version of it
 	unnamedVer uint64
 	lastText   []byte // of the last statement sent, cut, for SHOW pool_pools
@@ -51,15 +52,8 @@ const lastTextMax = 1024
 
 func (b *backend) outstanding() int { return len(b.queue) - b.head }
 
-// answersClient reports whether an answer for the client, or to a question of ours, is outstanding.
-func (b *backend) answersClient() bool {
-	for i := b.head; i < len(b.queue); i++ {
-		if !b.queue[i].swallow || b.queue[i].collect != nil {
-			return true
-		}
-	}
-	return false
-}
+// busy reports whether something runs there, or the open transaction has been there.
+func (b *backend) busy() bool { return b.outstanding() > 0 || b.mark.Joined() || b.unsynced }
 
 func (b *backend) front() *expect {
 	if b.head == len(b.queue) {

@@ -14,11 +14,19 @@ func (s *session) orWriter(b *backend) (*backend, error) {
 			return f, s.switchTo(f)
 		}
 	}
+	return s.on(b)
+}
+
+// on switches to b, or to the node that takes writes where b is nil.
+func (s *session) on(b *backend) (*backend, error) {
 	if b == nil {
-		return s.target(route.Decision{Node: s.writer()})
+		return s.onWriterHeld()
 	}
 	if err := s.switchTo(b); err != nil {
 		return nil, err
+	}
+	if b.dropped {
+		return nil, errNodeGone
 	}
 	s.bringUp(b, b.node == s.writer()) // its state is what the client is told
 	return b, nil
@@ -27,6 +35,7 @@ func (s *session) orWriter(b *backend) (*backend, error) {
 // sync is a Sync message: every server used since the last one gets it, and the active one answers the client.
 func (s *session) sync() error {
 	s.batch++
+	wrote := s.batchWrote
 	s.batchUsed, s.batchWrote, s.skipping = false, false, false
 	s.blocked = nil
 	lead := s.syncLead()
@@ -36,12 +45,12 @@ func (s *session) sync() error {
 				return err
 			}
 		}
-		s.syncOthers(nil)
+		s.syncOthers(nil, wrote)
 		s.client.setQueued(pgwire.AppendReady(s.client.queued(), s.txByte()))
 		s.lastSeen = s.t.Now()
 		return nil
 	}
-	s.syncOthers(lead)
+	s.syncOthers(lead, wrote)
 	s.owed++
 	return nil
 }
@@ -61,13 +70,13 @@ func (s *session) syncLead() *backend {
 	return lead
 }
 
-// syncOthers sends Sync to every server used since the last one; lead's answer is the client's.
-func (s *session) syncOthers(lead *backend) {
+// syncOthers sends Sync to every server used since the last one; lead's answer is the client's. Where the batch wrote, it commits that.
+func (s *session) syncOthers(lead *backend, wrote bool) {
 	for _, b := range s.backends {
 		if b.unsynced {
 			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
 			b.unsynced = false
-			b.push(expect{kind: pgwire.Sync, swallow: b != lead})
+			b.push(expect{kind: pgwire.Sync, swallow: b != lead, writes: wrote})
 		}
 	}
 }
@@ -108,7 +117,7 @@ func (s *session) enterBatch() { s.batchUsed = true }
 // target is the connection to a node, brought up to the session's state and made the active one.
 func (s *session) target(d route.Decision) (*backend, error) {
 	if d.Node == cluster.NoNode {
-		return nil, errNoNode
+		return nil, s.noWriter()
 	}
 	b, err := s.backendOr(&d)
 	if err != nil {
@@ -116,6 +125,9 @@ func (s *session) target(d route.Decision) (*backend, error) {
 	}
 	if err := s.switchTo(b); err != nil {
 		return nil, err
+	}
+	if b.dropped {
+		return nil, errChanged
 	}
 	s.bringUp(b, b.node == s.srv.store.Current().Writer())
 	return b, nil

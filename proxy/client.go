@@ -229,12 +229,11 @@ var unparsed = &stmt.Facts{Kind: stmt.KindUnparsed, Class: stmt.ClassPrimary, Ma
 
 // functionCall is the fast path: it goes where writes go.
 func (s *session) functionCall(frame []byte, size int) error {
-	b, err := s.onWriter()
+	b, err := s.onWriterHeld()
 	if err != nil {
+		s.skipRest(frame, size)
 		return s.refuse(err)
 	}
-	s.activate(b)
-	s.bringUp(b, true)
 	b.push(expect{kind: pgwire.FunctionCall, facts: unparsed, writes: true})
 	s.sendFrame(b, frame, size)
 	s.owed++

@@ -123,6 +123,9 @@ func (s *session) succeeded(b *backend, e *expect) {
 	} else if f.Kind == stmt.KindSet {
 		s.ownSettings = true
 	}
+	if subject := s.subject(f); subject != nil {
+		s.leaves(b, subject, e.writes)
+	}
 }
 
 // subject is what an EXECUTE stands for.

@@ -62,15 +62,19 @@ func idleLimitError(limit time.Duration) error {
 	}
 }
 
-// lostNodeError is a server connection that ended under a session that needed it. sent tells that a statement was running.
-func lostNodeError(node cluster.NodeID, cause error, sent bool) error {
-	detail := fmt.Sprintf("%v; nothing was running there", cause)
-	if sent {
-		detail = fmt.Sprintf("%v; the statement that was running may have taken effect", cause)
-	}
+// lostNodeError is a server connection that ended under a session that needed it.
+func lostNodeError(node cluster.NodeID, cause error, at stake) error {
 	return &clientError{
 		Severity: "FATAL", Code: "08006",
-		Message: fmt.Sprintf("unable to read data from DB node %d", node), Detail: detail,
+		Message: fmt.Sprintf("unable to read data from DB node %d", node), Detail: fmt.Sprintf("%v; %v", cause, at),
+	}
+}
+
+// unreachableError is a server that cannot be connected to.
+func unreachableError(co *pool.ConnectError) *clientError {
+	return &clientError{
+		Severity: "FATAL", Code: "08001", Message: fmt.Sprintf("failed to create a backend %d connection", co.Node),
+		Detail: co.Err.Error(),
 	}
 }
 
@@ -95,10 +99,7 @@ func fieldsOf(err error) pgwire.Fields {
 	case errors.As(err, &su):
 		return pgwire.Fields{Severity: "FATAL", Code: su.Code, Message: su.Text}
 	case errors.As(err, &co):
-		return pgwire.Fields{
-			Severity: "FATAL", Code: "08001", Message: fmt.Sprintf("failed to create a backend %d connection", co.Node),
-			Detail: co.Err.Error(),
-		}
+		return fieldsOf(unreachableError(co))
 	case errors.Is(err, pool.ErrWaitTimeout):
 		return pgwire.Fields{Severity: "FATAL", Code: "53300", Message: "query_wait_timeout", Detail: err.Error()}
 	case errors.Is(err, loop.ErrStopped):

@@ -52,12 +52,7 @@ func (s *session) parse(frame []byte, size int) error {
 		}
 		return err
 	}
-	d, q, err := s.decide(f, text)
-	if err != nil {
-		s.unparse(p, nil)
-		return s.refuseExtended(err)
-	}
-	b, err := s.target(d)
+	d, q, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decide(f, text) })
 	if err != nil {
 		s.unparse(p, nil)
 		return s.refuseExtended(err)
@@ -77,9 +72,9 @@ func (s *session) parse(frame []byte, size int) error {
 
 // parseBig is a statement too long to be looked at: it lives where writes go and nowhere else.
 func (s *session) parseBig(name string, frame []byte, size int) error {
-	b, err := s.target(route.Decision{Node: s.writer()})
+	b, err := s.onWriterHeld()
 	if err != nil {
-		s.client.skip = size - len(frame)
+		s.skipRest(frame, size)
 		return s.refuseExtended(err)
 	}
 	p := s.newPrepared(name, unparsed, nil, nil)
@@ -127,18 +122,7 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.local(pgwire.AppendSimple(nil, pgwire.BindComplete))
 	}
 	po := portal{p: p}
-	d := route.Decision{Node: s.writer()} // which gives the error, if there is no such statement
-	if p != nil {
-		var err error
-		if d, err = s.decideBind(p, &po); err != nil {
-			s.skipRest(frame, size)
-			return s.refuseExtended(err)
-		}
-	}
-	if old := s.portals[string(portalName)]; old != nil && old.b != nil {
-		d = route.Decision{Node: old.b.node} // the name is taken there: the server gives the error
-	}
-	b, err := s.target(d)
+	_, _, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decideBound(p, &po, portalName) })
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
@@ -184,6 +168,19 @@ func (s *session) skipRest(frame []byte, size int) {
 	if size > len(frame) {
 		s.streamTo = nil
 	}
+}
+
+// decideBound decides about a Bind: where the statement goes, or a server that gives the error.
+func (s *session) decideBound(p *prepared, po *portal, portalName []byte) (d route.Decision, _ *prepared, err error) {
+	s.in.View = s.srv.store.Current()
+	if old := s.portals[string(portalName)]; old != nil && old.b != nil {
+		return route.Decision{Node: old.b.node}, nil, nil // the name is taken there
+	}
+	if p == nil {
+		return s.toWriter() // there is no such statement
+	}
+	d, err = s.decideBind(p, po)
+	return d, nil, err
 }
 
 // decideBind routes a statement at Bind. One that was parsed just before, with nothing in between, stays where it is.

@@ -5,15 +5,55 @@ import (
 
 	"gopgpool/cluster"
 	"gopgpool/loop"
+	"gopgpool/pool"
 	"gopgpool/proxy/show"
 )
 
-// Fence returns when no session can send anything on a connection older than the Fenced epoch of its node in v, or with ctx.
-func (s *Server) Fence(context.Context, *cluster.View) error { return nil }
+// Fence cuts the connections that are older than the Fenced epoch of their node in v, and returns when no session can send anything
+// on one any more, or with the cause of ctx. What was sent before and has not left the machine is thrown away.
+func (s *Server) Fence(ctx context.Context, v *cluster.View) error {
+	for _, h := range s.homes {
+		done := make(chan struct{})
+		cut := func() {
+			defer close(done)
+			for x := range h.sessions {
+				x.cutFenced(v)
+			}
+		}
+		if !h.loop.Post(cut) {
+			continue // the loop has ended, and its sessions with it
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
 
-// Quiesce keeps new clients waiting and returns when none is connected, or with the cause of ctx. Meanwhile
-// client_idle_limit_in_recovery holds. In either case resume lets the clients in again; it may be called more than once.
-func (s *Server) Quiesce(ctx context.Context) (resume func(), err error) { return func() {}, nil }
+// fenced reports whether a connection must not be used for anything any more.
+func fenced(c *pool.Conn, v *cluster.View) bool {
+	return !v.Live(c.Key.Node) || c.Epoch < v.Nodes[c.Key.Node].Fenced
+}
+
+// stale reports whether nothing new may be begun on a connection.
+func stale(c *pool.Conn, v *cluster.View) bool {
+	return !v.Live(c.Key.Node) || c.Epoch != v.Nodes[c.Key.Node].Epoch
+}
+
+// cutFenced cuts the session's connections to condemned nodes. The session notices by itself. It runs on the session's loop, between
+// two of its turns.
+func (s *session) cutFenced(v *cluster.View) {
+	for _, b := range s.backends {
+		if fenced(b.c, v) {
+			b.c.Wire.Abort()
+		}
+	}
+	if b := s.returning; b != nil && fenced(b.c, v) {
+		b.c.Wire.Abort()
+	}
+}
 
 // Workers tells what SHOW pool_processes and pool_pools tell. It may be called from any goroutine but a loop's.
 func (s *Server) Workers(ctx context.Context) (processes []show.Process, slots []show.Slot) {

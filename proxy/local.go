@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"gopgpool/cluster"
 	"gopgpool/pgwire"
-	"gopgpool/proxy/route"
 	"gopgpool/proxy/show"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -101,7 +99,7 @@ func (s *session) executeLocal(p *prepared) error {
 // the same batch have reached one: they belong to the transaction.
 func (s *session) beginExtended(p *prepared) error {
 	if s.journal.InTx() || s.anyUnsynced() {
-		return s.executeOn(s.writer(), p, &note{begin: string(p.text)})
+		return s.executeOn(nil, p, &note{begin: string(p.text)})
 	}
 	s.begin(p.facts, p.text)
 	return s.local(pgwire.AppendTag(nil, beginTag(p.facts)))
@@ -120,7 +118,7 @@ func (s *session) anyUnsynced() bool {
 func (s *session) endExtended(p *prepared) error {
 	f := p.facts
 	if !s.journal.InTx() {
-		return s.executeOn(s.writer(), p, nil)
+		return s.executeOn(nil, p, nil)
 	}
 	if s.active != nil {
 		if err := s.drain(s.active); err != nil || s.skipping {
@@ -146,12 +144,13 @@ func (s *session) endExtended(p *prepared) error {
 		p = &prepared{facts: f, text: []byte("ROLLBACK"), ver: p.ver + 1}
 		p.frame = pgwire.AppendParse(nil, "", "ROLLBACK")
 	}
-	return s.executeOn(lead.node, p, noteOf(end))
+	return s.executeOn(lead, p, noteOf(end))
 }
 
-// executeOn runs a statement without parameters that the client believes to be parsed and bound.
-func (s *session) executeOn(node cluster.NodeID, p *prepared, n *note) error {
-	b, err := s.target(route.Decision{Node: node})
+// executeOn runs a statement without parameters that the client believes to be parsed and bound, on the node that takes writes where b is
+// nil.
+func (s *session) executeOn(b *backend, p *prepared, n *note) error {
+	b, err := s.on(b)
 	if err != nil {
 		return s.refuseExtended(err)
 	}

@@ -75,12 +75,9 @@ func (s *session) query(frame []byte) error {
 
 // run routes a simple query and sends it.
 func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
-	d, p, err := s.decide(f, text)
+	d, p, b, err := s.place(f, text)
 	if err != nil {
-		return s.refuse(err)
-	}
-	b, err := s.backendOr(&d)
-	if err != nil {
+		s.skipRest(frame, size)
 		return s.refuse(err)
 	}
 	s.activate(b)
@@ -104,7 +101,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	return nil
 }
 
-// decide asks route where a statement goes. p is the prepared statement an EXECUTE or DEALLOCATE names.
+// decide asks route where a statement goes; the answer is Send or Hold. p is the prepared statement an EXECUTE or DEALLOCATE names.
 func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, err error) {
 	in := &s.in
 	in.Facts = f
@@ -129,7 +126,11 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 		}
 	}
 	d = route.Decide(in)
-	if d.Action != route.Send {
+	switch d.Action {
+	case route.Send:
+	case route.Hold:
+		return d, p, nil
+	default:
 		return d, p, s.refusal(&d)
 	}
 	if d.ChoseL {
@@ -145,6 +146,9 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 		if node, ok := s.srv.nodeOfPID(s.t, uint32(f.TerminatePID)); ok {
 			d.Node = node
 		}
+	}
+	if d.Node == cluster.NoNode { // it must stay with a writer that is being sought
+		d.Action = route.Hold
 	}
 	return d, p, nil
 }
@@ -277,11 +281,19 @@ func (s *session) refusal(d *route.Decision) error {
 // activate makes b the server whose answers the client reads next.
 func (s *session) activate(b *backend) { s.active = b }
 
+// noWriter is why no node takes writes now.
+func (s *session) noWriter() error {
+	if s.srv.store.Current().Seeking {
+		return errSeeking
+	}
+	return errNoNode
+}
+
 // onWriter returns the connection to the node that takes writes.
 func (s *session) onWriter() (*backend, error) {
 	w := s.writer()
 	if w == cluster.NoNode {
-		return nil, errNoNode
+		return nil, s.noWriter()
 	}
 	return s.backendFor(w)
 }

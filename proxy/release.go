@@ -84,6 +84,8 @@ func (s *session) awaitCancels() {
 
 // giveBack resets a connection and returns it to the pool, or closes it.
 func (s *session) giveBack(b *backend) {
+	s.returning = b
+	defer func() { s.returning = nil }()
 	s.forgetNotes(b)
 	if !s.reusable(b) || !s.reset(b) {
 		if b.dropped { // while it was being reset
@@ -109,7 +111,7 @@ func (s *session) forgetNotes(b *backend) {
 // reusable reports whether the connection is at a point from which it can be reset.
 func (s *session) reusable(b *backend) bool {
 	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 || b.r < b.w ||
-		b.conn.HungUp() || b.unsynced || s.copyIn == b {
+		b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) {
 		return false
 	}
 	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 
+	"golang.org/x/sys/unix"
+
 	"gopgpool/pgwire"
+	"gopgpool/pool"
 )
 
 // inspected is how much of a frame must be in the buffer before it is judged; the rest of a longer one is only passed on.
@@ -273,7 +276,7 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		}
 	}
 	if e == nil {
-		return s.unasked(b, f, fatal)
+		return s.unasked(b, f, frame, fatal)
 	}
 	if e.prelude {
 		s.logPreludeFailure(b, f)
@@ -356,11 +359,18 @@ func (s *session) failExtended(b *backend, visible bool) {
 }
 
 // unasked is an error without a question: a server that ends the connection, mostly.
-func (s *session) unasked(b *backend, f pgwire.Fields, fatal bool) (bool, error) {
+func (s *session) unasked(b *backend, f pgwire.Fields, frame []byte, fatal bool) (bool, error) {
 	if !fatal {
 		return b == s.primaryBackend(), nil
 	}
-	if b.mark.Joined() || b.node == s.writer() || len(s.backends) == 1 {
+	idle := s.stakeAt(b) == nothing
+	heart := b.node == s.writer() || len(s.backends) == 1
+	if idle && (f.Code == "57P01" || f.Code == "57P02") {
+		s.suspects = append(s.suspects, suspect{node: b.node, frame: append([]byte(nil), frame...), heart: heart})
+		b.spent = true
+		return false, nil
+	}
+	if !idle || heart {
 		s.logServerEnded(b, f)
 		s.end = errServerEnded
 		return true, nil
@@ -416,13 +426,22 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		}
 		return s.end
 	}
-	running := b.answersClient()
-	stake := s.midFrame == b || running || b.mark.Joined() && !b.ending || b.unsynced || b.node == s.writer() && b.dirty
+	s.tellBroken(b, cause)
+	stake := s.stakeAt(b)
 	node := b.node
 	s.dropBackend(b)
-	if !stake {
+	if stake == nothing {
 		s.logLost(node, cause)
 		return nil
 	}
-	return lostNodeError(node, cause, running)
+	return lostNodeError(node, cause, stake)
+}
+
+// tellBroken tells failover of a connection that did not end by a server's or our own will.
+func (s *session) tellBroken(b *backend, cause error) {
+	var errno unix.Errno
+	v := s.srv.store.Current()
+	if errors.As(cause, &errno) && !stale(b.c, v) {
+		s.tellLost(b.node, v, &pool.ConnectError{Node: b.node, Err: cause})
+	}
 }

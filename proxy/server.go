@@ -25,7 +25,7 @@ import (
 	"gopgpool/proxy/stmt"
 )
 
-// Parts are what the proxy is built from. All but Probe are required.
+// Parts are what the proxy is built from. All but the last three are required.
 type Parts struct {
 	Config    *conf.Live
 	Store     *cluster.Store
@@ -38,6 +38,11 @@ type Parts struct {
 	PID       int                // slots are numbered from PID + 1
 	// NodeUsed is told that a session uses a node; it must cost next to nothing.
 	NodeUsed func(cluster.NodeID)
+	// NodeLost is told that a node could not be connected to, or that a connection to it broke, with the View in force before and
+	// the error (see loop.DialError). NodeShutdown is told that a node says it shuts down and takes no new connection. Neither may
+	// block; nil tells nobody.
+	NodeLost     func(id cluster.NodeID, seen *cluster.View, err error)
+	NodeShutdown func(id cluster.NodeID, seen *cluster.View)
 	// Probe asks the nodes for pg_status and pg_role; it may block and is called off the loops.
 	Probe func(ctx context.Context, v *cluster.View) []show.Live
 }
@@ -62,6 +67,8 @@ type Server struct {
 	draining atomic.Bool                    // no new clients
 	shunned  [cluster.MaxNodes]atomic.Int64 // until when, in Unix nanoseconds, a standby that could not be reached is left alone
 	stopping atomic.Bool
+
+	quiescing atomic.Int32 // calls of Quiesce that have not resumed
 }
 
 // settings are what a reload replaces as one.

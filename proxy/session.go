@@ -85,6 +85,8 @@ type session struct {
 	resetting, resetFailed bool                         // reset queries are running; one has failed
 	perNode                bool                         // log_per_node_statement or notice_per_node_statement
 	marks                  []*vsession.Mark
+	suspects               []suspect
+	returning              *backend // being reset before it goes back to the pool
 	cancels                int   // cancel requests on their way: the connections stay ours meanwhile
 	gone                   bool  // the client has left
 	leaving                bool  // it has said goodbye behind its last statement, which is finished
@@ -110,6 +112,11 @@ func (s *session) serve() error {
 	for {
 		if err := s.relayAll(); err != nil {
 			return err
+		}
+		if len(s.suspects) > 0 {
+			if err := s.askSuspects(); err != nil {
+				return err
+			}
 		}
 		turn := s.clientTurn()
 		if turn {
@@ -147,7 +154,10 @@ func (s *session) clientTurn() bool {
 }
 
 // pump relays until over holds, in the middle of a client's message.
-func (s *session) pump(over func() bool) error {
+func (s *session) pump(over func() bool) error { return s.pumpUntil(time.Time{}, over) }
+
+// pumpUntil is pump that also asks over when the time has come.
+func (s *session) pumpUntil(until time.Time, over func() bool) error {
 	s.pumping = true
 	defer func() { s.pumping = false }()
 	for {
@@ -162,7 +172,7 @@ func (s *session) pump(over func() bool) error {
 			return nil
 		}
 		s.giveWay()
-		if err := s.wait(time.Time{}); err != nil {
+		if err := s.wait(until); err != nil {
 			return err
 		}
 	}
@@ -317,28 +327,35 @@ func (s *session) idleUntil() time.Time {
 	if s.owed > 0 {
 		return time.Time{}
 	}
+	var until time.Time
 	if s.idleLimit > 0 {
-		return s.lastSeen.Add(s.idleLimit)
+		until = s.lastSeen.Add(s.idleLimit)
 	}
-	return time.Time{}
+	if quiet, on := s.quietUntil(); on && (until.IsZero() || quiet.Before(until)) {
+		until = quiet
+	}
+	return until
 }
 
 func (s *session) timedOut() error {
-	if s.idleLimit <= 0 || s.t.Now().Before(s.lastSeen.Add(s.idleLimit)) {
+	if err := s.outstayed(); err != nil {
+		return err
+	}
+	if s.pumping || s.idleLimit <= 0 || s.t.Now().Before(s.lastSeen.Add(s.idleLimit)) {
 		return nil
 	}
 	return idleLimitError(s.idleLimit)
 }
 
-// woken looks at what others may have left: the end of the connection's node.
+// woken looks at what others may have left: the end of a connection's node.
 func (s *session) woken() error {
 	v := s.srv.store.Current()
 	for i := 0; i < len(s.backends); i++ {
 		b := s.backends[i]
-		if v.Live(b.node) && v.Nodes[b.node].Epoch == b.c.Epoch {
+		if !stale(b.c, v) {
 			continue
 		}
-		if err := s.nodeLeft(b); err != nil {
+		if err := s.nodeLeft(b, v); err != nil {
 			return err
 		}
 		if i < len(s.backends) && s.backends[i] != b {
@@ -348,12 +365,15 @@ func (s *session) woken() error {
 	return nil
 }
 
-// nodeLeft drops a connection whose node was condemned, promoted or demoted. A session that has nothing there goes on.
-func (s *session) nodeLeft(b *backend) error {
-	if b.outstanding() > 0 || b.mark.Joined() || b.unsynced {
+// nodeLeft is a connection whose node was condemned, promoted or demoted. A session that has nothing there goes on without it. What
+// runs on a node that was promoted may finish.
+func (s *session) nodeLeft(b *backend, v *cluster.View) error {
+	switch {
+	case fenced(b.c, v):
 		return s.lostBackend(b, errNodeLeft)
+	case !b.busy():
+		s.dropBackend(b)
 	}
-	s.dropBackend(b)
 	return nil
 }
 
@@ -408,14 +428,19 @@ func (s *session) forgetBackend(b *backend) {
 		s.noName = portal{}
 	}
 	for i := range b.queue[b.head:] {
-		if n := b.queue[b.head+i].note; n != nil && n.release != nil {
-			n.release()
+		e := &b.queue[b.head+i]
+		if e.note != nil && e.note.release != nil {
+			e.note.release()
+		}
+		if e.collect != nil { // a question of ours: it can be put again
+			e.collect.err, e.collect.done = &pool.ConnectError{Node: b.node, Err: errNodeLeft}, true
 		}
 	}
 	b.queue, b.head = nil, 0
 }
 
-// backendFor returns a connection to the node, leasing one if the session has none.
+// backendFor returns a connection to the node, leasing one if the session has none. It returns errChanged where the View has changed
+// so that the connection may not be used.
 func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 	if b := s.find(node); b != nil && b.outstanding() > 0 && !b.unsynced {
 		// The end of a transaction is on its way there: whether the connection survives it is known before it is used again.
@@ -423,20 +448,42 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 			return nil, err
 		}
 	}
+	v := s.srv.store.Current()
 	if b := s.find(node); b != nil {
-		v := s.srv.store.Current()
-		if b.c.Epoch == v.Nodes[node].Epoch {
+		switch {
+		case !stale(b.c, v):
 			return b, nil
+		case fenced(b.c, v):
+			if err := s.lostBackend(b, errNodeLeft); err != nil {
+				return nil, err
+			}
+		case b.busy() && !s.failed():
+			return nil, s.promotedUnder(b)
+		case b.busy():
+			return b, nil // only the end of the failed transaction is still to come
+		default:
+			s.dropBackend(b)
 		}
-		if err := s.nodeLeft(b); err != nil {
-			return nil, err
-		}
+	}
+	if !v.Live(node) {
+		return nil, errChanged
 	}
 	c, err := s.connect(node)
 	if err != nil {
+		s.tellLost(node, v, err)
 		return nil, err
 	}
+	if stale(c, s.srv.store.Current()) {
+		s.srv.pool.Discard(c)
+		return nil, errChanged
+	}
 	return s.attach(c), nil
+}
+
+// promotedUnder ends a transaction that has read from a standby which is no standby any more.
+func (s *session) promotedUnder(b *backend) error {
+	s.dropBackend(b)
+	return errPromoted
 }
 
 // attach makes a leased connection the session's.

@@ -184,9 +184,8 @@ func (s *session) login() error {
 	if d := s.cfg.Auth.AuthenticationTimeout; d > 0 {
 		s.began = s.t.Now() // the time limit counts from the client's turn
 	}
-	view := s.srv.store.Current()
-	if view.Main() == cluster.NoNode {
-		return errNoNode
+	if err := s.awaitNode(); err != nil {
+		return err
 	}
 	if s.startup.NeedsNegotiation() {
 		s.client.setQueued(s.startup.AppendNegotiate(s.client.queued()))
@@ -196,6 +195,30 @@ func (s *session) login() error {
 		return err
 	}
 	return s.admit(facts)
+}
+
+// awaitNode waits while no node is live and a failover that may find one is under way.
+func (s *session) awaitNode() error {
+	until := s.t.Now().Add(holdFor)
+	for {
+		v := s.srv.store.Current()
+		switch {
+		case v.Main() != cluster.NoNode:
+			return nil
+		case v.Op == cluster.OpNone && !v.Seeking:
+			return errNoNode
+		}
+		switch s.t.Wait(until, loop.Interest{Conn: s.client.conn, HangUp: true}) {
+		case loop.Timeout:
+			return errNoNode
+		case loop.Stopped:
+			return errStopping
+		case loop.Ready, loop.Woken:
+		}
+		if s.client.conn.HungUp() {
+			return errTerminated
+		}
+	}
 }
 
 // authFacts gathers what is known of the client before it is asked anything.
@@ -314,7 +337,14 @@ func (s *session) firstServer() (*pool.Conn, *pool.Opening, error) {
 	return nil, o, err
 }
 
-func (s *session) loginNode() cluster.NodeID { return s.srv.store.Current().Writer() }
+// loginNode is the node that takes writes or, while there is none, another one: the session's own connection to the primary can wait.
+func (s *session) loginNode() cluster.NodeID {
+	v := s.srv.store.Current()
+	if w := v.Writer(); w != cluster.NoNode {
+		return w
+	}
+	return v.Main()
+}
 
 func (s *session) keyFor(node cluster.NodeID) pool.Key {
 	k := s.key
@@ -326,25 +356,63 @@ func (s *session) idleConn(node cluster.NodeID) *pool.Conn {
 	return s.srv.pool.Idle(s.t, s.keyFor(node))
 }
 
-// openAny opens a connection to the node, or to another live one if that cannot be reached.
+// openAny opens a connection to the node, or to another live one if that cannot be reached. Where none can and failover is going to
+// decide about that, it tries again under the next View.
 func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
+	began := s.t.Now()
+	for {
+		v := s.srv.store.Current()
+		o, err := s.openOne(v, node)
+		var unreachable *pool.ConnectError
+		if err == nil || !errors.As(err, &unreachable) || s.t.Now().Sub(began) >= s.worthWaiting(v, unreachable) {
+			return o, err
+		}
+		if err := s.awaitView(v, s.t.Now().Add(retryRefused)); err != nil {
+			return nil, err
+		}
+		if err := s.awaitNode(); err != nil {
+			return nil, err
+		}
+		node = s.loginNode()
+	}
+}
+
+// awaitView waits for a View other than v, or until the time has come.
+func (s *session) awaitView(v *cluster.View, until time.Time) error {
+	for s.srv.store.Current() == v {
+		switch s.t.Wait(until, loop.Interest{Conn: s.client.conn, HangUp: true}) {
+		case loop.Timeout:
+			return nil
+		case loop.Stopped:
+			return loop.ErrStopped
+		case loop.Ready, loop.Woken:
+		}
+		if s.client.conn.HungUp() {
+			return errTerminated
+		}
+	}
+	return nil
+}
+
+// openOne opens a connection to the node, or to another live one if that cannot be reached.
+func (s *session) openOne(v *cluster.View, node cluster.NodeID) (*pool.Opening, error) {
 	o, err := s.open(node)
-	var unreachable *pool.ConnectError
-	if err == nil || !errors.As(err, &unreachable) {
+	if err == nil || !isUnreachable(err) {
 		return o, err
 	}
 	first := err
 	s.logUnreachable(node, first)
-	v := s.srv.store.Current()
+	s.tellLost(node, v, first)
 	for i := range v.Nodes {
 		id := cluster.NodeID(i)
 		if id == node || !v.Live(id) {
 			continue
 		}
-		if o, err = s.open(id); err == nil || !errors.As(err, &unreachable) {
+		if o, err = s.open(id); err == nil || !isUnreachable(err) {
 			return o, err
 		}
 		s.logUnreachable(id, err)
+		s.tellLost(id, v, err)
 	}
 	return nil, first
 }
@@ -525,10 +593,13 @@ func (s *session) greet(c *pool.Conn) error {
 	params, isolation := []pgwire.Param(nil), ""
 	s.pid = uint32(s.slot.pid)
 	if c != nil {
-		b := s.attach(c)
-		s.active = b
 		params, isolation = c.Params, c.Isolation
 		s.pid = c.PID
+		if stale(c, s.srv.store.Current()) { // condemned in this moment: the first statement gets another one
+			s.srv.pool.Discard(c)
+		} else {
+			s.active = s.attach(c)
+		}
 	} else if r := s.srv.pool.Recall(s.key); r != nil {
 		params, isolation = r.Params, r.Isolation
 	}

@@ -13,7 +13,7 @@ type Action uint8
 const (
 	Send   Action = iota // run it on Decision.Node
 	Refuse               // answer with an error, see Decision.Reason
-	Hold                 // wait for the next View, then decide again; reserved for a failover that is under way
+	Hold                 // wait for the next View, then decide again: the node it needs is being sought
 	Answer               // the proxy answers it itself (SHOW pool_*, PGPOOL ...)
 )
 
@@ -108,24 +108,29 @@ func NeedsNames(in *Input) bool {
 
 // Decide says where a statement goes, and why.
 func Decide(in *Input) (d Decision) {
-	open := settle(in, &d)
+	decide(in, &d)
+	if d.Action == Send && d.Node == cluster.NoNode {
+		d.Action, d.Reason.Code = Hold, ReasonSeeking
+	}
+	return d
+}
+
+func decide(in *Input, d *Decision) {
+	open := settle(in, d)
 	if open == settled {
-		return d
+		return
 	}
 	f := in.Subject()
 	why, writes := writingFunction(in, f)
 	d.Writes = writes
 	switch {
 	case open == writesOpen:
-		return d
 	case namedRelation(in, f, &d.Reason):
-		return d
 	case writes:
 		d.Reason = why
-		return d
+	default:
+		balance(in, d)
 	}
-	balance(in, &d)
-	return d
 }
 
 // settle decides as far as syntax, session and configuration do, with the primary as destination of what stays open.
@@ -136,7 +141,7 @@ func settle(in *Input, d *Decision) openness {
 	case f.Kind == stmt.KindPool:
 		d.Action, d.Node, d.Reason.Code = Answer, cluster.NoNode, ReasonProxy
 		return settled
-	case d.Node == cluster.NoNode:
+	case d.Node == cluster.NoNode && !in.View.Seeking:
 		d.Action, d.Reason.Code = Refuse, ReasonNoNode
 		return settled
 	case in.State.failed && !leavesFailed(f):
@@ -275,7 +280,7 @@ func either(in *Input, f *stmt.Facts, d *Decision) openness {
 		return writesOpen
 	case s.inTx && p.onWrite == conf.OnWriteDmlAdaptive && writtenRelation(in, f, &d.Reason):
 		return writesOpen
-	case !p.statementLevel && in.L == d.Node: // the load balance node is the primary: nothing below matters
+	case !p.statementLevel && in.L == d.Node && in.L != cluster.NoNode: // the load balance node is the primary: nothing below matters
 		d.Reason.Code = ReasonLoadBalanceNode
 		return settled
 	}

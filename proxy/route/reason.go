@@ -64,6 +64,7 @@ const (
 	ReasonMainNode          // a mode without primary and balancing
 	ReasonFailedTransaction // SQLSTATE 25P02
 	ReasonNoNode            // no node is live
+	ReasonSeeking           // the primary is being sought
 	ReasonProxy             // answered by the proxy itself
 )
 
@@ -106,6 +107,7 @@ var reasonTexts = [...]string{
 	ReasonMainNode:           "main node",
 	ReasonFailedTransaction:  "transaction has failed",
 	ReasonNoNode:             "no node is up",
+	ReasonSeeking:            "waits for the new primary",
 	ReasonProxy:              "answered by pgpool",
 }
 

@@ -1,0 +1,215 @@
+package proxy
+
+import (
+	"errors"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gopgpool/cluster"
+	"gopgpool/logging"
+	"gopgpool/pool"
+	"gopgpool/proxy/route"
+	"gopgpool/proxy/stmt"
+)
+
+// This file is about statements that cannot be sent now but may be soon: what was never sent waits for the next View instead of
+// failing. A held session costs no more than an idle one, so their number is bounded by num_init_children, their bytes by the
+// buffers of a session, and their age by holdFor.
+
+// holdFor is how long a statement waits for a node that can run it (manual: a query sent while a failover is running).
+const holdFor = 30 * time.Second
+
+// brokenFor is how long a statement waits for a server that has accepted a connection and broken it off: it is asked again soon, and
+// what it then does says more.
+const brokenFor = 2 * time.Second
+
+// Pauses between attempts to reach a server again while nothing is decided about it.
+const (
+	retryRefused  = 500 * time.Millisecond
+	retryStarting = 250 * time.Millisecond // it says that it is starting up
+)
+
+var (
+	// errChanged: the View has changed while a server was connected to, and the decision has to be taken anew.
+	errChanged = errors.New("the cluster has changed")
+	// errSeeking: what is needed is the primary, and that is being sought.
+	errSeeking = errors.New("the primary is being sought")
+	errHeld    = &clientError{
+		Code: "57P03", Message: "no primary node is available",
+		Detail: "The statement was not sent to any server; it has waited for " + holdFor.String() + ".",
+		Hint:   "Try again later.",
+	}
+	errNodeGone = &clientError{
+		Code: "08006", Message: "the server connection that the statement needs is no longer there",
+		Detail: "The statement was not sent to any server.",
+	}
+	errPromoted = &clientError{
+		Code: "40001", Message: "the transaction cannot go on, its node was promoted",
+		Detail: "It has only read. Nothing it did is lost.", Hint: "Repeat the transaction.",
+	}
+)
+
+// attempt is one statement's way to a server. The zero attempt is the beginning.
+type attempt struct {
+	until time.Time // when the waiting ends; zero before it has begun
+	last  error     // why it waits
+}
+
+// tellLost tells failover of a server that could not be reached or that broke off; v is the View in force before.
+func (s *session) tellLost(node cluster.NodeID, v *cluster.View, err error) {
+	var unreachable *pool.ConnectError
+	if errors.As(err, &unreachable) && s.srv.parts.NodeLost != nil {
+		s.srv.parts.NodeLost(node, v, unreachable.Err)
+	}
+}
+
+// place decides where a statement goes and gets a connection there. It begins again when the View has changed meanwhile, and holds the
+// statement while what it needs is not there but may come.
+func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, b *backend, err error) {
+	var a attempt
+	for {
+		d, p, err = s.decide(f, text)
+		if err == nil && d.Action == route.Send {
+			b, err = s.backendOr(&d)
+			if err == nil && !s.overtaken(b) {
+				return d, p, b, nil
+			}
+		}
+		if err := s.again(&a, err); err != nil {
+			return d, p, nil, err
+		}
+	}
+}
+
+// placeBound is place for an extended message, which makes the connection the active one and brings it up to the session's state.
+func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (d route.Decision, p *prepared, b *backend, err error) {
+	var a attempt
+	for {
+		d, p, err = decide()
+		if err == nil && d.Action == route.Send {
+			b, err = s.target(d)
+			if err == nil && !s.overtaken(b) {
+				return d, p, b, nil
+			}
+		}
+		if err := s.again(&a, err); err != nil {
+			return d, p, nil, err
+		}
+	}
+}
+
+// onWriterHeld is the connection to the node that takes writes, whichever that is when there is one again.
+func (s *session) onWriterHeld() (*backend, error) {
+	_, _, b, err := s.placeBound(s.toWriter)
+	return b, err
+}
+
+// toWriter decides for the node that takes writes, whichever that is now.
+func (s *session) toWriter() (route.Decision, *prepared, error) {
+	v := s.srv.store.Current()
+	s.in.View = v
+	d := route.Decision{Node: v.Writer()}
+	if d.Node == cluster.NoNode {
+		if !v.Seeking {
+			return d, nil, errNoNode
+		}
+		d.Action = route.Hold
+	}
+	return d, nil, nil
+}
+
+// overtaken reports whether the decision that led to b is out of date: waiting for the connection took time.
+func (s *session) overtaken(b *backend) bool {
+	return b.dropped || s.in.View != s.srv.store.Current()
+}
+
+// again says whether a statement that could not be placed is to be tried again: nil after the waiting that this took, else the error
+// for the client.
+func (s *session) again(a *attempt, err error) error {
+	v := s.in.View
+	changed := v != s.srv.store.Current()
+	switch {
+	case err == nil && changed, errors.Is(err, errChanged) && changed:
+		return nil
+	case errors.Is(err, errChanged):
+		return errNodeGone
+	case err == nil, errors.Is(err, errSeeking):
+		return s.hold(a, v, holdFor, errHeld)
+	}
+	var unreachable *pool.ConnectError
+	var refused *pool.ServerError
+	switch {
+	case errors.As(err, &unreachable):
+		worth := s.worthWaiting(v, unreachable)
+		if unreachable.Node != v.Writer() || worth == 0 {
+			return s.unreplaceable(unreachable)
+		}
+		return s.holdFor(a, v, worth, retryRefused, err)
+	case errors.As(err, &refused) && refused.Fields.Code == "57P03" && refused.Node == v.Writer():
+		return s.hold(a, v, retryStarting, err)
+	}
+	return err
+}
+
+// worthWaiting tells how long it makes sense to wait for somebody to decide about a node that cannot be reached.
+func (s *session) worthWaiting(v *cluster.View, e *pool.ConnectError) time.Duration {
+	f := &s.cfg.Failover
+	switch {
+	case s.srv.parts.NodeLost == nil || !v.Live(e.Node) || v.Nodes[e.Node].DisallowFailover:
+		return 0
+	case s.cfg.HealthCheck.For(int(e.Node)).Period > 0, f.FailoverOnBackendError && condemns(e.Err):
+		return holdFor
+	case f.FailoverOnBackendError:
+		return brokenFor
+	}
+	return 0
+}
+
+// condemns reports whether an error says for certain that nobody serves at a node's address.
+func condemns(err error) bool {
+	for _, e := range []unix.Errno{unix.ECONNREFUSED, unix.ENOENT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// unreplaceable is the error for a server that cannot be reached and that nobody will replace.
+func (s *session) unreplaceable(co *pool.ConnectError) error {
+	if s.cfg.Failover.FailoverOnBackendError || s.srv.parts.NodeLost == nil {
+		return co
+	}
+	e := unreachableError(co)
+	e.Detail = "not executing failover because failover_on_backend_error is off: " + e.Detail
+	return e
+}
+
+// hold is holdFor its usual time.
+func (s *session) hold(a *attempt, v *cluster.View, pause time.Duration, why error) error {
+	return s.holdFor(a, v, holdFor, pause, why)
+}
+
+// holdFor waits until v is out of date or the pause is over, in the middle of a client's message. When limit is over, counted from the
+// first wait, it returns why.
+func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duration, why error) error {
+	now := s.t.Now()
+	if a.until.IsZero() {
+		a.until = now.Add(limit)
+		s.logHeld(why)
+	}
+	a.last = why
+	if !now.Before(a.until) {
+		return a.last
+	}
+	until := now.Add(pause)
+	if a.until.Before(until) {
+		until = a.until
+	}
+	return s.pumpUntil(until, func() bool { return s.srv.store.Current() != v || !s.t.Now().Before(until) })
+}
+
+func (s *session) logHeld(why error) {
+	s.log.Log(logging.Event{Severity: logging.Debug1, Message: "statement is held", Detail: why.Error()})
+}
