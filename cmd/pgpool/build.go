@@ -237,6 +237,7 @@ func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
 	p.proxy = proxy.NewServer(proxy.Parts{
 		Config: p.live, Store: p.store, Pool: p.pool, Loops: p.loops, Log: p.log, Passwords: p.passwords, Rules: rules,
 		Version: version, PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
+		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown,
 	})
 	if p.listeners, err = listen(cfg, p.log); err != nil {
 		return err
