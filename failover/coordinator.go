@@ -59,8 +59,10 @@ type Coordinator struct {
 	ended   chan func()
 	search  search
 	following
-	saved []byte // what the status file holds
-	told  string // the complaints of the last round of roles, so that the next one does not repeat them
+	saved   []byte // what the status file holds
+	unsaved bool   // the View may say something else
+	forced  bool   // write it even if not
+	told    string // the complaints of the last round of roles, so that the next one does not repeat them
 }
 
 // NewCoordinator makes the coordinator of a store, whose first View came from First.
@@ -139,6 +141,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		c.decideAll()
 		c.proceed(ctx, &tasks)
+		c.saveChanges()
 		select {
 		case <-ctx.Done():
 		case <-c.inbox.wake:
@@ -165,6 +168,7 @@ func (c *Coordinator) decideAll() {
 		r := c.waiting[i]
 		c.waiting = append(c.waiting[:i:i], c.waiting[i+1:]...)
 		if s, ok := r.(settle); ok {
+			c.saveChanges()
 			close(s.done)
 			continue
 		}
@@ -198,8 +202,7 @@ func joins(r Request, before []Request, searching bool) bool {
 	return false
 }
 
-// carryOut decides about a request, publishes what follows, and notes what is left to be done. The View goes out before the status
-// file is written, because the sooner a lost node is fenced the better; no command runs before both.
+// carryOut decides about a request, publishes what follows, and notes what is left to be done.
 func (c *Coordinator) carryOut(r Request) {
 	_, reload := r.(BackendsReloaded)
 	_, roles := r.(RolesSeen)
@@ -207,9 +210,8 @@ func (c *Coordinator) carryOut(r Request) {
 	c.memory = plan.Memory
 	if plan.View != nil {
 		c.store.Publish(plan.View)
-		if plan.Save {
-			c.save(plan.View, reload)
-		}
+		c.unsaved = c.unsaved || plan.Save
+		c.forced = c.forced || reload
 	}
 	if !roles || c.news(plan) {
 		c.tell(plan.Reasons...)
@@ -236,6 +238,15 @@ func (c *Coordinator) news(plan Plan) bool {
 	repeated := plan.View == nil && text == c.told
 	c.told = text
 	return !repeated
+}
+
+// saveChanges writes the status file if the View has changed. The disk may be slow, so a lost node is fenced first; but no command
+// runs, and nobody is told of the end, before the change is on disk.
+func (c *Coordinator) saveChanges() {
+	if c.unsaved {
+		c.save(c.store.Current(), c.forced)
+	}
+	c.unsaved, c.forced = false, false
 }
 
 // save writes the status file if its content changed, or always. Where all nodes are down the last useful content stays.

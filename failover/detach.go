@@ -2,6 +2,7 @@ package failover
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"gopgpool/cluster"
@@ -25,12 +26,12 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	var out []cluster.NodeID
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(r.Nodes))) {
 		what, why := judgeDetach(v, id, r, p)
+		if (what == askFirst || why.Kind == DetachDisallowed) && !plan.Memory.doubt(id, now) {
+			continue
+		}
 		switch what {
 		case passOver:
 		case askFirst:
-			if !plan.Memory.doubt(id, now) {
-				continue
-			}
 			plan.Confirm = append(plan.Confirm, id)
 		case condemned:
 			out = append(out, id)
@@ -43,7 +44,7 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	return plan.takeOut(v, out, cluster.NoNode, now)
 }
 
-// doubt remembers that a node is being checked. It is false where that was so a moment ago.
+// doubt remembers that a node is under suspicion. It is false where that was so a moment ago.
 func (m *Memory) doubt(id cluster.NodeID, now time.Time) bool {
 	doubted := make([]time.Time, max(len(m.Doubted), int(id)+1))
 	copy(doubted, m.Doubted)
@@ -57,16 +58,7 @@ func (m *Memory) doubt(id cluster.NodeID, now time.Time) bool {
 
 func judgeDetach(v *cluster.View, id cluster.NodeID, r Detach, p Policy) (verdict, Reason) {
 	tell := func(k Kind) Reason {
-		why := Reason{Kind: k, Node: id, New: pid(p), Old: r.Origin.String()}
-		if r.Err != nil {
-			why.Cause = r.Err.Error()
-		}
-		if r.Evidence != Judged {
-			why.Finding = r.Evidence.String()
-		} else if r.TimedOut {
-			why.Finding = TimedOut.String()
-		}
-		return why
+		return Reason{Kind: k, Node: id, New: pid(p), Old: r.Origin.String(), Finding: r.finding(), Cause: r.cause()}
 	}
 	switch {
 	case id < 0 || int(id) >= len(v.Nodes):
@@ -89,6 +81,29 @@ func judgeDetach(v *cluster.View, id cluster.NodeID, r Detach, p Policy) (verdic
 		return askFirst, tell(DetachDoubtful)
 	}
 	return condemned, tell(DetachAsked)
+}
+
+// finding is the kind of evidence, "" for an order.
+func (r *Detach) finding() string {
+	switch {
+	case r.TimedOut:
+		return TimedOut.String()
+	case r.Evidence == Judged:
+		return ""
+	}
+	return r.Evidence.String()
+}
+
+// cause says in words where a request comes from.
+func (r *Detach) cause() string {
+	words := []string{r.Origin.String()}
+	if f := r.finding(); f != "" {
+		words = append(words, f)
+	}
+	if r.Err != nil {
+		words = append(words, r.Err.Error())
+	}
+	return strings.Join(words, ": ")
 }
 
 // outdated reports whether a finding speaks of what a node was before it last went down, came back, or changed its role.
@@ -139,12 +154,16 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 		e = begin(v, cluster.OpFailover)
 	}
 	plan.Reasons = append(plan.Reasons, Reason{Kind: FailoverBegins, Node: cluster.NoNode})
+	var avoid []cluster.NodeID
+	if e.Lost || slices.Contains(out, v.Primary) {
+		avoid = plan.Memory.strays(v)
+	}
 	for _, id := range out {
 		condemn(&next.Nodes[id], now)
 		plan.Reasons = append(plan.Reasons, Reason{Kind: Degenerating, Node: id, Old: place(v, id)})
 		plan.Commands = append(plan.Commands, Command{
 			Kind: FailoverCommand, Node: id, OldPrimary: e.suspectedPrimary(id), OldMain: v.Main(), NewMain: heir,
-			Avoid: plan.Memory.strays(v),
+			Avoid: avoid,
 		})
 	}
 	e.Failed = slices.Concat(e.Failed, out)
@@ -156,6 +175,13 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 	}
 	plan.View, plan.Memory.Open, plan.Save, plan.Fence = next, e, true, true
 	return plan
+}
+
+// told notes whom a command that is about to run is told to promote.
+func (e *Episode) told(cmd Command, v *cluster.View) {
+	if cmd.Kind == FailoverCommand && cmd.Node == cmd.OldPrimary {
+		e.Heir = cmd.target(v)
+	}
 }
 
 // suspectedPrimary is %P of failover_command. If the node that was to be promoted dies before it is, it counts as the primary, so
@@ -186,7 +212,7 @@ func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
 		e.Elect, e.Search = cluster.NoNode, UntilFound
 	}
 	if next.Main() == cluster.NoNode {
-		next.Seeking = false
+		next.Seeking, e.Search = false, NoSearch
 	}
 }
 

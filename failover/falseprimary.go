@@ -34,7 +34,7 @@ func (plan Plan) expel(v *cluster.View, truth cluster.NodeID, out []cluster.Node
 	e := begin(v, cluster.OpFailover)
 	e.OldPrimary = truth
 	plan.Memory.Open = e
-	plan = plan.takeOut(v, out, cluster.NoNode, now)
+	plan = plan.takeOut(v, out, truth, now)
 	if truth == v.Primary {
 		return plan
 	}

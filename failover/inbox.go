@@ -50,12 +50,14 @@ func (b *inbox) addLocked(r Request) bool {
 			return true
 		}
 	}
-	if len(b.waiting) >= maxInbox {
+	if len(b.waiting) >= maxInbox && !endsFollow(r) {
 		return false
 	}
 	b.waiting = append(b.waiting, r)
 	return true
 }
+
+func endsFollow(r Request) bool { return same[FollowEnded](r) }
 
 func same[T Request](r Request) bool {
 	_, ok := r.(T)

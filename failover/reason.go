@@ -30,6 +30,7 @@ const (
 	PrimaryLost     // the primary became a standby and nobody took over
 	StandbyFound    // told once for each standby when the primary is found
 	SeveralPrimary  // more than one node says it is the primary
+	StrayPrimary    // only nodes claim to be primary that did so beside the lost one: nobody is taken
 	UnsurePrimary   // another node says it is the primary and the known one is silent: nothing is changed
 	AlwaysPrimarySo // the primary is the node flagged ALWAYS_PRIMARY
 
@@ -128,6 +129,8 @@ func (r Reason) String() string {
 		return fmt.Sprintf("find_primary_node: standby node is %d", n)
 	case SeveralPrimary:
 		return fmt.Sprintf("nodes %s say they are primary, node %d is taken, nothing is written to the others", list(r.Others), n)
+	case StrayPrimary:
+		return fmt.Sprintf("node %s says it is a primary, but is not taken", list(r.Others))
 	case UnsurePrimary:
 		return fmt.Sprintf("node %s says it is primary while primary node %d does not answer, nothing is changed",
 			list(r.Others), n)
@@ -149,7 +152,7 @@ func (r Reason) String() string {
 // Severity is the level the reason is logged with.
 func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
-	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, PrimaryLost, Immovable,
+	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
 		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed:
 		return logging.Warning
 	case FirstUse, DetachInvalid, DetachOutdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
@@ -165,6 +168,9 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 	switch r.Kind {
 	case DetachAsked, DetachDisallowed, DetachUnproved, DetachDoubtful, DetachOff, PromoteRefused:
 		e.Detail = r.Cause
+	case StrayPrimary:
+		e.Detail = "They said so beside the primary that is lost, so they hold other data."
+		e.Hint = "Use pcp_promote_node for the node whose data is to be kept."
 	case FenceLate, CommandFailed:
 		e.Detail = r.New
 	case SearchFailed:

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"slices"
 	"time"
 
 	"gopgpool/cluster"
@@ -172,7 +173,7 @@ func (e *evidence) note(i int, role cluster.Role) {
 // nothing listens at its address any more and exactly one node was promoted meanwhile.
 func (e *evidence) choose(v *cluster.View) (cluster.NodeID, []Reason) {
 	if v.Primary == cluster.NoNode {
-		return e.find(e.claims, v.Mode)
+		return e.first(v.Mode)
 	}
 	others := e.others(v.Primary)
 	switch e.says[v.Primary] {
@@ -193,6 +194,23 @@ func (e *evidence) choose(v *cluster.View) (cluster.NodeID, []Reason) {
 		return v.Primary, []Reason{{Kind: UnsurePrimary, Node: v.Primary, Others: promoted}}
 	}
 	return v.Primary, nil
+}
+
+// first picks the first primary. One that claimed to be a primary beside the last one is not taken.
+func (e *evidence) first(mode cluster.Mode) (cluster.NodeID, []Reason) {
+	claims := e.trusted(mode)
+	if len(claims) == 0 && len(e.claims) > 0 {
+		return cluster.NoNode, []Reason{{Kind: StrayPrimary, Node: e.claims[0], Others: e.claims}}
+	}
+	return e.find(claims, mode)
+}
+
+// trusted are the claims but those of stray nodes.
+func (e *evidence) trusted(mode cluster.Mode) []cluster.NodeID {
+	if mode != cluster.ModeStreaming {
+		return e.claims
+	}
+	return slices.DeleteFunc(slices.Clone(e.claims), func(id cluster.NodeID) bool { return e.stray[id] })
 }
 
 // find picks the lowest of those who claim to be primary.

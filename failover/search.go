@@ -23,6 +23,9 @@ func conclude(v *cluster.View, m Memory, r Sought, p Policy, now time.Time) Plan
 				return plan
 			}
 			plan.Reasons = append(plan.Reasons, Reason{Kind: SearchFailed, Node: cluster.NoNode, After: p.SearchPrimaryNodeTimeout})
+			if len(seen.claims) > 0 {
+				plan.Reasons = append(plan.Reasons, Reason{Kind: StrayPrimary, Node: seen.claims[0], Others: seen.claims})
+			}
 		}
 	}
 	return plan.end(v, found, p, now)
@@ -43,8 +46,8 @@ func (s *evidence) successor(v *cluster.View, e *Episode) (cluster.NodeID, []Rea
 		claims = []cluster.NodeID{e.Heir}
 	} else if promoted := s.promoted(claims); len(promoted) > 0 {
 		claims = promoted
-	} else if e.Lost && v.Mode == cluster.ModeStreaming {
-		claims = slices.DeleteFunc(slices.Clone(claims), func(id cluster.NodeID) bool { return s.stray[id] })
+	} else {
+		claims = s.trusted(v.Mode)
 	}
 	return s.find(claims, v.Mode)
 }
@@ -64,7 +67,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 	}
 	plan.followNew(next, &e, primary, p, now)
 	assignRoles(next)
-	if v.Mode.HasPrimary() && (e.Lost || primary != v.Primary) {
+	if v.Mode.HasPrimary() {
 		plan.Reasons = append(plan.Reasons, Reason{Kind: PrimaryChanged, Node: primary})
 	}
 	plan.Reasons = append(plan.Reasons, Reason{Kind: MainChanged, Node: next.Main()})

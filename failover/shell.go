@@ -11,13 +11,11 @@ import (
 	"time"
 )
 
-// termination is how long a command may take to end after SIGTERM, before SIGKILL.
-const termination = 5 * time.Second
-
 // shell runs commands. What they print is read until the last process that inherited their output is gone, which may be long after
 // the command; the readers end with close.
 type shell struct {
-	output func() io.WriteCloser // takes what one command prints
+	output   func() io.WriteCloser // takes what one command prints
+	patience time.Duration         // how long a command may take to end after SIGTERM, before SIGKILL
 
 	mu      sync.Mutex
 	pipes   map[*os.File]struct{} // guarded by mu: the outputs that are being read
@@ -25,7 +23,7 @@ type shell struct {
 }
 
 func newShell(output func() io.WriteCloser) *shell {
-	return &shell{output: output, pipes: make(map[*os.File]struct{})}
+	return &shell{output: output, patience: 5 * time.Second, pipes: make(map[*os.File]struct{})}
 }
 
 // run has /bin/sh carry out a command in a process group of its own, with our environment and working directory, and waits for it.
@@ -51,7 +49,7 @@ func (s *shell) run(ctx context.Context, command string) error {
 func (s *shell) wait(ctx context.Context, cmd *exec.Cmd) error {
 	ended := make(chan struct{})
 	var killer sync.WaitGroup
-	killer.Go(func() { terminate(ctx, cmd.Process.Pid, ended) })
+	killer.Go(func() { s.terminate(ctx, cmd.Process.Pid, ended) })
 	err := cmd.Wait()
 	close(ended)
 	killer.Wait()
@@ -62,14 +60,14 @@ func (s *shell) wait(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 // terminate ends a process group with ctx, unless its leader ends before.
-func terminate(ctx context.Context, group int, ended <-chan struct{}) {
+func (s *shell) terminate(ctx context.Context, group int, ended <-chan struct{}) {
 	select {
 	case <-ended:
 		return
 	case <-ctx.Done():
 	}
 	_ = syscall.Kill(-group, syscall.SIGTERM)
-	patience := time.NewTimer(termination)
+	patience := time.NewTimer(s.patience)
 	defer patience.Stop()
 	select {
 	case <-ended:

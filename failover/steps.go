@@ -80,8 +80,10 @@ func (c *Coordinator) begin(ctx context.Context, s step, tasks *sync.WaitGroup) 
 	case s.fence:
 		c.start(tasks, func() func() { return c.fence(ctx) })
 	case s.command != nil:
+		c.saveChanges()
 		c.command(ctx, *s.command, tasks)
 	case s.follow != nil:
+		c.saveChanges()
 		c.follow(ctx, s.follow, tasks)
 	}
 }
@@ -106,9 +108,7 @@ func (c *Coordinator) fence(ctx context.Context) func() {
 // command runs a command that is configured.
 func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.WaitGroup) {
 	p, v := c.policy(), c.store.Current()
-	if cmd.Kind == FailoverCommand && cmd.Node == cmd.OldPrimary {
-		c.memory.Open.Heir = cmd.target(v)
-	}
+	c.memory.Open.told(cmd, v)
 	c.search.began = time.Time{}
 	template := cmd.Kind.Template(&p)
 	if template == "" {
