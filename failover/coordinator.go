@@ -112,12 +112,20 @@ var errFull = &Refusal{Message: "too many requests are waiting for failover"}
 // Submit asks for what an operator wants and tells at once whether it is refused (*Refusal). It returns when the request is queued;
 // Settle waits for its end.
 func (c *Coordinator) Submit(r Request) error {
-	p := c.policy()
-	if why := refuse(c.store.Current(), r, &p); why != nil {
-		return why
+	if err := c.Check(r); err != nil {
+		return err
 	}
 	if !c.inbox.put(r) {
 		return errFull
+	}
+	return nil
+}
+
+// Check tells whether Submit would refuse r now (*Refusal); it asks for nothing.
+func (c *Coordinator) Check(r Request) error {
+	p := c.policy()
+	if why := refuse(c.store.Current(), r, &p); why != nil {
+		return why
 	}
 	return nil
 }

@@ -213,8 +213,8 @@ func (p *player) decide(who string, r Request) string {
 		say("fence")
 	}
 	for _, cmd := range plan.Commands {
-		p.m.Open.told(cmd, p.v)
 		if template := cmd.Kind.Template(&p.p); template != "" {
+			p.m.Open.told(cmd, p.v)
 			say("run   %s", cmd.Expand(template, p.v))
 		}
 	}

@@ -108,12 +108,12 @@ func (c *Coordinator) fence(ctx context.Context) func() {
 // command runs a command that is configured.
 func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.WaitGroup) {
 	p, v := c.policy(), c.store.Current()
-	c.memory.Open.told(cmd, v)
 	c.search.began = time.Time{}
 	template := cmd.Kind.Template(&p)
 	if template == "" {
 		return
 	}
+	c.memory.Open.told(cmd, v)
 	text := cmd.Expand(template, v)
 	c.tell(Reason{Kind: Executing, Node: cmd.Node, New: text})
 	c.start(tasks, func() func() {
