@@ -87,7 +87,14 @@ func number(p Packet) int {
 func node(p Packet) cluster.NodeID { return cluster.NodeID(number(p)) }
 
 func (c *connection) detach(ctx context.Context, id cluster.NodeID, gracefully bool) error {
-	err := c.gracefully(ctx, gracefully, func() error { return c.control().Detach(ctx, id, gracefully) })
+	resume, err := func() {}, error(nil)
+	if gracefully {
+		resume, err = c.quiesce(ctx, c.control().CheckDetach(id))
+	}
+	defer resume()
+	if err == nil {
+		err = c.control().Detach(ctx, id, gracefully)
+	}
 	return c.done(ReplyDetach, err)
 }
 
@@ -100,29 +107,30 @@ func (c *connection) promote(ctx context.Context, p Packet) error {
 	if option != PromoteOnly && option != PromoteSwitchover {
 		return fail("could not process promote request", fmt.Sprintf("invalid option %q", string(rune(option))))
 	}
-	gracefully := p.Type == TypePromoteGraceful
-	err := c.gracefully(ctx, gracefully, func() error {
-		return c.control().Promote(ctx, node(p), option == PromoteSwitchover, gracefully)
-	})
+	id, switchover, gracefully := node(p), option == PromoteSwitchover, p.Type == TypePromoteGraceful
+	resume, err := func() {}, error(nil)
+	if gracefully {
+		resume, err = c.quiesce(ctx, c.control().CheckPromote(id, switchover))
+	}
+	defer resume()
+	if err == nil {
+		err = c.control().Promote(ctx, id, switchover, gracefully)
+	}
 	return c.done(ReplyDetach, err)
 }
 
-// gracefully runs f while no client is connected, or at once where that is not asked for. Waiting ends when the administrator hangs
-// up, f does not.
-func (c *connection) gracefully(ctx context.Context, asked bool, f func() error) error {
-	if !asked {
-		return f()
+// quiesce waits until no client is connected, unless the change would be refused anyway. Waiting ends when the administrator hangs
+// up; the change does not.
+func (c *connection) quiesce(ctx context.Context, refused error) (resume func(), err error) {
+	resume = func() {}
+	if refused != nil {
+		return resume, refused
 	}
-	var resume func()
-	err := c.watched(ctx, func(ctx context.Context) (err error) {
+	err = c.watched(ctx, func(ctx context.Context) (err error) {
 		resume, err = c.control().Quiesce(ctx)
 		return err
 	})
-	defer resume()
-	if err != nil {
-		return err
-	}
-	return f()
+	return resume, err
 }
 
 // recovery goes on when the client hangs up: a server that is half rebuilt helps nobody.

@@ -39,6 +39,9 @@ type Control interface {
 	Attach(ctx context.Context, id cluster.NodeID) error
 	Detach(ctx context.Context, id cluster.NodeID, settled bool) error
 	Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error
+	// CheckDetach and CheckPromote tell whether that would be refused now.
+	CheckDetach(id cluster.NodeID) error
+	CheckPromote(id cluster.NodeID, switchover bool) error
 	// Quiesce keeps new clients waiting and returns when none is connected, or after recovery_timeout with an error. In either case
 	// resume lets them in again.
 	Quiesce(ctx context.Context) (resume func(), err error)

@@ -87,6 +87,24 @@ func (w *world) Attach(_ context.Context, id cluster.NodeID) error {
 	return w.called("attach " + strconv.Itoa(int(id)))
 }
 
+func (w *world) CheckDetach(id cluster.NodeID) error {
+	if !w.view.Live(id) {
+		return &Error{Message: "invalid degenerate backend request, node id : " + strconv.Itoa(int(id)) +
+			" status: [0] is not valid for failover"}
+	}
+	return nil
+}
+
+func (w *world) CheckPromote(id cluster.NodeID, _ bool) error {
+	if id == w.view.Primary {
+		return &Error{
+			Fatal: true, Message: "invalid promote request",
+			Detail: "specified node is already primary node, can't promote node id " + strconv.Itoa(int(id)),
+		}
+	}
+	return nil
+}
+
 func (w *world) Quiesce(ctx context.Context) (func(), error) {
 	_ = w.called("quiesce")
 	return func() { _ = w.called("resume") }, w.wait(ctx)
@@ -97,11 +115,8 @@ func (w *world) Detach(_ context.Context, id cluster.NodeID, settled bool) error
 }
 
 func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, settled bool) error {
-	if id == w.view.Primary {
-		return &Error{
-			Fatal: true, Message: "invalid promote request",
-			Detail: "specified node is already primary node, can't promote node id " + strconv.Itoa(int(id)),
-		}
+	if err := w.CheckPromote(id, switchover); err != nil {
+		return err
 	}
 	return w.called("promote " + strconv.Itoa(int(id)) + map[bool]string{true: " switchover"}[switchover] +
 		map[bool]string{true: " and settle"}[settled])

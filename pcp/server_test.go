@@ -237,7 +237,8 @@ func TestHangUp(t *testing.T) {
 		t.Errorf("ended with %v", err)
 	}
 	s.stop()
-	if want := []string{"quiesce", "resume", "recover 1"}; !slices.Equal(w.calls, want) {
+	slices.Sort(w.calls) // resuming is not waited for
+	if want := []string{"quiesce", "recover 1", "resume"}; !slices.Equal(w.calls, want) {
 		t.Errorf("did %q", w.calls)
 	}
 }

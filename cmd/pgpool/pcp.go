@@ -57,31 +57,40 @@ type administration struct {
 }
 
 func (a administration) Attach(_ context.Context, id cluster.NodeID) error {
-	return a.submit(failover.Attach{Node: id, Origin: failover.ByOperator})
+	return told(a.p.coord.Submit(failover.Attach{Node: id, Origin: failover.ByOperator}))
 }
 
 func (a administration) Detach(ctx context.Context, id cluster.NodeID, settled bool) error {
-	return a.change(ctx, failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}, settled)
+	return a.change(ctx, detachment(id), settled)
+}
+
+func (a administration) CheckDetach(id cluster.NodeID) error {
+	return told(a.p.coord.Check(detachment(id)))
+}
+
+func detachment(id cluster.NodeID) failover.Detach {
+	return failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}
 }
 
 func (a administration) Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error {
 	return a.change(ctx, failover.Promote{Node: id, Switchover: switchover}, settled)
 }
 
+func (a administration) CheckPromote(id cluster.NodeID, switchover bool) error {
+	return told(a.p.coord.Check(failover.Promote{Node: id, Switchover: switchover}))
+}
+
 func (a administration) change(ctx context.Context, r failover.Request, settled bool) error {
-	if err := a.submit(r); err != nil || !settled {
+	if err := told(a.p.coord.Submit(r)); err != nil || !settled {
 		return err
 	}
 	return a.p.coord.Settle(ctx)
 }
 
-// singleLook is how long clients are waited for with recovery_timeout = 0: no longer than looking takes.
-const singleLook = time.Second
-
 // Quiesce keeps clients out and waits for those who are in to leave (manual: recovery_timeout).
 func (a administration) Quiesce(ctx context.Context) (resume func(), err error) {
 	timeout := a.p.live.Current().Recovery.RecoveryTimeout
-	ctx, cancel := context.WithTimeout(ctx, max(timeout, singleLook))
+	ctx, cancel := context.WithTimeout(ctx, timeout) // 0: a single look
 	defer cancel()
 	resume, err = a.p.proxy.Quiesce(ctx)
 	if errors.Is(err, context.DeadlineExceeded) {
@@ -93,8 +102,8 @@ func (a administration) Quiesce(ctx context.Context) (resume func(), err error) 
 	return resume, err
 }
 
-func (a administration) submit(r failover.Request) error {
-	err := a.p.coord.Submit(r)
+// told is a refusal of failover as the client is told it.
+func told(err error) error {
 	if refused := (*failover.Refusal)(nil); errors.As(err, &refused) {
 		return &pcp.Error{Fatal: refused.Fatal, Message: refused.Message, Detail: refused.Detail}
 	}
