@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // place is one side of scp: a path here (host empty) or on another host.
@@ -30,35 +31,44 @@ func parsePlace(text string) place {
 	return place{user: user, host: host, path: path}
 }
 
-func (p place) call() sshCall { return sshCall{user: p.user, host: p.host} }
+// scpCall is what stands on a command line of scp.
+type scpCall struct {
+	sources   []place
+	target    place
+	recursive bool
+	timeout   time.Duration
+}
 
-// parseSCP reads a command line.
-func parseSCP(args []string) (sources []place, target place, recursive bool, err error) {
+func parseSCP(args []string) (c scpCall, err error) {
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
-		letters, _, rest, err := options(args, scpValues)
+		letters, value, rest, err := options(args, scpValues)
 		if err != nil {
-			return nil, place{}, false, err
+			return c, err
 		}
-		recursive = recursive || strings.Contains(letters, "r")
+		var o sshCall
+		o.option(letters, value)
+		c.timeout = max(c.timeout, o.timeout)
+		c.recursive = c.recursive || strings.Contains(letters, "r")
 		args = rest
 	}
 	if len(args) < 2 {
-		return nil, place{}, false, errors.New("a source and a target are needed")
+		return c, errors.New("a source and a target are needed")
 	}
 	for _, arg := range args[:len(args)-1] {
-		sources = append(sources, parsePlace(arg))
+		c.sources = append(c.sources, parsePlace(arg))
 	}
-	return sources, parsePlace(args[len(args)-1]), recursive, nil
+	c.target = parsePlace(args[len(args)-1])
+	return c, nil
 }
 
 // scp copies files, through tar. It fails with 1 like the real one, also for a host that cannot be reached.
 func (s stub) scp(args []string) int {
-	sources, target, recursive, err := parseSCP(args)
+	c, err := parseSCP(args)
 	if err != nil {
 		return s.fail("scp", err, 1)
 	}
-	for _, source := range sources {
-		if err := s.copy(source, target, recursive); err != nil {
+	for _, source := range c.sources {
+		if err := s.copy(c, source); err != nil {
 			return s.fail("scp", err, 1)
 		}
 	}
@@ -66,9 +76,9 @@ func (s stub) scp(args []string) int {
 }
 
 // copy packs the source and unpacks it at the target: below it if that is a directory, else under its name.
-func (s stub) copy(source, target place, recursive bool) error {
-	kind := "-f"
-	if recursive {
+func (s stub) copy(c scpCall, source place) error {
+	target, kind := c.target, "-f"
+	if c.recursive {
 		kind = "-e"
 	}
 	pack := fmt.Sprintf("test %s %[2]s || { echo %[2]s: no such file >&2; exit 1; }; tar -C \"$(dirname -- %[2]s)\" -cf - -- \"$(basename -- %[2]s)\"",
@@ -77,10 +87,10 @@ func (s stub) copy(source, target place, recursive bool) error {
 	unpack := fmt.Sprintf("if test -d %[1]s; then tar -C %[1]s --no-same-owner -xf -; else tar -C \"$(dirname -- %[1]s)\" --no-same-owner "+
 		"--transform=%[2]s -xf -; fi", shellWord(target.path), shellWord(rename(name, filepath.Base(target.path))))
 	var archive bytes.Buffer
-	if err := s.shell(source, pack, nil, &archive); err != nil {
+	if err := s.shell(c, source, pack, nil, &archive); err != nil {
 		return err
 	}
-	return s.shell(target, unpack, &archive, io.Discard)
+	return s.shell(c, target, unpack, &archive, io.Discard)
 }
 
 // rename is the expression by which tar gives the top of an archive another name.
@@ -90,13 +100,13 @@ func rename(from, to string) string {
 }
 
 // shell runs a command at a place.
-func (s stub) shell(p place, command string, in io.Reader, out io.Writer) error {
+func (s stub) shell(c scpCall, p place, command string, in io.Reader, out io.Writer) error {
 	if p.host == "" {
 		cmd := exec.Command("/bin/sh", "-c", command)
 		cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = in, out, s.stderr, os.Environ()
 		return cmd.Run()
 	}
-	code, err := s.remote(p.call(), request{Command: command}, in, out)
+	code, err := s.remote(sshCall{user: p.user, host: p.host, timeout: c.timeout}, request{Command: command}, in, out)
 	if err == nil && code != 0 {
 		err = fmt.Errorf("exit status %d", code)
 	}

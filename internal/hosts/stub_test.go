@@ -191,4 +191,10 @@ func TestSCP(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.command, got, tc.want)
 		}
 	}
+	if err := w.Host("b").Cut(); err != nil {
+		t.Fatal(err)
+	}
+	if got := status(t, a, "root", "timeout 10 scp -q -o ConnectTimeout=1 b:/srv/d/f.1 /srv/x"); got != "1" {
+		t.Errorf("scp from a host that is cut off: %s", got)
+	}
 }

@@ -1,8 +1,11 @@
 package scenario
 
 import (
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // data is how a server appears in the arguments of the commands.
@@ -23,9 +26,19 @@ func TestThreeServers(t *testing.T) {
 		{"build standbys", (*site).buildStandbys},
 		{"lose the primary", (*site).losePrimary},
 		{"old primary comes back", (*site).oldPrimaryBack},
+		{"refusals", (*site).refusals},
+		{"lose a standby", (*site).loseStandby},
+		{"cut off a standby", (*site).cutStandby},
+		{"cut off the primary", (*site).cutPrimary},
+		{"lose all servers", (*site).loseAll},
 	} {
-		if !t.Run(step.name, func(t *testing.T) { step.do(s, t) }) {
-			break
+		played := false
+		t.Run(step.name, func(t *testing.T) {
+			step.do(s, t)
+			played = true
+		})
+		if !played {
+			break // the next one begins where this one was to end
 		}
 	}
 	s.stopPgpool(t)
@@ -41,8 +54,7 @@ func (s *site) start(t *testing.T) {
 
 // buildStandbys: an operator has pgpool make both standbys, while clients work.
 func (s *site) buildStandbys(t *testing.T) {
-	writer := s.work(t, "writing during recovery", s.connect(t, "postgres"), write("recovery"))
-	reader := s.work(t, "reading during recovery", s.connect(t, "pgpool"), read)
+	writer, reader, newcomer := s.write(t, "writer"), s.read(t, "reader", 0), s.arrive(t, "newcomer")
 	s.commands(t)
 	s.recover(t, 1)
 	s.recover(t, 2)
@@ -50,8 +62,9 @@ func (s *site) buildStandbys(t *testing.T) {
 	s.awaitStreaming(t, 0, "repl server2 192.168.137.102 streaming async", "repl server3 192.168.137.103 streaming async")
 	s.expectRecovery(t, map[int]string{0: "f", 1: "t", 2: "t"})
 	s.expectColumns(t)
-	writer.undisturbed(t, 2*time.Second)
-	reader.undisturbed(t, 2*time.Second)
+	for _, w := range []*worker{writer, reader, newcomer} {
+		w.undisturbed(t)
+	}
 	if called := s.commands(t); len(called) > 0 {
 		t.Errorf("commands called: %v", called)
 	}
@@ -90,7 +103,10 @@ func (s *site) expectColumns(t *testing.T) {
 
 // losePrimary: the server on server1 is stopped at once.
 func (s *site) losePrimary(t *testing.T) {
-	writer := s.work(t, "writing during failover", s.connect(t, "postgres"), write("failover"))
+	writer := s.write(t, "writer")
+	idle := s.connect(t, "postgres")
+	_, err := idle.Exec(t.Context(), "SET application_name = 'kept'")
+	must(t, err)
 	mark := s.mark(t)
 	began := time.Now()
 	s.stopServer(t, 0, "immediate")
@@ -107,7 +123,8 @@ func (s *site) losePrimary(t *testing.T) {
 	s.expectRecovery(t, map[int]string{1: "f", 2: "t"})
 	s.awaitStreaming(t, 1, "repl server3 192.168.137.103 streaming async")
 	s.expectOrderOfChanges(t)
-	writer.onlyInFlight(t)
+	s.onlyInFlight(t, writer)
+	s.expectKept(t, idle)
 	s.expectWritesOn(t, 1)
 }
 
@@ -120,10 +137,20 @@ func (s *site) expectOrderOfChanges(t *testing.T) {
 	}
 }
 
+// expectKept: a session that was idle when the primary was lost writes to the new one, with its settings.
+func (s *site) expectKept(t *testing.T, idle *pgx.Conn) {
+	t.Helper()
+	var name string
+	err := idle.QueryRow(t.Context(), "INSERT INTO written VALUES (current_setting('application_name')) RETURNING session").Scan(&name)
+	if err != nil || name != "kept" {
+		t.Errorf("the session that was idle: application_name %q, %v", name, err)
+	}
+}
+
 // expectWritesOn: new sessions write to a server.
 func (s *site) expectWritesOn(t *testing.T, node int) {
 	t.Helper()
-	_, err := s.psql(t.Context(), "postgres", "INSERT INTO written SELECT max(n) + 1, 'new session' FROM written")
+	_, err := s.psql(t.Context(), "postgres", "INSERT INTO written VALUES ('new session')")
 	must(t, err)
 	if got := s.onServer(t, node, "SELECT count(*) > 0 FROM written WHERE session = 'new session'"); got != "t" {
 		t.Errorf("%s does not have what was written", serverName(node))
@@ -136,4 +163,106 @@ func (s *site) oldPrimaryBack(t *testing.T) {
 	s.awaitNodes(t, 15*time.Second, "0 up standby, 1 up primary, 2 up standby")
 	s.expectRecovery(t, map[int]string{0: "t", 1: "f", 2: "t"})
 	s.awaitStreaming(t, 1, "repl server1 192.168.137.101 streaming async", "repl server3 192.168.137.103 streaming async")
+}
+
+// refusals: what online recovery does not do.
+func (s *site) refusals(t *testing.T) {
+	s.pcpSays(t, "primary server cannot be recovered by online recovery.", "recovery_node", "-n", "1")
+	s.pcpSays(t, "node recovery failed, node id: 2 is alive", "recovery_node", "-n", "2")
+	s.awaitNodes(t, time.Second, "0 up standby, 1 up primary, 2 up standby")
+}
+
+// loseStandby: a standby is stopped. Nothing is promoted, nobody follows, and only sessions that read from it notice.
+func (s *site) loseStandby(t *testing.T) {
+	writer, reader, affected := s.write(t, "writer"), s.read(t, "reader", 0, 1), s.read(t, "reader of server3", 2)
+	s.stopServer(t, 2, "fast")
+	s.awaitNodes(t, 20*time.Second, "0 up standby, 1 up primary, 2 down standby")
+	s.awaitCommands(t, 5*time.Second, "failover 2 server3 "+data+" 0 server1 0 1 "+data)
+	s.expectRecovery(t, map[int]string{0: "t", 1: "f"})
+	writer.undisturbed(t)
+	reader.undisturbed(t)
+	s.onlyInFlight(t, affected)
+	s.recover(t, 2)
+	s.awaitNodes(t, 15*time.Second, "0 up standby, 1 up primary, 2 up standby")
+	if called := s.commands(t); len(called) > 0 {
+		t.Errorf("commands called: %v", called)
+	}
+}
+
+// cutStandby: server3 runs, but the network to it is gone, and nobody is told. Time-outs of the health check detach it; whoever does not
+// need it is not held up meanwhile.
+func (s *site) cutStandby(t *testing.T) {
+	workers := []*worker{s.write(t, "writer"), s.read(t, "reader", 0, 1), s.arrive(t, "newcomer")}
+	affected := s.read(t, "reader of server3", 2)
+	mark := s.mark(t)
+	must(t, s.servers[2].Cut())
+	s.awaitNodes(t, 20*time.Second, "0 up standby, 1 up primary, 2 down standby")
+	s.logSays(t, mark, "health check retrying on DB node: 2 (round:1)", "health check failed on node 2 (timeout:1)")
+	s.awaitCommands(t, 5*time.Second, "failover 2 server3 "+data+" 0 server1 0 1 "+data)
+	for _, w := range workers {
+		w.undisturbed(t)
+	}
+	s.onlyInFlight(t, affected)
+	must(t, s.servers[2].Heal())
+	s.awaitStreaming(t, 1, "repl server1 192.168.137.101 streaming async", "repl server3 192.168.137.103 streaming async")
+	s.pcpSays(t, "pcp_attach_node -- Command Successful", "attach_node", "-n", "2")
+	s.awaitNodes(t, 10*time.Second, "0 up standby, 1 up primary, 2 up standby")
+}
+
+// cutPrimary: server2 is cut off and goes on believing that it is the primary. Whoever reads from server1 is not held up; writers lose
+// what was under way. When server2 is back, nobody is sent there until it was recovered.
+func (s *site) cutPrimary(t *testing.T) {
+	reader, writer := s.read(t, "reader of server1", 0), s.write(t, "writer")
+	mark := s.mark(t)
+	began := time.Now()
+	must(t, s.servers[1].Cut())
+	s.awaitNodes(t, 40*time.Second, "0 up primary, 1 down standby, 2 up standby")
+	t.Logf("%6.1f s from the cut to a cluster of two", time.Since(began).Seconds())
+	s.logSays(t, mark, "health check failed on node 1 (timeout:1)", "failover: set new primary node: 0",
+		"=== Failover done. shutdown host server2(5432) ===")
+	s.awaitCommands(t, 10*time.Second,
+		"failover 1 server2 "+data+" 0 server1 0 1 "+data,
+		"follow_primary 1 server2 "+data+" 0 1 server1 1 "+data,
+		"follow_primary 2 server3 "+data+" 0 1 server1 1 "+data)
+	reader.undisturbed(t)
+	s.onlyInFlight(t, writer)
+	must(t, s.servers[1].Heal())
+	s.expectRecovery(t, map[int]string{0: "f", 1: "f", 2: "t"})
+	newcomer := s.arrive(t, "newcomer")
+	s.proceed(t, newcomer)
+	newcomer.undisturbed(t)
+	if got := s.onServer(t, 1, "SELECT count(*) FROM written WHERE session = 'newcomer' AND at > now() - interval '2 s'"); got != "0" {
+		t.Errorf("%s rows were written to the old primary", got)
+	}
+	s.awaitNodes(t, time.Second, "0 up primary, 1 down standby, 2 up standby")
+	s.stopServer(t, 1, "immediate")
+	s.recover(t, 1)
+	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
+	s.awaitStreaming(t, 0, "repl server2 192.168.137.102 streaming async", "repl server3 192.168.137.103 streaming async")
+}
+
+// loseAll: one server after another is stopped, the primary last; then servers and pgpool are started again.
+func (s *site) loseAll(t *testing.T) {
+	s.commands(t)
+	s.stopServer(t, 2, "fast")
+	s.awaitNodes(t, 20*time.Second, "0 up primary, 1 up standby, 2 down standby")
+	s.stopServer(t, 1, "fast")
+	s.awaitNodes(t, 20*time.Second, "0 up primary, 1 down standby, 2 down standby")
+	s.stopServer(t, 0, "fast")
+	s.await(t, "clients are told that all nodes are down", 20*time.Second, func() (string, bool) {
+		lines, err := s.psql(t.Context(), "pgpool", "SELECT 1", "-v", "VERBOSITY=verbose")
+		said := strings.Join(lines, "\n")
+		return said, err != nil && strings.Contains(said, "pgpool is not accepting any new connections") &&
+			strings.Contains(said, "all backend nodes are down, pgpool requires at least one valid node")
+	})
+	s.awaitCommands(t, 5*time.Second,
+		"failover 2 server3 "+data+" 0 server1 0 0 "+data, "failover 1 server2 "+data+" 0 server1 0 0 "+data,
+		"failover 0 server1 "+data+" -1 - 0 0 - -")
+	for node := range s.servers {
+		s.startServer(t, node)
+	}
+	s.stopPgpool(t)
+	s.startPgpool(t)
+	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
+	s.expectWritesOn(t, 0)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,22 +16,19 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// session is a client that stays connected through pgpool and works all the time.
-type session struct {
+// worker is a client that repeats something through pgpool, a short pause between, until it is ended.
+type worker struct {
 	name  string
-	work  string // a statement
-	conn  *pgx.Conn
+	do    func() error
 	stop  context.CancelFunc
 	ended sync.WaitGroup
-	done  atomic.Int64 // statements that succeeded
+	done  atomic.Int64 // how often it succeeded
+	tried atomic.Int64
 
 	// Read after end.
 	errors []error
-	gap    time.Duration // longest time between two statements' ends
+	gap    time.Duration // the longest time between two successes or failures
 }
-
-// lastWritten numbers the rows that sessions write.
-type writer struct{ last atomic.Int64 }
 
 // connect opens a session of pgx on the client's machine.
 func (s *site) connect(t *testing.T, user string) *pgx.Conn {
@@ -54,24 +53,43 @@ func (s *site) dial(ctx context.Context, user string) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, config)
 }
 
-// work starts a session that repeats a statement every 20 ms until end. "$n" in it is a new number each time.
-func (s *site) work(t *testing.T, name string, conn *pgx.Conn, statement func(i int64) string) *session {
+// balanced opens a session whose reads go to one of these nodes.
+func (s *site) balanced(t *testing.T, nodes ...int) *pgx.Conn {
+	t.Helper()
+	for range 40 {
+		conn := s.connect(t, "pgpool")
+		rows, err := conn.Query(t.Context(), "SHOW pool_nodes")
+		must(t, err)
+		found, err := pgx.CollectRows(rows, pgx.RowToMap)
+		must(t, err)
+		for id, row := range found {
+			if row["load_balance_node"] == "true" && slices.Contains(nodes, id) {
+				return conn
+			}
+		}
+		must(t, conn.Close(t.Context()))
+	}
+	t.Fatalf("no session reads from %v", nodes)
+	return nil
+}
+
+// repeat starts a worker.
+func (s *site) repeat(t *testing.T, name string, do func() error) *worker {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &session{name: name, conn: conn, stop: cancel}
+	w := &worker{name: name, do: do, stop: cancel}
 	t.Cleanup(cancel)
-	w.ended.Go(func() { w.run(ctx, statement) })
+	w.ended.Go(func() { w.run(ctx) })
 	s.await(t, name+" works", 10*time.Second, func() (string, bool) { return "", w.done.Load() > 0 })
 	return w
 }
 
-func (w *session) run(ctx context.Context, statement func(i int64) string) {
+func (w *worker) run(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	last := time.Now()
-	for i := int64(1); ; i++ {
-		// A statement is not broken off: that would look like a failure of pgpool's.
-		_, err := w.conn.Exec(context.Background(), statement(i))
+	for {
+		err := w.do()
 		now := time.Now()
 		w.gap, last = max(w.gap, now.Sub(last)), now
 		if err != nil {
@@ -79,9 +97,7 @@ func (w *session) run(ctx context.Context, statement func(i int64) string) {
 		} else {
 			w.done.Add(1)
 		}
-		if w.conn.IsClosed() {
-			return
-		}
+		w.tried.Add(1)
 		select {
 		case <-ctx.Done():
 			return
@@ -90,46 +106,110 @@ func (w *session) run(ctx context.Context, statement func(i int64) string) {
 	}
 }
 
-// end stops the session after its statement.
-func (w *session) end(t *testing.T) {
+// statement repeats a statement on one session. It is never broken off, as that would look like a failure of pgpool's. A session that
+// was cut is replaced.
+func (s *site) statement(t *testing.T, name string, conn *pgx.Conn, sql string) *worker {
+	t.Helper()
+	user := conn.Config().User
+	w := s.repeat(t, name, func() error {
+		if conn.IsClosed() {
+			again, err := s.dial(context.Background(), user)
+			if err != nil {
+				return err
+			}
+			conn = again
+		}
+		_, err := conn.Exec(context.Background(), sql)
+		return err
+	})
+	t.Cleanup(func() {
+		w.stop()
+		w.ended.Wait()
+		conn.Close(context.Background())
+	})
+	return w
+}
+
+// write repeats an INSERT.
+func (s *site) write(t *testing.T, name string) *worker {
+	t.Helper()
+	return s.statement(t, name, s.connect(t, "postgres"),
+		"INSERT INTO written VALUES ('"+name+"')")
+}
+
+// read repeats a read that is balanced to one of these nodes.
+func (s *site) read(t *testing.T, name string, nodes ...int) *worker {
+	t.Helper()
+	return s.statement(t, name, s.balanced(t, nodes...), "SELECT inet_server_addr()")
+}
+
+// arrive repeats a whole session: login, a write, logout.
+func (s *site) arrive(t *testing.T, name string) *worker {
+	t.Helper()
+	return s.repeat(t, name, func() error {
+		conn, err := s.dial(context.Background(), "postgres")
+		if err != nil {
+			return err
+		}
+		_, err = conn.Exec(context.Background(), "INSERT INTO written VALUES ($1)", name)
+		return errors.Join(err, conn.Close(context.Background()))
+	})
+}
+
+// proceed waits until the worker has succeeded some more times.
+func (s *site) proceed(t *testing.T, w *worker) {
+	t.Helper()
+	goal := w.done.Load() + 5
+	s.await(t, w.name+" goes on", 20*time.Second, func() (string, bool) {
+		return fmt.Sprintf("%d of %d attempts succeeded", w.done.Load(), w.tried.Load()), w.done.Load() >= goal
+	})
+}
+
+// end stops the worker after its statement.
+func (w *worker) end(t *testing.T) {
 	t.Helper()
 	w.stop()
 	w.ended.Wait()
-	t.Logf("session %s: %d statements, longest gap %d ms, %d errors", w.name, w.done.Load(), w.gap.Milliseconds(), len(w.errors))
+	t.Logf("%s: %d successes, longest gap %d ms, %d errors", w.name, w.done.Load(), w.gap.Milliseconds(), len(w.errors))
 }
 
-// undisturbed ends the session, which must not have noticed anything.
-func (w *session) undisturbed(t *testing.T, gap time.Duration) {
+// undisturbed ends the worker, which must not have noticed anything.
+func (w *worker) undisturbed(t *testing.T) {
 	t.Helper()
 	w.end(t)
 	if len(w.errors) > 0 {
-		t.Errorf("session %s: %v", w.name, w.errors[0])
+		t.Errorf("%s was disturbed:\n%s", w.name, w.summary())
 	}
-	if w.gap > gap {
-		t.Errorf("session %s stood still for %s", w.name, w.gap)
+	if w.gap > time.Second {
+		t.Errorf("%s stood still for %s", w.name, w.gap)
 	}
 }
 
-// onlyInFlight ends the session: at most one statement was lost, with an error that says so, and the work went on.
-func (w *session) onlyInFlight(t *testing.T) {
+// onlyInFlight waits until the worker goes on and ends it: at most one statement was lost, with an error that says so.
+func (s *site) onlyInFlight(t *testing.T, w *worker) {
 	t.Helper()
+	s.proceed(t, w)
 	w.end(t)
-	if len(w.errors) > 1 {
-		t.Errorf("session %s: %d errors, first %v, last %v", w.name, len(w.errors), w.errors[0], w.errors[len(w.errors)-1])
-	}
+	lost := len(w.errors) <= 1
 	for _, err := range w.errors {
 		var pgErr *pgconn.PgError
-		if !errors.As(err, &pgErr) || (pgErr.Code != "57P01" && pgErr.Code != "08006") {
-			t.Errorf("session %s: %v", w.name, err)
+		lost = lost && errors.As(err, &pgErr) && (pgErr.Code == "57P01" || pgErr.Code == "08006")
+	}
+	if !lost {
+		t.Errorf("%s had more than one statement fail, or with another error than it should:\n%s", w.name, w.summary())
+	}
+}
+
+// summary counts equal errors.
+func (w *worker) summary() string {
+	var b strings.Builder
+	for i := 0; i < len(w.errors); {
+		n := i + 1
+		for n < len(w.errors) && w.errors[n].Error() == w.errors[i].Error() {
+			n++
 		}
+		fmt.Fprintf(&b, "%d times %v\n", n-i, w.errors[i])
+		i = n
 	}
+	return b.String()
 }
-
-// write is an INSERT of a row of its own.
-func write(name string) func(i int64) string {
-	return func(i int64) string {
-		return fmt.Sprintf("INSERT INTO written (n, session) SELECT coalesce(max(n), 0) + 1, '%s' FROM written", name)
-	}
-}
-
-func read(int64) string { return "SELECT count(*) FROM pg_class" }

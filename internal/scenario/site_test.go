@@ -71,11 +71,7 @@ func newSite(t *testing.T) *site {
 	for _, h := range w.Hosts() {
 		s.furnish(t, h)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			s.showLogs(t)
-		}
-	})
+	t.Cleanup(func() { s.keepLogs(t) })
 	return s
 }
 
@@ -150,7 +146,7 @@ func (s *site) startPrimary(t *testing.T) {
 	settings := []string{
 		"listen_addresses = '*'", "wal_log_hints = on", "archive_mode = on", "max_wal_size = 256MB", "fsync = off",
 		"archive_command = 'cp \"%p\" \"" + archiveDir + "/%f\"'", "wal_receiver_status_interval = 1s", "wal_retrieve_retry_interval = 200ms",
-		"wal_receiver_timeout = 5s", "log_line_prefix = '%m [%p] %q%u@%d '",
+		"wal_receiver_timeout = 5s", "wal_sender_timeout = 5s", "log_line_prefix = '%m [%p] %q%u@%d '",
 	}
 	s.appendTo(t, h, dataDir+"/postgresql.conf", settings...)
 	s.appendTo(t, h, dataDir+"/pg_hba.conf", "host all all samenet scram-sha-256", "host replication repl samenet scram-sha-256")
@@ -162,7 +158,7 @@ func (s *site) startPrimary(t *testing.T) {
 	s.onServer(t, 0, "CREATE ROLE pgpool LOGIN PASSWORD '"+quote.Replace(passwords["pgpool"])+"'; GRANT pg_monitor TO pgpool")
 	s.onServer(t, 0, "CREATE ROLE repl LOGIN REPLICATION PASSWORD '"+quote.Replace(passwords["repl"])+"'")
 	s.onServer(t, 0, "CREATE EXTENSION pgpool_recovery")
-	s.onServer(t, 0, "CREATE TABLE written (n bigint PRIMARY KEY, session text, at timestamptz DEFAULT clock_timestamp())")
+	s.onServer(t, 0, "CREATE TABLE written (session text, at timestamptz DEFAULT clock_timestamp())")
 }
 
 func (s *site) appendTo(t *testing.T, h *hosts.Host, path string, lines ...string) {
@@ -188,7 +184,8 @@ func (s *site) script(t *testing.T, h *hosts.Host, name, path string) {
 	} {
 		edited = regexp.MustCompile("(?m)^"+setting+"=[^ \n]*").ReplaceAllLiteralString(edited, setting+"="+value)
 	}
-	edited = strings.ReplaceAll(edited, "ConnectTimeout=10", "ConnectTimeout=2")
+	edited = regexp.MustCompile("ConnectTimeout=[0-9]+").ReplaceAllLiteralString(edited, "ConnectTimeout=2")
+	edited = strings.ReplaceAll(edited, "scp -q -i", "scp -q -o ConnectTimeout=2 -i")
 	must(t, h.WriteFile("postgres", path, edited, 0o755))
 }
 
@@ -215,8 +212,8 @@ func (s *site) configurePgpool(t *testing.T) {
 	// The scripts write down how they are called.
 	for _, name := range []string{"failover", "follow_primary"} {
 		s.script(t, s.pgpool, name+".sh", etcDir+"/"+name+".sample")
-		must(t, s.pgpool.WriteFile("postgres", etcDir+"/"+name+".sh", "#!/bin/sh\necho "+name+" \"$@\" >>"+commandLog+"\n"+
-			"exec "+etcDir+"/"+name+".sample \"$@\"\n", 0o755))
+		must(t, s.pgpool.WriteFile("postgres", etcDir+"/"+name+".sh", "#!/bin/sh\n"+
+			"{ printf "+name+"; for a; do printf ' %s' \"${a:--}\"; done; echo; } >>"+commandLog+"\nexec "+etcDir+"/"+name+".sample \"$@\"\n", 0o755))
 	}
 	must(t, s.pgpool.WriteFile("postgres", commandLog, "", 0o644))
 }
@@ -321,26 +318,38 @@ func (s *site) await(t *testing.T, what string, limit time.Duration, look func()
 	t.Logf("%6.1f s until %s", time.Since(began).Seconds(), what)
 }
 
-// showLogs prints the ends of all logs.
-func (s *site) showLogs(t *testing.T) {
-	show := func(h *hosts.Host, path string, lines int) {
-		if text, err := h.ReadFile(path); err == nil && len(text) > 0 {
+// keepLogs leaves all logs to those who want artifacts, and prints their ends when the test has failed.
+func (s *site) keepLogs(t *testing.T) {
+	keep := func(h *hosts.Host, path string, lines int) {
+		text, err := h.ReadFile(path)
+		if err != nil || len(text) == 0 {
+			return // a host without it
+		}
+		must(t, os.WriteFile(filepath.Join(t.ArtifactDir(), h.Name+strings.ReplaceAll(path, "/", "_")), text, 0o644))
+		if t.Failed() {
 			t.Logf("---- %s: end of %s\n%s", h.Name, path, tail(string(text), lines))
 		}
 	}
-	show(s.pgpool, pgpoolLog, 80)
-	show(s.pgpool, commandLog, 20)
+	keep(s.pgpool, pgpoolLog, 80)
+	keep(s.pgpool, commandLog, 20)
 	for _, h := range s.servers {
-		show(h, startLog, 25)
-		show(h, dataDir+"/startup.log", 25)
+		keep(h, startLog, 25)
+		keep(h, dataDir+"/startup.log", 25)
 	}
+	if t.Failed() {
+		s.showCalls(t)
+	}
+}
+
+// showCalls prints the calls of ssh and the like that failed; those of restore_command ask for files that are not there yet.
+func (s *site) showCalls(t *testing.T) {
 	for _, h := range s.world.Hosts() {
 		calls, err := h.Calls()
 		if err != nil {
 			t.Log(err)
 		}
 		for _, c := range calls {
-			if c.Exit != 0 {
+			if c.Exit != 0 && (c.Program != "scp" || c.Running) {
 				t.Logf("%s: %s called %s %q: exit %d, running %v", h.Name, c.User, c.Program, c.Args, c.Exit, c.Running)
 			}
 		}
