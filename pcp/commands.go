@@ -12,8 +12,15 @@ import (
 	"gopgpool/logging"
 )
 
-// command carries out the request of an authorized client (manual: PCP commands). An error becomes the reply.
+// command carries out the request of an authorized client. An error becomes the reply.
 func (c *connection) command(ctx context.Context, p Packet) error {
+	name := commandName(p.Type)
+	c.tell("PCP command " + name + " begins")
+	defer c.tell("PCP command " + name + " ends")
+	return c.obey(ctx, p)
+}
+
+func (c *connection) obey(ctx context.Context, p Packet) error {
 	switch p.Type {
 	case TypeSet:
 		return c.set(p)

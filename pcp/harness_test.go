@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -194,6 +195,7 @@ func (w *world) Watchdog(id int) (string, error) {
 // served is a running server.
 type served struct {
 	addr     string
+	log      *logText
 	password string // path of pcp.conf
 	set      func(func(*Settings))
 	stop     func() // ends it and waits
@@ -209,8 +211,15 @@ func serve(t *testing.T, w Control) *served {
 	writeFile(t, file, "# comment\n"+testUser+":"+StoredDigest(testPassword)+"\n")
 	var mu sync.Mutex
 	settings := Settings{NodeInfo: conf.NodeInfo47}
+	text := &logText{}
+	c := logging.Default()
+	c.Writer, c.LinePrefix = text, "%a: "
+	out, err := logging.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s := NewServer(Parts{
-		Control: w, PasswordFile: file, Listeners: []net.Listener{l}, Log: logging.Logger{},
+		Control: w, PasswordFile: file, Listeners: []net.Listener{l}, Log: out.Logger(),
 		Settings: func() Settings { mu.Lock(); defer mu.Unlock(); return settings },
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -226,7 +235,25 @@ func serve(t *testing.T, w Control) *served {
 	})
 	t.Cleanup(stop)
 	set := func(change func(*Settings)) { mu.Lock(); defer mu.Unlock(); change(&settings) }
-	return &served{addr: l.Addr().String(), password: file, set: set, stop: stop}
+	return &served{addr: l.Addr().String(), log: text, password: file, set: set, stop: stop}
+}
+
+// logText is a log that is read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder // guarded by mu
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func writeFile(t *testing.T, path, content string) {

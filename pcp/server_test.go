@@ -322,6 +322,40 @@ func TestLongReply(t *testing.T) {
 	}
 }
 
+// TestLog: errors are always told, and with log_pcp_processes who came and what was asked.
+func TestLog(t *testing.T) {
+	s := serve(t, newWorld())
+	p := s.dial(t)
+	p.ask(TypeAuthenticate, "no\nbody", Digest(noDigest, "no\nbody", p.salt()))
+	p.closed()
+	s.dial(t).login().ask(TypeNodeInfo, "9")
+	s.stop()
+	want := `pcp_child: FATAL:  authentication failed for user "no\nbody"
+pcp_child: DETAIL:  username and/or password does not match
+pcp_child: ERROR:  informing node info failed
+pcp_child: DETAIL:  invalid node ID : 9
+`
+	if got := s.log.String(); got != want {
+		t.Errorf("log:\n%s", got)
+	}
+
+	s = serve(t, newWorld())
+	s.set(func(x *Settings) { x.LogProcesses = true })
+	p = s.dial(t).login()
+	p.ask(TypeNodeCount)
+	p.send(AppendStrings(nil, TypeTerminate))
+	p.closed()
+	s.stop()
+	want = `pcp_child: LOG:  new PCP connection received
+pcp_child: LOG:  PCP command pcp_node_count begins
+pcp_child: LOG:  PCP command pcp_node_count ends
+pcp_child: LOG:  PCP connection ended
+`
+	if got := s.log.String(); got != want {
+		t.Errorf("log:\n%s", got)
+	}
+}
+
 func wait[T any](t *testing.T, c <-chan T) T {
 	t.Helper()
 	select {
