@@ -149,6 +149,23 @@ func TestStrayPrimaryIsNotTaken(t *testing.T) {
 	})
 }
 
+// A node that fails while the servers are being asked has its command before the operation ends.
+func TestNodeDiesDuringARound(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.seeking = time.Second
+		w.begin()
+		w.lose(0)
+		time.Sleep(500 * time.Millisecond)
+		w.set(func() { w.command = time.Minute })
+		w.lose(2)
+		time.Sleep(30 * time.Second)
+		w.wantView("0:down 2/2, 1:standby 1, 2:down 2/2, failover, seeking")
+		w.settled()
+		w.wantView("0:down 2/2, 1:primary 2, 2:down 2/2")
+		w.wantCommands("promote 1 failed 0 was0; promote 1 failed 2 was0")
+	})
+}
+
 func TestAttachDuringTheSearch(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		w.promoting = time.Hour // the script does not manage

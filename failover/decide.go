@@ -75,6 +75,8 @@ type Memory struct {
 	Doubted []time.Time
 	// Open is the operation under way.
 	Open Episode
+	// Vacant: the last primary was lost and no other one has been found since.
+	Vacant bool
 	// Run is the number of the last run of follow_primary_command.
 	Run int
 }

@@ -164,7 +164,7 @@ func (r Reason) Severity() logging.Severity {
 // Event is the log line of a reason, under the View of generation gen.
 func (r Reason) Event(gen cluster.Generation) logging.Event {
 	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
-	e.Reason = r.Finding
+	e.Reason = r.trigger()
 	switch r.Kind {
 	case DetachAsked, DetachDisallowed, DetachUnproved, DetachDoubtful, DetachOff, PromoteRefused:
 		e.Detail = r.Cause
@@ -185,6 +185,20 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 		e.Detail = "The node has the flag ALWAYS_PRIMARY, no server is asked."
 	}
 	return e
+}
+
+// trigger is what a request was caused by, as the field "reason" of log_format = json has it.
+func (r Reason) trigger() string {
+	switch r.Kind {
+	case AttachAsked:
+		return r.Old
+	case DetachAsked, DetachOutdated, DetachOff, DetachDisallowed, DetachUnproved, DetachDoubtful:
+		if r.Finding != "" {
+			return r.Old + ": " + r.Finding
+		}
+		return r.Old
+	}
+	return ""
 }
 
 func list(ids []cluster.NodeID) string {

@@ -77,10 +77,10 @@ func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) 
 func (e *evidence) found(v *cluster.View, primary cluster.NodeID, why []Reason, now time.Time) Plan {
 	next := edit(v)
 	setPrimary(next, primary, now)
-	if e.memory.promoted(primary) {
+	if e.memory.Vacant || e.memory.promoted(primary) {
 		next.Nodes[primary].Epoch++
 	}
-	e.memory.Promoted = make([]bool, len(next.Nodes))
+	e.memory.Promoted, e.memory.Vacant = make([]bool, len(next.Nodes)), false
 	return Plan{View: next, Memory: e.memory, Reasons: append(why, e.standbys()...), Save: true}
 }
 

@@ -59,7 +59,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 	if primary != v.Primary {
 		next.Primary = primary
 		// Its connections were opened to a standby, and may finish what they are at.
-		if e.Lost || plan.Memory.promoted(primary) {
+		if e.Lost || plan.Memory.Vacant || plan.Memory.promoted(primary) {
 			next.Nodes[primary].Epoch++
 		}
 		next.Nodes[primary].LastStatusChange = now
@@ -73,6 +73,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 	plan.Reasons = append(plan.Reasons, Reason{Kind: MainChanged, Node: next.Main()})
 	plan.Reasons = append(plan.Reasons, e.closing(v)...)
 	plan.Memory.Open = Episode{}
+	plan.Memory.Vacant = primary == cluster.NoNode && (e.Lost || plan.Memory.Vacant)
 	plan.View, plan.Save = next, true
 	return plan
 }

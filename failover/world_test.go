@@ -39,6 +39,7 @@ type world struct {
 	ran       []string // commands, with the number of the View they ran under
 	confirmed []cluster.NodeID
 	asked     int           // rounds of asking
+	seeking   time.Duration // how long a round takes
 	fencing   time.Duration // how long the sessions take to let go
 	fenced    []string      // what the Views looked like when sessions were fenced
 	promoting time.Duration // how long a promotion takes
@@ -110,6 +111,16 @@ func (w *world) Seek(_ context.Context, v *cluster.View) RolesSeen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked++
+	answer := w.answers(v)
+	if w.seeking > 0 {
+		w.mu.Unlock()
+		time.Sleep(w.seeking)
+		w.mu.Lock()
+	}
+	return answer
+}
+
+func (w *world) answers(v *cluster.View) RolesSeen {
 	r := RolesSeen{Seen: v, Roles: make([]cluster.Role, len(v.Nodes)), Gone: make([]bool, len(v.Nodes))}
 	for i := range w.servers {
 		s := &w.servers[i]
