@@ -228,7 +228,10 @@ func serve(t *testing.T, w Control) *served {
 	stop := sync.OnceFunc(func() {
 		cancel()
 		select {
-		case <-done:
+		case err := <-done:
+			if err != nil {
+				t.Error(err)
+			}
 		case <-time.After(limit):
 			t.Error("the server does not end")
 		}
