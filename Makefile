@@ -1,7 +1,8 @@
 # The two commands of a fresh machine are `make demo` and `make test`. What is missing (a C compiler, a PostgreSQL server) is
 # installed through apt for root; for others the exact command is printed, see scripts/need.
 #
-#   make build     every program of cmd/ into bin/
+#   make build     every program of cmd/ into bin/, with the names of pcp
+#   make install   the programs into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
 #   make check     format, vet, staticcheck and the short list of .golangci.yml; ranks, package comments, generated files
@@ -18,6 +19,8 @@ FUZZTIME ?= 30s
 FUZZ ?= .
 PORT ?= 9999
 NODES ?= 3
+PREFIX ?= /usr/local
+DESTDIR ?=
 PGPORT ?= 0
 CHECK ?=
 
@@ -26,12 +29,23 @@ export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
 LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 
+# The names by which pcp is called.
+PCP_NAMES = $(addprefix pcp_,attach_node detach_node health_check_stats invalidate_query_cache log_rotate node_count node_info \
+	pool_status proc_count proc_info promote_node recovery_node reload_config stop_pgpool watchdog_info)
+
 .DEFAULT_GOAL := build
-.PHONY: build demo test check lint fmt generated fuzz clean need-compiler need-server
+.PHONY: build install demo test check lint fmt generated fuzz clean need-compiler need-server
 
 build: need-compiler
 	@mkdir -p bin
 	$(GO) build -o bin/ ./cmd/...
+	@for name in $(PCP_NAMES); do ln -sf pcp bin/$$name; done
+
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/etc
+	install bin/pgpool bin/pgpool_setup bin/pcp $(DESTDIR)$(PREFIX)/bin
+	for name in $(PCP_NAMES); do ln -sf pcp $(DESTDIR)$(PREFIX)/bin/$$name; done
+	install -m 644 pgpool.conf.sample $(DESTDIR)$(PREFIX)/etc
 
 demo: build need-server
 	bin/pgpool_demo -port $(PORT) -nodes $(NODES) -pgport $(PGPORT) $(if $(filter-out 0,$(CHECK)),-check)
