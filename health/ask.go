@@ -10,7 +10,7 @@ import (
 )
 
 // askBound bounds how long a SHOW waits for a server that is silent.
-const askBound = 5 * time.Second
+const askBound = 2 * time.Second
 
 // NodeProbe is what a node said when it was asked for SHOW pool_nodes or PCP: columns pg_status and pg_role.
 type NodeProbe struct {
@@ -20,7 +20,7 @@ type NodeProbe struct {
 
 const unknown = "unknown"
 
-// Ask puts the question to all nodes at once, index of the answers = NodeID. It takes five seconds at most, less if ctx ends
+// Ask puts the question to all nodes at once, index of the answers = NodeID. It takes two seconds at most, less if ctx ends
 // before. It blocks, so it is no call for an event loop.
 func (p *Prober) Ask(ctx context.Context, v *cluster.View, s Settings) []NodeProbe {
 	ctx, cancel := context.WithTimeout(ctx, askBound)

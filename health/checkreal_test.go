@@ -64,6 +64,7 @@ func (k *checkRig) await(t *testing.T, what string, cond func(Finding) bool) {
 
 // TestHealthCheckReal freezes, stops and resumes a server while another is well.
 func TestHealthCheckReal(t *testing.T) {
+	t.Parallel()
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 2, Auth: "scram-sha-256", Password: password})
 	ctx := t.Context()
 	k := newCheckRig(t, c)

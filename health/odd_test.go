@@ -119,6 +119,7 @@ func drip(t *testing.T) cluster.Node {
 
 // TestDrippingServer never is silent for long: the deadline covers the whole login all the same.
 func TestDrippingServer(t *testing.T) {
+	t.Parallel()
 	n, p := drip(t), newProber(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()

@@ -92,7 +92,7 @@ func (p *Prober) connect(
 	if note != nil {
 		errs = append(errs, fmt.Errorf("the addresses are the last known: %w", note))
 	}
-	return nil, &Error{Node: n.ID, Trouble: sum(troubles), Err: errors.Join(errs...)}
+	return nil, &Error{Node: n.ID, Trouble: sum(troubles), Err: several(errs)}
 }
 
 // config are the settings of one connection; the driver keeps them as long as the connection.
@@ -125,18 +125,29 @@ func connectTo(ctx context.Context, cfg *pgconn.Config, address string, bound ti
 	cfg.DialFunc = d.dial
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
-		return nil, sortTrouble(err, strings.HasPrefix(address, "/"), d.asked()), redact(err)
+		trouble := sortTrouble(err, strings.HasPrefix(address, "/"), d.asked())
+		return nil, trouble, describe(err, address, cfg.Port, trouble)
 	}
 	return pg, 0, nil
 }
 
-// redact takes the driver's "failed to connect to `user=... database=...`" off: the node is named by Error already.
-func redact(err error) error {
-	var ce *pgconn.ConnectError
-	if errors.As(err, &ce) && ce.Unwrap() != nil {
-		return ce.Unwrap()
+// describe says what happened at an address, without the driver's words around it, which repeat who we are.
+func describe(err error, address string, port uint16, trouble Trouble) error {
+	var answer *pgconn.PgError
+	var network *net.OpError
+	var whole *pgconn.ConnectError
+	switch {
+	case errors.As(err, &answer):
+		err = answer
+	case trouble == Silent:
+		err = errSilent
+	case errors.As(err, &network):
+		return network // it names the address
+	case errors.As(err, &whole) && whole.Unwrap() != nil:
+		return whole.Unwrap() // likewise
 	}
-	return err
+	_, at := pgconn.NetworkAddress(address, port)
+	return fmt.Errorf("%s: %w", at, err)
 }
 
 // broken reports whether a connection ended in the middle.

@@ -311,7 +311,7 @@ func TestServersComeAndGo(t *testing.T) {
 	ok(t, c.Nodes[0].Stop(ctx, pgcluster.Fast))
 	say("without the primary", "xS")
 	say("still without the primary", "xS")
-	for _, detail := range []string{"node 0: 127.0.0.1", "node 1: no answer in time"} {
+	for _, detail := range []string{"node 0: dial tcp 127.0.0.1", "node 1: no answer in time"} {
 		if n := strings.Count(r.lines.String(), "Failed to check replication time lag\nDETAIL:  "+detail); n != 1 {
 			t.Errorf("%s was told %d times:\n%s", detail, n, r.lines)
 		}

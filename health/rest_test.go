@@ -50,6 +50,7 @@ func restRig(t *testing.T) (r *rig, b *bench, asked func() int, publish func(fun
 
 // TestRest lets failover set to work: no round is made meanwhile, connections go, and one follows at once when it is over.
 func TestRest(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name       string
 		begin, end func(*cluster.View)

@@ -102,6 +102,7 @@ func TestRoles(t *testing.T) {
 
 // TestRolesGrace has a silent node beside the primary: it is waited for only a moment.
 func TestRolesGrace(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "t", "f")
 	b.servers[0].Misbehave(fakepg.Fault{At: fakepg.Started, Do: fakepg.Deaf})
 	said, took := b.seek(t, asUser())
@@ -112,6 +113,7 @@ func TestRolesGrace(t *testing.T) {
 
 // TestRolesPromotion has a silent node and a standby that is promoted while the silent one is waited for: one call finds it.
 func TestRolesPromotion(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "t", "t")
 	b.servers[0].Misbehave(fakepg.Fault{At: fakepg.Started, Do: fakepg.Deaf})
 	done := make(chan string, 1)
@@ -129,6 +131,7 @@ func TestRolesPromotion(t *testing.T) {
 
 // TestRolesSilent asks nobody but silent nodes.
 func TestRolesSilent(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, "t")
 	b.servers[0].Misbehave(fakepg.Fault{At: fakepg.Asked, Do: fakepg.Deaf})
 	if said, took := b.seek(t, asUser()); said != "." || took < seekBound || took > seekBound+5*time.Second {
@@ -182,6 +185,7 @@ func TestRolesLeavesNothing(t *testing.T) {
 
 // TestRolesReal asks real servers, one of which is frozen, then dead.
 func TestRolesReal(t *testing.T) {
+	t.Parallel()
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3, Auth: "scram-sha-256", Password: password})
 	ctx := t.Context()
 	r := newRig(t, nodesOf(c)...)

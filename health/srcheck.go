@@ -2,7 +2,6 @@ package health
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"time"
 
@@ -169,8 +168,6 @@ type reading struct {
 }
 
 func (r *reading) ok() bool { return r.asked && r.err == nil }
-
-var errSilent = errors.New("no answer in time")
 
 // askAll asks the live nodes, each on a goroutine of its own that has ended when it returns.
 func (c *ReplicationCheck) askAll(parent context.Context, v *cluster.View, s *Settings, searching bool) []reading {

@@ -34,6 +34,8 @@ const (
 	Rejected
 )
 
+var errSilent = errors.New("no answer in time")
+
 // Error is a probe that failed.
 type Error struct {
 	Node    cluster.NodeID
@@ -44,6 +46,19 @@ type Error struct {
 func (e *Error) Error() string { return fmt.Sprintf("node %d: %v", e.Node, e.Err) }
 
 func (e *Error) Unwrap() error { return e.Err }
+
+// several are errors of one node on one line: those of its addresses, and of the name service.
+type several []error
+
+func (s several) Error() string {
+	texts := make([]string, len(s))
+	for i, err := range s {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+func (s several) Unwrap() []error { return s }
 
 // gone reports whether err says that nothing listens at the node's address.
 func gone(err error) bool { return err != nil && troubleIn(err) == Refused }

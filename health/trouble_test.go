@@ -116,3 +116,20 @@ func TestSum(t *testing.T) {
 		}
 	}
 }
+
+func TestDescribe(t *testing.T) {
+	for _, tc := range []struct {
+		err     error
+		trouble Trouble
+		want    string
+	}{
+		{says("57P03"), Broken, "192.0.2.1:5432: :  (SQLSTATE 57P03)"},
+		{fmt.Errorf("failed to receive message: %w", context.DeadlineExceeded), Silent, "192.0.2.1:5432: no answer in time"},
+		{dialing(syscall.ECONNREFUSED), Refused, "dial tcp: connect: connection refused"},
+		{errors.New("odd"), Broken, "192.0.2.1:5432: odd"},
+	} {
+		if got := describe(tc.err, "192.0.2.1", 5432, tc.trouble).Error(); got != tc.want {
+			t.Errorf("%s, want %s", got, tc.want)
+		}
+	}
+}
