@@ -10,6 +10,7 @@
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
 #   make bench     the comparison with other poolers, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
+#   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
 #   make clean     removes bin/
 
 GO ?= go

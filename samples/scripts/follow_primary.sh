@@ -80,7 +80,7 @@ fi
 	setting primary_slot_name "$slot"
 	setting recovery_target_timeline latest
 	if [ -n "$archive" ]; then
-		setting restore_command "scp -q -i $(word "$key") -o BatchMode=yes $(word "$ssh_user@$primary_host:$archive/%f") %p"
+		setting restore_command "scp -q -i $(word "$key") -o BatchMode=yes -o ConnectTimeout=3 $(word "$ssh_user@$primary_host:$archive/%f") %p"
 	fi
 } >>"$recovery"
 setting port "$port" >>"$own"
