@@ -314,57 +314,6 @@ func TestPCPWireShapes(t *testing.T) {
 	}
 }
 
-// TestPCPLayout: without being told otherwise a row has the fields of 4.7, and a reload changes that.
-func TestPCPLayout(t *testing.T) {
-	t.Parallel()
-	p := start(t, nil)
-	fields := func() int {
-		c := dialPCP(t, p).login("postgres")
-		c.send(pcp.TypeNodeInfo, "1\x00")
-		c.send(pcp.TypeTerminate, "")
-		if got := c.replies(); len(got) == 4 {
-			return len(got[2].Strings()) - 1
-		}
-		return 0
-	}
-	if n := fields(); n != 13 {
-		t.Errorf("%d fields", n)
-	}
-	reload(t, p, map[string]string{"pcp_node_info_layout": "4.3"})
-	eventually(t, "the layout of 4.3", func() bool { return fields() == 12 })
-}
-
-func TestPCPReload(t *testing.T) {
-	t.Parallel()
-	p := start(t, nil)
-	if err := p.Rewrite(map[string]string{"client_idle_limit": "2000"}); err != nil {
-		t.Fatal(err)
-	}
-	if got := asked(t, p, request{pcp.TypeReload, "l"}); !slices.Equal(got, []string{`z "CommandComplete\x00"`}) {
-		t.Errorf("%s", got)
-	}
-	eventually(t, "the new value", func() bool { return strings.HasPrefix(psql(t, p, "PGPOOL SHOW client_idle_limit")[1][0], "2000") })
-}
-
-// TestPCPStop: the answer comes, then the server ends; a smart stop waits for the client that is connected.
-func TestPCPStop(t *testing.T) {
-	t.Parallel()
-	for _, r := range []request{{'T', "s"}, {'T', "f"}, {'T', "i"}, {'t', "f"}} {
-		p := start(t, nil)
-		conn := connect(t, p)
-		if got := asked(t, p, r); !slices.Equal(got, []string{`t "CommandComplete\x00"`}) {
-			t.Errorf("%c %s: %s", r.typ, r.payload, got)
-		}
-		if r.payload == "s" {
-			value(t, conn, "SELECT 1")
-			_ = conn.Close(t.Context())
-		}
-		if code, err := p.Wait(t.Context()); err != nil || code != 0 {
-			t.Errorf("%c %s: exit code %d, %v", r.typ, r.payload, code, err)
-		}
-	}
-}
-
 // TestPCPUnixSocket: the same protocol by the socket file.
 func TestPCPUnixSocket(t *testing.T) {
 	t.Parallel()
