@@ -101,3 +101,28 @@ func wantFile(t *testing.T, path, want string) {
 		t.Errorf("%s: %v, got\n%swant\n%s", path, err, got, want)
 	}
 }
+
+// TestRealFalsePrimary promotes a standby beside the primary, whom the other standby goes on to follow.
+func TestRealFalsePrimary(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three servers and a pgpool")
+	}
+	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3})
+	p := c.TestPgpool(t, pgcluster.PgpoolOptions{
+		Binary: pgcluster.BuildProgram(t, t.TempDir(), "pgpool"), Env: []string{"GORACE=atexit_sleep_ms=0"},
+		Conf: map[string]string{"sr_check_period": "1", "detach_false_primary": "on"},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := c.Nodes[1].Promote(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.WaitLog(ctx, regexp.MustCompile(`=== Failover done. shutdown host`)); err != nil {
+		t.Fatalf("%v\n%s", err, p.LogTail())
+	}
+	wantInOrder(
+		t, p, "node 1 says it is a primary, but node 0 is: it is a false primary",
+		"received degenerate backend request for node_id: 1 from pid", "failover: set new primary node: 0", "=== Failover done",
+	)
+	wantFile(t, filepath.Join(p.LogDir, StatusFileName), "up\ndown\nup\n")
+}

@@ -49,7 +49,11 @@ func (s *evidence) successor(v *cluster.View, e *Episode) (cluster.NodeID, []Rea
 	} else {
 		claims = s.trusted(v.Mode)
 	}
-	return s.find(claims, v.Mode)
+	id, why := s.find(claims, v.Mode)
+	if id != cluster.NoNode {
+		why = append(why, s.standbys()...)
+	}
+	return id, why
 }
 
 // end closes the episode with the primary that was found, NoNode for none.
