@@ -45,7 +45,7 @@ func execute(t *testing.T, stdin string, env []string, args ...string) result {
 	var out, errs bytes.Buffer
 	cmd := exec.CommandContext(t.Context(), self)
 	cmd.Args = args
-	cmd.Env = append([]string{testProgram + "=1", "TZ=UTC", "PCPPASSFILE=/nonexistent"}, env...)
+	cmd.Env = append([]string{testProgram + "=1", "GORACE=atexit_sleep_ms=0", "TZ=UTC", "PCPPASSFILE=/nonexistent"}, env...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &out, &errs
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // no terminal to ask on
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
