@@ -272,14 +272,21 @@ func (h *Host) WriteFile(user, path, text string, mode fs.FileMode) error {
 	})
 }
 
-// Create makes a file of a user's on the host, for instance to be a command's output, and opens it to append.
-func (h *Host) Create(user, path string) (f *os.File, err error) {
-	if err := h.WriteFile(user, path, "", 0o644); err != nil {
-		return nil, err
-	}
-	err = h.Within(func() (err error) {
-		f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-		return err
+// Append opens a file of a user's on the host to write at its end, for instance to be a command's output. It is made if it is missing,
+// and the directories above it.
+func (h *Host) Append(user, path string) (f *os.File, err error) {
+	err = h.Within(func() error {
+		who, err := lookUpAccount(user)
+		if err != nil {
+			return err
+		}
+		if err := makeParents(path, who); err != nil {
+			return err
+		}
+		if f, err = os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644); err != nil {
+			return err
+		}
+		return f.Chown(int(who.uid), int(who.gid))
 	})
 	return f, err
 }

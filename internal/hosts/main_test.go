@@ -105,7 +105,7 @@ func echo(t *testing.T, h *Host, port int) {
 // reaches tells whether a packet from one host finds its way to another and back.
 func reaches(t *testing.T, from *Host, to string, port int) bool {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 	defer cancel()
 	conn, err := from.Dial(ctx, "tcp4", fmt.Sprintf("%s:%d", to, port))
 	if err != nil {

@@ -1,8 +1,11 @@
 package hosts
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -16,7 +19,7 @@ type port struct {
 }
 
 // plugIn gives a host its devices.
-func (w *World) plugIn(h *Host) error {
+func (w *World) plugIn(ctx context.Context, h *Host) error {
 	inside, err := netlink.NewHandleAt(netns.NsHandle(h.net.Fd()))
 	if err != nil {
 		return err
@@ -37,8 +40,24 @@ func (w *World) plugIn(h *Host) error {
 			return fmt.Errorf("device %s: %w", d.Name, err)
 		}
 		h.ports = append(h.ports, p)
+		if err := errors.Join(running(ctx, inside, d.Name), running(ctx, w.handle, p.name)); err != nil {
+			return fmt.Errorf("device %s: %w", d.Name, err)
+		}
 	}
 	return nil
+}
+
+// running waits until a device sends what it is given, which is a moment after it was set up.
+func running(ctx context.Context, h *netlink.Handle, name string) error {
+	for {
+		link, err := h.LinkByName(name)
+		if err != nil || link.Attrs().OperState == netlink.OperUp {
+			return err
+		}
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // cable makes a pair of devices, one for the host and one on the bridge.

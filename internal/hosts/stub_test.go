@@ -165,7 +165,7 @@ func TestSudo(t *testing.T) {
 		{"root", "sudo -u daemon -- id -un", "daemon"},
 		{"root", "sudo sh -c 'exit 4'; echo $?", "4"},
 		{"daemon", "echo x | sudo cat", "x"},
-		{"daemon", "sudo ip addr add 192.168.137.150/24 dev eth0 && ip -o -4 addr | grep -c 137.150", "1"},
+		{"daemon", "sudo hostname changed && hostname", "changed"},
 	} {
 		if got := run(t, w.Host("a"), tc.user, tc.command); got != tc.want {
 			t.Errorf("%s: %s: %q, want %q", tc.user, tc.command, got, tc.want)

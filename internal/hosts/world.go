@@ -72,7 +72,7 @@ func New(ctx context.Context, opts Options) (_ *World, err error) {
 			return nil, fmt.Errorf("host %s: %w", spec.Name, err)
 		}
 		w.hosts = append(w.hosts, h)
-		if err := w.plugIn(h); err != nil {
+		if err := w.plugIn(ctx, h); err != nil {
 			return nil, fmt.Errorf("host %s: %w", spec.Name, err)
 		}
 	}

@@ -105,6 +105,15 @@ func (s *site) logSays(t *testing.T, mark int, texts ...string) {
 	}
 }
 
+// awaitLog waits for a text in pgpool's log behind mark.
+func (s *site) awaitLog(t *testing.T, limit time.Duration, mark int, text string) {
+	t.Helper()
+	s.await(t, fmt.Sprintf("%q in the log", text), limit, func() (string, bool) {
+		log := s.log(t)[mark:]
+		return "\n" + tail(log, 10), strings.Contains(log, text)
+	})
+}
+
 func (s *site) log(t *testing.T) string {
 	t.Helper()
 	text, err := s.pgpool.ReadFile(pgpoolLog)

@@ -240,9 +240,10 @@ func (s *site) settings() string {
 
 // startPgpool is what the service does: the status file is ignored.
 func (s *site) startPgpool(t *testing.T) {
-	log, err := s.pgpool.Create("postgres", pgpoolLog)
+	log, err := s.pgpool.Append("postgres", pgpoolLog)
 	must(t, err)
 	defer log.Close()
+	mark := s.mark(t)
 	s.daemon, err = s.pgpool.Command(context.Background(), "postgres", "pgpool", "-D", "-n",
 		"-f", etcDir+"/pgpool.conf", "-F", etcDir+"/pcp.conf", "-a", etcDir+"/pool_hba.conf")
 	must(t, err)
@@ -251,8 +252,8 @@ func (s *site) startPgpool(t *testing.T) {
 	s.ended = make(chan error, 1)
 	go func(cmd *exec.Cmd, ended chan<- error) { ended <- cmd.Wait() }(s.daemon, s.ended)
 	s.await(t, "pgpool has started", 20*time.Second, func() (string, bool) {
-		text, err := s.pgpool.ReadFile(pgpoolLog)
-		return "", err == nil && strings.Contains(string(text), "successfully started")
+		log := s.log(t)[mark:]
+		return log, strings.Contains(log, "successfully started")
 	})
 }
 
