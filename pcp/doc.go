@@ -6,17 +6,19 @@
 //
 // A connection of the server:
 //
-//	               M: salt sent                R with the right digest for that salt
-//	accepted ----------------------> challenged ------------------------------------> authorized <---+
-//	   |  ^                            |  |  ^                                         |   |   |      |
-//	   |  |  R, anything else: FATAL   |  |  | M: another salt                         |   |   | request, then its reply;
-//	   |  +--- M or R may come again --+  +--+                                         |   |   +------+ ERROR included
-//	   |        once authorized too    |                                               |   |
-//	   |  authentication_timeout, or   | wrong digest: FATAL                           |   | unknown type, request out of bounds,
-//	   |  too many strangers wait      | time is up                                    |   | half a request for too long: FATAL
-//	   v                               v                                               v   v
-//	closed <-------------------------------------------------------------------- X, end of file, stop of the server
+//	accepted --M--> challenged --R that fits--> authorized --request--> busy
+//	    |            |  ^  |                      |    ^                  |
+//	    |            +-M+  |                      |    +--reply or ERROR--+
+//	    v                  v                      v                       v
+//	 closed             closed                 closed                  closed
 //
-// Until it is authorized nothing but M, R and X is looked at. While a command runs, the connection is watched: a client that hangs up
-// ends waiting for it, but not what has begun to change the cluster.
+//	accepted    nothing but M, R and X is looked at: R without a salt, and any other request, is FATAL. It ends by X, with
+//	            authentication_timeout, or as the oldest of too many strangers.
+//	challenged  a salt serves one R; one that does not fit is FATAL. Else as accepted.
+//	authorized  it may stay idle for as long as it likes. It ends by X, an unknown request (FATAL), or half a request that stays so
+//	            for too long. M and R begin anew.
+//	busy        a command runs; the next request waits in the socket. A client that hangs up ends waiting for clients to leave and for
+//	            servers to answer, but not what has begun to change the cluster. It ends by a FATAL refusal.
+//
+// Everywhere a request of impossible length is FATAL, and a stop of the server closes without a word.
 package pcp
