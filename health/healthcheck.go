@@ -98,19 +98,26 @@ func (h *Check) wakeup() <-chan struct{} {
 	return h.changed
 }
 
-// Run checks the nodes until ctx ends. Nodes that a reload adds are checked from the next Wake on.
+// Run checks the nodes until ctx ends, those too that come later.
 func (h *Check) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	published := make(chan struct{}, 1)
+	stop := h.store.Watch(func(*cluster.View) {
+		select {
+		case published <- struct{}{}:
+		default:
+		}
+	})
+	defer stop()
 	for started := 0; ctx.Err() == nil; {
-		woken := h.wakeup()
 		for ; started < len(h.store.Current().Nodes); started++ {
 			w := h.watcher(cluster.NodeID(started))
 			wg.Go(func() { w.run(ctx) })
 		}
 		select {
 		case <-ctx.Done():
-		case <-woken:
+		case <-published:
 		}
 	}
 	return nil

@@ -220,8 +220,9 @@ func TestHealthCheckReload(t *testing.T) {
 		w.mu.Unlock()
 		v := three(cluster.ModeStreaming)
 		v.Nodes = append(v.Nodes, cluster.Node{ID: 3, Status: cluster.StatusUp})
-		w.store.Publish(v)
 		w.check.Wake()
+		synctest.Wait()
+		w.store.Publish(v)                              // failover comes to it after the reload
 		<-time.After(10*time.Second - time.Millisecond) // virtual time
 		synctest.Wait()
 		for id, want := range []uint64{1, 10, 1, 1} {

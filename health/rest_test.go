@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/internal/fakepg"
 )
 
@@ -104,5 +105,35 @@ func TestStatesOfLostPrimary(t *testing.T) {
 	publish(func(v *cluster.View) { v.Op, v.Seeking, v.Primary = cluster.OpFailover, true, cluster.NoNode })
 	if got := state(); got != "" {
 		t.Errorf("without a primary the state is %q", got)
+	}
+}
+
+// TestStatesSeenEarly has a round begin between the publication of a View and the news of it.
+func TestStatesSeenEarly(t *testing.T) {
+	r := newRig(t, cluster.Node{}, cluster.Node{ID: 1})
+	r.seen = r.store.Current()
+	r.board.update(2, func(nodes []cluster.NodeGauge) { nodes[1].ReplicationState = "streaming" })
+	lost := *r.view
+	lost.Primary, lost.Op = 1, cluster.OpFailover
+	r.store.Publish(&lost)
+	r.begin(func() {})
+	r.changed(&lost)
+	if got := r.store.Gauges().Of(1).ReplicationState; got != "" {
+		t.Errorf("the state is %q", got)
+	}
+}
+
+func BenchmarkRoles(b *testing.B) {
+	c := shared.Cluster(b)
+	p, err := NewProber(func(_, param string) (string, error) { return param, nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := Settings{Streaming: conf.StreamingCheck{SrCheckUser: "postgres", SrCheckPassword: password, SrCheckDatabase: "postgres"}}
+	v := &cluster.View{Nodes: nodesOf(c)}
+	for b.Loop() {
+		if said := text(p.Roles(b.Context(), v, s)); said != "PS" {
+			b.Fatal(said)
+		}
 	}
 }

@@ -40,7 +40,7 @@ type ReplicationCheck struct {
 	ready    chan struct{} // closed after the first round
 
 	mu    sync.Mutex
-	seen  *cluster.View      // guarded by mu; the last View that was looked at
+	seen  *cluster.View      // guarded by mu; the last View changed has looked at
 	abort context.CancelFunc // guarded by mu; ends the round under way
 
 	// Owned by Run; during a round each node's goroutine owns the element of its node.
@@ -105,8 +105,7 @@ func (c *ReplicationCheck) begin(abort context.CancelFunc) *cluster.View {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.abort = abort
-	c.seen = c.store.Current()
-	return c.seen
+	return c.store.Current()
 }
 
 // changed looks at a View just published, on the goroutine of its writer.
