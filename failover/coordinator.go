@@ -171,6 +171,7 @@ func (c *Coordinator) decideAll() {
 	for {
 		i := c.nextRequest()
 		if i < 0 {
+			c.inbox.hold(len(c.waiting))
 			return
 		}
 		r := c.waiting[i]

@@ -344,6 +344,27 @@ func TestInbox(t *testing.T) {
 	}
 }
 
+// Orders that wait for the end of an operation are bounded, too; failures of nodes never are refused for that.
+func TestWaitingIsBounded(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.command = time.Hour
+		w.begin()
+		w.lose(2)
+		synctest.Wait()
+		refused := false
+		for range maxInbox + 1 {
+			refused = w.Submit(Promote{Node: 1}) != nil
+			synctest.Wait()
+		}
+		if !refused {
+			t.Error("no bound")
+		}
+		w.lose(1)
+		synctest.Wait()
+		w.wantView("0:primary 1, 1:down 2/2, 2:down 2/2, failover")
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	v, _ := First(cluster.ModeStreaming, backends(4), nil, time.Time{})
 	v.Primary, v.Nodes[1].Status, v.Nodes[2].Status, v.Nodes[3].DisallowFailover = 0, cluster.StatusDown, cluster.StatusUnused, true

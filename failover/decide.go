@@ -71,7 +71,7 @@ type Memory struct {
 	// Promoted marks nodes that were seen as a standby and later as a primary: somebody promoted them under our eyes. A
 	// server that has said "primary" from the start is a stray one and never takes over.
 	Promoted []bool
-	// Doubted says when a check of a node was last asked for, index = NodeID.
+	// Doubted says when somebody last complained of a node without consequence, index = NodeID.
 	Doubted []time.Time
 	// Open is the operation under way.
 	Open Episode

@@ -8,8 +8,12 @@ import (
 	"gopgpool/cluster"
 )
 
-// doubtAgain is how long a node that was just checked on suspicion is not checked so again.
-const doubtAgain = time.Second
+const (
+	// doubtAgain is how long a node that was just checked on suspicion is not checked so again.
+	doubtAgain = 250 * time.Millisecond
+	// remindAgain is how often the log says that a node must not be taken out.
+	remindAgain = 10 * time.Second
+)
 
 // verdict is what a request to detach comes to for one node.
 type verdict uint8
@@ -26,7 +30,8 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	var out []cluster.NodeID
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(r.Nodes))) {
 		what, why := judgeDetach(v, id, r, p)
-		if (what == askFirst || why.Kind == DetachDisallowed) && !plan.Memory.doubt(id, now) {
+		if what == askFirst && !plan.Memory.doubt(id, doubtAgain, now) ||
+			why.Kind == DetachDisallowed && !plan.Memory.doubt(id, remindAgain, now) {
 			continue
 		}
 		switch what {
@@ -44,11 +49,11 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	return plan.takeOut(v, out, cluster.NoNode, now)
 }
 
-// doubt remembers that a node is under suspicion. It is false where that was so a moment ago.
-func (m *Memory) doubt(id cluster.NodeID, now time.Time) bool {
+// doubt remembers that a node is under suspicion. It is false where that was so within a time.
+func (m *Memory) doubt(id cluster.NodeID, within time.Duration, now time.Time) bool {
 	doubted := make([]time.Time, max(len(m.Doubted), int(id)+1))
 	copy(doubted, m.Doubted)
-	if t := doubted[id]; !t.IsZero() && now.Sub(t) < doubtAgain {
+	if t := doubted[id]; !t.IsZero() && now.Sub(t) < within {
 		return false
 	}
 	doubted[id] = now
@@ -184,10 +189,10 @@ func (e *Episode) told(cmd Command, v *cluster.View) {
 	}
 }
 
-// suspectedPrimary is %P of failover_command. If the node that was to be promoted dies before it is, it counts as the primary, so
-// that scripts, which promote where the failed node was the primary, promote another one.
+// suspectedPrimary is %P of failover_command. If the node that was to become the primary dies before it is, it counts as the
+// primary, so that scripts, which promote where the failed node was the primary, promote another one.
 func (e *Episode) suspectedPrimary(failed cluster.NodeID) cluster.NodeID {
-	if e.Lost && e.Heir == failed {
+	if e.Lost && (e.Heir == failed || e.Elect == failed) {
 		return failed
 	}
 	return e.OldPrimary
@@ -209,7 +214,7 @@ func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
 		e.Search = LookOnce
 	}
 	if slices.Contains(out, e.Elect) {
-		e.Elect, e.Search = cluster.NoNode, UntilFound
+		e.Elect, e.Search, e.ByHand = cluster.NoNode, UntilFound, false
 	}
 	if next.Main() == cluster.NoNode {
 		next.Seeking, e.Search = false, NoSearch

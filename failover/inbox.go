@@ -14,6 +14,7 @@ const maxInbox = 1024
 type inbox struct {
 	mu      sync.Mutex
 	waiting []Request                     // guarded by mu
+	held    int                           // guarded by mu: taken out, but still waiting for the end of an operation
 	used    [cluster.MaxNodes / 64]uint64 // guarded by mu: nodes with a NodeUsed that waits
 
 	wake chan struct{} // holds at most one token: something waits
@@ -50,14 +51,23 @@ func (b *inbox) addLocked(r Request) bool {
 			return true
 		}
 	}
-	if len(b.waiting) >= maxInbox && !endsFollow(r) {
+	if b.held+len(b.waiting) >= maxInbox && isOrder(r) {
 		return false
 	}
 	b.waiting = append(b.waiting, r)
 	return true
 }
 
-func endsFollow(r Request) bool { return same[FollowEnded](r) }
+// isOrder reports whether a request may come any number of times. Of all others few can wait: they are merged.
+func isOrder(r Request) bool {
+	switch r := r.(type) {
+	case Attach, Promote, settle:
+		return true
+	case Detach:
+		return r.Origin == ByOperator || len(r.Nodes) != 1
+	}
+	return false
+}
 
 func same[T Request](r Request) bool {
 	_, ok := r.(T)
@@ -103,6 +113,13 @@ func stronger(r, old Detach) bool {
 		}
 	}
 	return weigh(r) > weigh(old)
+}
+
+// hold tells how many of the requests taken out could not be decided yet.
+func (b *inbox) hold(n int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held = n
 }
 
 // take empties the inbox.

@@ -12,7 +12,7 @@ import (
 
 // TestInvariants plays random requests, findings from the past among them, and checks what must hold between any two Views.
 func TestInvariants(t *testing.T) {
-	seeds := 3000
+	seeds := 1000
 	if testing.Short() {
 		seeds = 300
 	}

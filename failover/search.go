@@ -75,6 +75,9 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 		plan.Reasons = append(plan.Reasons, Reason{Kind: PrimaryChanged, Node: primary})
 	}
 	plan.Reasons = append(plan.Reasons, Reason{Kind: MainChanged, Node: next.Main()})
+	if primary == cluster.NoNode {
+		e.Promoted = nil
+	}
 	plan.Reasons = append(plan.Reasons, e.closing(v)...)
 	plan.Memory.Open = Episode{}
 	plan.Memory.Vacant = primary == cluster.NoNode && (e.Lost || plan.Memory.Vacant)
