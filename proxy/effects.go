@@ -32,7 +32,8 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 		}
 	}
 	if effect, name, ok := journalled(f, both); ok {
-		return &note{journal: &vsession.Statement{Text: string(text), Effect: effect, Name: name}}
+		writer := f.Kind == stmt.KindSet && f.Class == stmt.ClassPrimary
+		return &note{journal: &vsession.Statement{Text: string(text), Effect: effect, Name: name, Writer: writer}}
 	}
 	return nil
 }
@@ -52,7 +53,7 @@ func journalled(f *stmt.Facts, both bool) (effect vsession.Effect, name string, 
 		}
 		return vsession.Setting, "discard " + f.DiscardTarget, both
 	case stmt.KindSet, stmt.KindReset, stmt.KindSelect:
-		if f.Setting == nil || !both && f.Kind != stmt.KindSelect {
+		if f.Setting == nil {
 			return 0, "", false
 		}
 		return settingEffect(f.Setting)
@@ -120,8 +121,6 @@ func (s *session) succeeded(b *backend, e *expect) {
 	}
 	if e.note != nil {
 		s.apply(b, f, e.note)
-	} else if f.Kind == stmt.KindSet {
-		s.ownSettings = true
 	}
 	if subject := s.subject(f); subject != nil {
 		s.leaves(b, subject, e.writes)
@@ -152,6 +151,7 @@ func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
 			s.state.RollbackTo()
 		}
 		s.journal.Ran(&b.mark, *n.journal)
+		s.ownSettings = s.ownSettings || n.journal.Writer
 	case n.prepare != nil:
 		p := n.prepare
 		p.placed(b)

@@ -135,7 +135,7 @@ func (s *session) again(a *attempt, err error) error {
 	case errors.Is(err, errChanged):
 		return errNodeGone
 	case err == nil, errors.Is(err, errSeeking):
-		return s.hold(a, v, holdFor, errHeld)
+		return s.hold(a, v, s.srv.patience, errHeld)
 	}
 	var unreachable *pool.ConnectError
 	var refused *pool.ServerError
@@ -159,7 +159,7 @@ func (s *session) worthWaiting(v *cluster.View, e *pool.ConnectError) time.Durat
 	case s.srv.parts.NodeLost == nil || !v.Live(e.Node) || v.Nodes[e.Node].DisallowFailover:
 		return 0
 	case s.cfg.HealthCheck.For(int(e.Node)).Period > 0, f.FailoverOnBackendError && condemns(e.Err):
-		return holdFor
+		return s.srv.patience
 	case f.FailoverOnBackendError:
 		return brokenFor
 	}
@@ -186,9 +186,9 @@ func (s *session) unreplaceable(co *pool.ConnectError) error {
 	return e
 }
 
-// hold is holdFor its usual time.
+// hold is holdFor the usual time.
 func (s *session) hold(a *attempt, v *cluster.View, pause time.Duration, why error) error {
-	return s.holdFor(a, v, holdFor, pause, why)
+	return s.holdFor(a, v, s.srv.patience, pause, why)
 }
 
 // holdFor waits until v is out of date or the pause is over, in the middle of a client's message. When limit is over, counted from the

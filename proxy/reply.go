@@ -113,8 +113,13 @@ func need(b *backend, typ byte, size int) int {
 		return pgwire.HeaderSize
 	case pgwire.CopyData, pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse,
 		pgwire.ParameterDescription, pgwire.CopyInResponse, pgwire.CopyOutResponse, pgwire.CopyBothResponse,
-		pgwire.NotificationResponse, pgwire.NoticeResponse:
+		pgwire.NotificationResponse:
 		return pgwire.HeaderSize
+	case pgwire.NoticeResponse:
+		if b.outstanding() > 0 {
+			return pgwire.HeaderSize
+		}
+		return min(size, inspected)
 	case pgwire.ParameterStatus, pgwire.ErrorResponse:
 		return min(size, inspected)
 	case pgwire.ReadyForQuery:
@@ -151,7 +156,7 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	case pgwire.ParameterStatus:
 		return s.parameterStatus(b, e, frame)
 	case pgwire.NoticeResponse:
-		return e == nil && b == s.primaryBackend() || e != nil && !e.swallow, nil
+		return e == nil && s.tellsClient(b, frame) || e != nil && !e.swallow, nil
 	case pgwire.NotificationResponse:
 		return true, nil
 	case pgwire.ErrorResponse:
@@ -309,6 +314,16 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		e.collect.err = &serverRefusal{f}
 	}
 	return pass, nil
+}
+
+// tellsClient reports whether a notice nobody has asked for is for the client: one of the primary, but not that the server is about to go.
+// What that means for the session is seen when it goes.
+func (s *session) tellsClient(b *backend, frame []byte) bool {
+	if b != s.primaryBackend() {
+		return false
+	}
+	code := pgwire.ReadFields(frame[pgwire.HeaderSize:]).Code
+	return code != "57P01" && code != "57P02"
 }
 
 // serverRefusal is an error a server gave to one of our own questions.

@@ -68,7 +68,8 @@ type Server struct {
 	shunned  [cluster.MaxNodes]atomic.Int64 // until when, in Unix nanoseconds, a standby that could not be reached is left alone
 	stopping atomic.Bool
 
-	quiescing atomic.Int32 // calls of Quiesce that have not resumed
+	quiescing atomic.Int32  // calls of Quiesce that have not resumed
+	patience  time.Duration // holdFor
 }
 
 // settings are what a reload replaces as one.
@@ -95,7 +96,7 @@ func NewServer(p Parts) *Server {
 	cfg := p.Config.Current()
 	s := &Server{
 		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
-		counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
+		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
 	facts := stmt.NewCache(stmt.Limits{})

@@ -87,10 +87,10 @@ type session struct {
 	marks                  []*vsession.Mark
 	suspects               []suspect
 	returning              *backend // being reset before it goes back to the pool
-	cancels                int   // cancel requests on their way: the connections stay ours meanwhile
-	gone                   bool  // the client has left
-	leaving                bool  // it has said goodbye behind its last statement, which is finished
-	end                    error // why the session is over
+	cancels                int      // cancel requests on their way: the connections stay ours meanwhile
+	gone                   bool     // the client has left
+	leaving                bool     // it has said goodbye behind its last statement, which is finished
+	end                    error    // why the session is over
 
 	interests       []loop.Interest
 	backendMessages logging.BackendMessages

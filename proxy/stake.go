@@ -134,7 +134,7 @@ func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 		b.holds &^= holdsListen
 	}
 	b.holds |= holdingOf(f, writes)
-	if s.pinned || s.ownSettings {
+	if s.pinned {
 		b.holds |= holdsSettings
 	}
 }

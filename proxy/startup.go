@@ -199,7 +199,7 @@ func (s *session) login() error {
 
 // awaitNode waits while no node is live and a failover that may find one is under way.
 func (s *session) awaitNode() error {
-	until := s.t.Now().Add(holdFor)
+	until := s.t.Now().Add(s.srv.patience)
 	for {
 		v := s.srv.store.Current()
 		switch {

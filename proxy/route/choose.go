@@ -9,7 +9,7 @@ import (
 
 // Choice is a load balance node and why it was taken.
 type Choice struct {
-	Node   cluster.NodeID // NoNode when no node is live
+	Node   cluster.NodeID // NoNode when no node is live, or when it is the primary that is being sought
 	Reason Reason
 }
 
@@ -19,7 +19,7 @@ func Choose(in *Input) Choice {
 	v := in.View
 	writer := v.Writer()
 	switch {
-	case writer == cluster.NoNode:
+	case writer == cluster.NoNode && !v.Seeking:
 		return Choice{cluster.NoNode, Reason{Code: ReasonNoNode}}
 	case !v.Mode.HasPrimary():
 		return Choice{writer, Reason{Code: ReasonMainNode}}

@@ -25,6 +25,7 @@ type Statement struct {
 	Text   string
 	Effect Effect
 	Name   string // of the setting (lower case, "" if it is none alone) or savepoint
+	Writer bool   // only the node that takes writes can have it (SERIALIZABLE)
 
 	seq uint64 // of a setting
 }
@@ -109,7 +110,7 @@ func (j *Journal) Behind(m *Mark) bool {
 func (j *Journal) Lacks(m *Mark, writer bool, dst []Statement) []Statement {
 	if m.settings != j.seq && !m.joined {
 		for i := range j.settings {
-			if j.settings[i].seq > m.settings {
+			if j.settings[i].seq > m.settings && (writer || !j.settings[i].Writer) {
 				dst = append(dst, j.settings[i])
 			}
 		}
@@ -126,7 +127,11 @@ func (j *Journal) Lacks(m *Mark, writer bool, dst []Statement) []Statement {
 		dst = append(dst, Statement{Text: text, Effect: Local})
 		m.joined, m.tx = true, 0
 	}
-	dst = append(dst, j.tx[m.tx:]...)
+	for i := range j.tx[m.tx:] {
+		if st := &j.tx[m.tx+i]; writer || !st.Writer {
+			dst = append(dst, *st)
+		}
+	}
 	m.tx = len(j.tx)
 	return dst
 }
