@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -138,9 +139,12 @@ func innermost(err error) error {
 	}
 }
 
+// noEffect is what pgpool says where it knows that a statement has done nothing. It is taken at its word, which the rows prove or not.
+const noEffect = "has had no effect"
+
 // outcomeOf says what a failed write may have done. committing: what failed may have been the end of a transaction.
 func outcomeOf(f *fault, committing bool) outcome {
-	if !committing {
+	if !committing || strings.Contains(f.Detail, noEffect) || strings.Contains(f.Message, noEffect) {
 		return refused
 	}
 	lost := f.Code == "" || f.Code[:2] == "08" || f.Code[:2] == "57" || f.Code[:2] == "XX" || f.Code == "40003"

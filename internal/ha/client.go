@@ -17,6 +17,9 @@ const (
 	// writes begins every statement that writes; the servers' logs are searched for it.
 	writes = "INSERT INTO ha_rows"
 
+	// reads begins what readers ask, before the number of the statement.
+	reads = "SELECT current_setting('cluster_name'), v, "
+
 	// patience is how long a client waits for one answer before it calls the statement hung.
 	patience = 40 * time.Second
 	// retryLogin is the pause after a refused login.
@@ -34,11 +37,11 @@ type client struct {
 	think time.Duration // pause between two statements
 	seq   int
 
-	attempts  []attempt // every write, and whatever went wrong
-	reads     int       // acknowledged, of readers and idle clients
-	slowest   attempt   // the acknowledged one that took longest
-	logins    int       // that succeeded
-	node      string    // the server that answered last, of readers
+	attempts  []attempt
+	slowest   attempt // the acknowledged one that took longest
+	logins    int     // that succeeded
+	node      string  // the server that answered last, of readers
+	lookText  string  // what an idle client looks at its setting with; empty: the prepared statement
 	stop      <-chan struct{}
 	conn      *pgconn.PgConn
 	wire      *tap
@@ -76,15 +79,15 @@ func (c *client) pause(d time.Duration) {
 	}
 }
 
-// application is the session's application_name.
-func (c *client) application() string { return fmt.Sprintf("%s%s%d", appPrefix, c.role.letter(), c.id) }
+// application is the application_name of a client's sessions.
+func application(r role, id int) string { return fmt.Sprintf("%s%s%d", appPrefix, r.letter(), id) }
 
 func (r role) letter() string { return [...]string{"w", "r", "i"}[r] }
 
 // login opens a session and makes its settings.
 func (c *client) login() bool {
 	sent := time.Now()
-	config, err := pgconn.ParseConfig(c.dsn + " application_name=" + c.application())
+	config, err := pgconn.ParseConfig(c.dsn + " application_name=" + application(c.role, c.id))
 	if err != nil {
 		panic("ha: the harness's own connection string: " + err.Error())
 	}
@@ -119,9 +122,27 @@ func (c *client) prepare(ctx context.Context) error {
 		_, err := c.conn.Prepare(ctx, "w", writes+" (client, seq) VALUES ($1, $2)", nil)
 		return err
 	case c.role == idler:
-		return c.exec(ctx, fmt.Sprintf("SET ha.mark = 'm%d'; PREPARE look AS SELECT current_setting('ha.mark')", c.id))
+		if err := c.exec(ctx, fmt.Sprintf("SET ha.mark = 'm%d'", c.id)); err != nil {
+			return err
+		}
+		return c.prepareLook(ctx)
 	}
 	return nil
+}
+
+// prepareLook prepares what an idle client looks at its setting with: by the protocol, by SQL, or not at all.
+func (c *client) prepareLook(ctx context.Context) error {
+	const look = "SELECT current_setting('cluster_name'), current_setting('ha.mark')"
+	switch c.id % 3 {
+	case 0:
+		c.lookText = look
+		return nil
+	case 1:
+		_, err := c.conn.Prepare(ctx, "look", look, nil)
+		return err
+	}
+	c.lookText = "EXECUTE look"
+	return c.exec(ctx, "PREPARE look AS "+look)
 }
 
 // leave closes the session.
@@ -206,7 +227,7 @@ func (c *client) insert(ctx context.Context) (committing bool, err error) {
 // read selects something a standby may answer, and its name.
 func (c *client) read() {
 	c.seq++
-	sql := fmt.Sprintf("SELECT current_setting('cluster_name'), v, %d FROM ha_small WHERE id = 1", c.seq)
+	sql := fmt.Sprintf("%s%d FROM ha_small WHERE id = 1", reads, c.seq)
 	c.ask(sql, func(row [][]byte) (node, wrong string) {
 		if len(row) != 3 || string(row[1]) != "one" || string(row[2]) != strconv.Itoa(c.seq) {
 			return "", fmt.Sprintf("%q", row)
@@ -215,14 +236,14 @@ func (c *client) read() {
 	})
 }
 
-// look executes the prepared statement, which shows the session's setting.
+// look shows the session's setting.
 func (c *client) look() {
 	c.seq++
-	c.ask("EXECUTE look", func(row [][]byte) (node, wrong string) {
-		if len(row) != 1 || string(row[0]) != fmt.Sprintf("m%d", c.id) {
+	c.ask(c.lookText, func(row [][]byte) (node, wrong string) {
+		if len(row) != 2 || string(row[1]) != fmt.Sprintf("m%d", c.id) {
 			return "", fmt.Sprintf("%q", row)
 		}
-		return "", ""
+		return string(row[0]), ""
 	})
 }
 
@@ -231,14 +252,10 @@ func (c *client) ask(sql string, judge func(row [][]byte) (node, wrong string)) 
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	sent := time.Now()
-	results, err := c.conn.Exec(ctx, sql).ReadAll()
+	row, err := c.oneRow(ctx, sql)
 	if err != nil {
 		c.note(sent, c.faultOf(err, atWork), refused)
 		return
-	}
-	var row [][]byte
-	if len(results) == 1 && len(results[0].Rows) == 1 {
-		row = results[0].Rows[0]
 	}
 	node, wrong := judge(row)
 	if wrong != "" {
@@ -246,6 +263,22 @@ func (c *client) ask(sql string, judge func(row [][]byte) (node, wrong string)) 
 		return
 	}
 	c.acknowledged(sent, node)
+}
+
+// oneRow returns the only row of a query, nil if there is another number of them. Without a text the prepared statement is executed.
+func (c *client) oneRow(ctx context.Context, sql string) ([][]byte, error) {
+	if sql == "" {
+		result := c.conn.ExecPrepared(ctx, "look", nil, nil, nil).Read()
+		if len(result.Rows) != 1 {
+			return nil, result.Err
+		}
+		return result.Rows[0], result.Err
+	}
+	results, err := c.conn.Exec(ctx, sql).ReadAll()
+	if err != nil || len(results) != 1 || len(results[0].Rows) != 1 {
+		return nil, err
+	}
+	return results[0].Rows[0], nil
 }
 
 // idle rests and tells whether the session outlived it.
@@ -285,11 +318,7 @@ func (c *client) acknowledged(sent time.Time, node string) {
 	if a.took() > c.slowest.took() {
 		c.slowest = a
 	}
-	if c.role == writer {
-		c.attempts = append(c.attempts, a)
-		return
-	}
-	c.reads++
+	c.attempts = append(c.attempts, a)
 	c.node = node
 }
 

@@ -108,7 +108,10 @@ func (c *campaign) frozen(what faultKind, n *pgcluster.Node) (undo, act func(con
 		if what == freezeAll {
 			c.freezes = append(c.freezes, freeze{n.ID, from, to})
 		}
-		return wait(ctx, thaw)
+		if err := wait(ctx, thaw); err != nil {
+			return err
+		}
+		return n.Stop(ctx, pgcluster.Immediate) // there must not be two primaries, nor may repair take the wrong one
 	}
 	return undo, act
 }

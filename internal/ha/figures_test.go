@@ -76,7 +76,7 @@ func TestFailoversOfALog(t *testing.T) {
 	if _, err := involving(all, 0, second.Begun); err == nil {
 		t.Error("a failover of a node before the harm is taken for its consequence")
 	}
-	if got := len(condemnations(all)); got != 3 {
+	if got := len(condemnations(all)); got != 3 { // two of the first, one of the second
 		t.Errorf("%d condemnations", got)
 	}
 }

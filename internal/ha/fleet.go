@@ -20,12 +20,13 @@ type fleet struct {
 // notes are what a fleet leaves.
 type notes struct {
 	Attempts []attempt // sorted by nothing
-	Reads    int
 	Slowest  []attempt // of each client, the acknowledged attempt that took longest
 }
 
-// census gives each writer the next number of its row, so that no two rows of a run have the same name.
-type census map[int]int
+// census gives each client, by role, its next number, so that no two statements of a run have the same name.
+type census [3]map[int]int
+
+func newCensus() census { return census{{}, {}, {}} }
 
 // crew says how many of each role there are.
 type crew struct {
@@ -39,9 +40,7 @@ func startFleet(dsn string, c crew, rows census) *fleet {
 	add := func(r role, n int) {
 		for id := range n {
 			one := &client{role: r, id: id, dsn: dsn, think: c.Think, stop: f.stopC}
-			if r == writer {
-				one.seq = rows[id]
-			}
+			one.seq = rows[r][id]
 			f.clients = append(f.clients, one)
 		}
 	}
@@ -70,11 +69,8 @@ func (f *fleet) gather(rows census) notes {
 	n := notes{}
 	for _, c := range f.clients {
 		n.Attempts = append(n.Attempts, c.attempts...)
-		n.Reads += c.reads
 		n.Slowest = append(n.Slowest, c.slowest)
-		if c.role == writer {
-			rows[c.id] = c.seq
-		}
+		rows[c.role][c.id] = c.seq
 	}
 	return n
 }

@@ -84,10 +84,9 @@ func breaches(h harm, a attempt) []string {
 	return rules
 }
 
-// uses tells whether the attempt may have been on a lost node. A reader whose server is not known may; an idle client's settings
-// keep it on the primary.
+// uses tells whether the attempt may have been on a lost node. A reader or idle client whose server is not known may.
 func (h harm) uses(a attempt) bool {
-	if a.Role != reader {
+	if a.Role == writer {
 		return h.Primary
 	}
 	if a.Node == "" {

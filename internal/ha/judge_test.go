@@ -142,6 +142,9 @@ func TestOutcomeOf(t *testing.T) {
 			t.Errorf("%q committing %t: %d, want %d", tc.code, tc.committing, got, tc.want)
 		}
 	}
+	if got := outcomeOf(&fault{Code: "08006", Detail: "EOF; the statement that was running has had no effect"}, true); got != refused {
+		t.Errorf("pgpool's word is not taken: %d", got)
+	}
 }
 
 func TestSummaryCountsByRule(t *testing.T) {

@@ -20,18 +20,18 @@ const interrupt = syscall.SIGINT
 
 // options are the command line.
 type options struct {
-	pgpool, pcpAttach string
-	peer              bool
-	rounds            int
-	clients, idlers   int
-	think             time.Duration
-	runs              *regexp.Regexp
-	rows              *regexp.Regexp
-	outage            time.Duration
-	quick             bool
-	out               string
-	keep              string
-	inside            bool
+	pgpool, pcpDir  string
+	peer            bool
+	rounds          int
+	clients, idlers int
+	think           time.Duration
+	runs            *regexp.Regexp
+	rows            *regexp.Regexp
+	outage          time.Duration
+	quick           bool
+	out             string
+	keep            string
+	inside          bool
 }
 
 func main() {
@@ -55,7 +55,7 @@ func parseOptions(args []string) (options, error) {
 	var runs, rows string
 	f := flag.NewFlagSet("ha", flag.ContinueOnError)
 	f.StringVar(&o.pgpool, "pgpool", filepath.Join("bin", "pgpool"), "the pgpool under test")
-	f.StringVar(&o.pcpAttach, "pcp-attach", "", "pcp_attach_node (default bin/pcp_attach_node, else that in PATH)")
+	f.StringVar(&o.pcpDir, "pcp", "", "directory of pcp_attach_node and pcp_detach_node (default bin, else where PATH finds them)")
 	f.BoolVar(&o.peer, "peer", false, "measure Pgpool-II at /usr/sbin/pgpool instead, without judgement of what its clients feel")
 	f.IntVar(&o.rounds, "rounds", 20, "kills in each run")
 	f.IntVar(&o.clients, "clients", 64, "writing clients, and as many reading ones")
@@ -101,10 +101,10 @@ func (o options) complete(given map[string]bool, runs, rows string) (options, er
 	if whole && !given["out"] { // a part must not replace the whole
 		o.out = filepath.Join("docs", "ha")
 	}
-	if o.pcpAttach == "" {
-		o.pcpAttach = findAttach(o.peer)
+	if o.pcpDir == "" {
+		o.pcpDir = findPrograms(o.peer)
 	}
-	for _, path := range []*string{&o.pgpool, &o.pcpAttach} { // both are started in other directories
+	for _, path := range []*string{&o.pgpool, &o.pcpDir} { // both are started in other directories
 		if *path, err = filepath.Abs(*path); err != nil {
 			return o, err
 		}
@@ -112,18 +112,16 @@ func (o options) complete(given map[string]bool, runs, rows string) (options, er
 	return o, nil
 }
 
-// findAttach prefers the program beside the pgpool under test.
-func findAttach(peer bool) string {
+// findPrograms is the directory of the PCP programs: ours, unless a peer is measured.
+func findPrograms(peer bool) string {
 	const name = "pcp_attach_node"
-	if ours := filepath.Join("bin", name); !peer {
-		if _, err := os.Stat(ours); err == nil {
-			return ours
-		}
+	if _, err := os.Stat(filepath.Join("bin", name)); err == nil && !peer {
+		return "bin"
 	}
 	if path, err := exec.LookPath(name); err == nil {
-		return path
+		return filepath.Dir(path)
 	}
-	return filepath.Join("bin", name)
+	return "bin"
 }
 
 // start does the work, as root in a process with namespaces of its own.

@@ -57,6 +57,9 @@ type faultRow struct {
 	within time.Duration
 }
 
+// stays tells whether the nodes go on serving, so that pgpool keeps them: a standby whose disk is full cannot receive, but answers.
+func (f faultRow) stays() bool { return f.what == fillDisk && f.whom == oneStandby }
+
 func (f faultRow) name() string { return f.what.String() + ", " + f.whom.String() }
 
 // matrix is every row. What answers with a reset is noticed at once; what is silent after health_check_period and
@@ -80,7 +83,7 @@ func matrix() []faultRow {
 		{killAll, primaryAndStandby, silent},
 		{killAll, everyNode, silent},
 		{fillDisk, oneStandby, silent},
-		{fillDisk, thePrimary, silent},
+		{fillDisk, thePrimary, 15 * time.Second}, // it tries to recover by itself first
 	}
 }
 
@@ -137,6 +140,7 @@ func (c *campaign) row(ctx context.Context, number int, row faultRow) error {
 	}
 	return c.round(ctx, number, loss{
 		what: row.what, nodes: nodes, primary: row.whom.primary(), all: row.whom == everyNode, within: row.within, look: true,
+		stays: row.stays(),
 	})
 }
 
@@ -165,7 +169,7 @@ func (c *campaign) lookAt(ctx context.Context, l loss, r *roundResult) error {
 	}
 	r.Seen = nodes
 	for id, n := range nodes {
-		if lost := slices.Contains(r.Nodes, id); lost == n.live() {
+		if lost := slices.Contains(r.Nodes, id) && !l.stays; lost == n.live() {
 			r.complain(complaint{"pool_nodes shows what is lost", fmt.Sprintf("node %d is %s, lost: %t", id, n.Status, lost)})
 		}
 	}

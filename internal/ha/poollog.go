@@ -101,16 +101,16 @@ type condemnation struct {
 
 var (
 	requestLine  = regexp.MustCompile(`^received degenerate backend request for node_id: (\d+)`)
-	beginLine    = regexp.MustCompile(`^(?:=== )?[Ss]tarting degeneration\. shutdown host (\S+)\((\d+)\)`)
+	beginLine    = regexp.MustCompile(`^(?:=== )?[Ss]tarting degeneration\. shutdown host \S+\((\d+)\)`)
 	commandLine  = regexp.MustCompile(`^execute command: `)
 	primaryLine  = regexp.MustCompile(`^failover: set new primary node: (-?\d+)`)
-	finishedLine = regexp.MustCompile(`^(=== )?[Ff]ailover done`)
+	finishedLine = regexp.MustCompile(`^(?:=== )?[Ff]ailover done\. shutdown host \S+\((\d+)\)`)
 )
 
-// failovers reads the failovers out of a log, in order. ports are the nodes' ports, index = node.
+// failovers reads the failovers out of a log, in order of their beginning. Nodes that are condemned before the first of them is fenced
+// share one. ports are the nodes' ports, index = node.
 func failovers(events []poolEvent, ports []int) []failoverSeen {
 	var all []failoverSeen
-	var now *failoverSeen
 	var asked time.Time // the first request since the last failover
 	for _, e := range events {
 		switch {
@@ -119,22 +119,27 @@ func failovers(events []poolEvent, ports []int) []failoverSeen {
 				asked = e.At
 			}
 		case beginLine.MatchString(e.Message):
-			if now == nil {
+			if n := len(all); n == 0 || !all[n-1].Fenced.IsZero() {
 				all = append(all, failoverSeen{Detected: earlier(asked, e.At), Begun: e.At, Primary: -1})
-				now = &all[len(all)-1]
 			}
-			port, _ := strconv.Atoi(beginLine.FindStringSubmatch(e.Message)[2]) // digits
-			if node := slices.Index(ports, port); node >= 0 {
-				now.Nodes = append(now.Nodes, node)
-			}
-		case now == nil:
+			last := &all[len(all)-1]
+			last.Nodes = append(last.Nodes, nodeAt(beginLine, e, ports))
+			asked = time.Time{}
 		default:
-			if now.follow(e) {
-				now, asked = nil, time.Time{}
+			for i := range all {
+				if all[i].Done.IsZero() {
+					all[i].follow(e, ports)
+				}
 			}
 		}
 	}
 	return all
+}
+
+// nodeAt is the node whose port stands in a line; -1 for none of ours.
+func nodeAt(line *regexp.Regexp, e poolEvent, ports []int) int {
+	port, _ := strconv.Atoi(line.FindStringSubmatch(e.Message)[1]) // digits
+	return slices.Index(ports, port)
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -144,8 +149,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// follow takes a line that came after the beginning and tells whether it was the last one.
-func (f *failoverSeen) follow(e poolEvent) (over bool) {
+// follow takes a line that came after the beginning and before the end.
+func (f *failoverSeen) follow(e poolEvent, ports []int) {
 	first := func(t *time.Time) {
 		if t.IsZero() {
 			*t = e.At
@@ -159,12 +164,10 @@ func (f *failoverSeen) follow(e poolEvent) (over bool) {
 		first(&f.Fenced)
 		first(&f.Found)
 		f.Primary, _ = strconv.Atoi(primaryLine.FindStringSubmatch(e.Message)[1]) // digits
-	case finishedLine.MatchString(e.Message):
+	case finishedLine.MatchString(e.Message) && slices.Contains(f.Nodes, nodeAt(finishedLine, e, ports)):
 		first(&f.Fenced)
 		f.Done = e.At
-		return true
 	}
-	return false
 }
 
 // condemnations are the moments in which the nodes of the failovers were out of use.

@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"gopgpool/internal/pgcluster"
@@ -31,31 +36,56 @@ func (s *stage) repair(ctx context.Context) error {
 	return s.attachAll(ctx, primary)
 }
 
+// soon is how long a standby is given to find its primary before harder means are taken.
+const soon = 3 * time.Second
+
 // subject makes n a standby of up by the least that does it.
 func (s *stage) subject(ctx context.Context, n, up *pgcluster.Node) error {
-	if n.Running() && s.follows(ctx, n, up) {
-		return nil
+	if n.Running() {
+		if s.follows(ctx, n, up) {
+			return nil
+		}
+		s.withdraw(ctx, n) // it has what up has not, and must be stopped
 	}
-	if err := errors.Join(n.Stop(ctx, pgcluster.Immediate), n.Sweep(ctx)); err != nil {
+	if err := discard(ctx, n); err != nil {
 		return err
 	}
-	if err := n.Rewind(ctx, up); err == nil && n.WaitStreaming(ctx, up) == nil {
+	if n.IsStandby() && n.Follow(ctx, up) == nil && n.Start(ctx) == nil && s.follows(ctx, n, up) {
 		return nil
 	}
-	if err := errors.Join(n.Stop(ctx, pgcluster.Immediate), n.Sweep(ctx)); err != nil {
+	if err := discard(ctx, n); err != nil {
 		return err
 	}
-	s.notes = append(s.notes, n.Name+" was rebuilt, as it could not be rewound")
+	why := n.Rewind(ctx, up)
+	if why == nil {
+		why = n.WaitStreaming(ctx, up)
+	}
+	if why == nil {
+		return nil
+	}
+	s.notes = append(s.notes, fmt.Sprintf("%s was rebuilt: %s", n.Name, firstLine(why)))
+	if err := discard(ctx, n); err != nil {
+		return err
+	}
 	if err := n.Rebuild(ctx, up); err != nil {
 		return err
 	}
 	return n.WaitStreaming(ctx, up)
 }
 
+func firstLine(err error) string {
+	return strings.Join(strings.Fields(err.Error()), " ")
+}
+
+// discard ends what is left of a server.
+func discard(ctx context.Context, n *pgcluster.Node) error {
+	return errors.Join(n.Stop(ctx, pgcluster.Immediate), n.Sweep(ctx))
+}
+
 // follows points a running standby to up and tells whether it streams within a short time. A former primary, or a standby that
 // has more than up, does not.
 func (s *stage) follows(ctx context.Context, n, up *pgcluster.Node) bool {
-	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	if standby, err := n.Value(ctx, "SELECT pg_is_in_recovery()"); err != nil || standby != "t" {
 		return false
@@ -63,12 +93,30 @@ func (s *stage) follows(ctx context.Context, n, up *pgcluster.Node) bool {
 	return n.Follow(ctx, up) == nil && n.WaitStreaming(ctx, up) == nil
 }
 
+// withdraw has pgpool let go of a node before it is stopped. What the idle clients feel of that is judged as after any harm.
+func (s *stage) withdraw(ctx context.Context, n *pgcluster.Node) {
+	nodes, err := s.nodes(ctx)
+	if err != nil || n.ID >= len(nodes) || !nodes[n.ID].live() {
+		return
+	}
+	h := harm{At: time.Now(), Nodes: []string{n.Name}}
+	err = s.pcp(ctx, "pcp_detach_node", n.ID)
+	if err == nil {
+		err = s.awaitNodes(ctx, n.Name+" is down", func(all []poolNode) bool { return !all[n.ID].live() })
+	}
+	if err != nil {
+		s.notes = append(s.notes, fmt.Sprintf("%s was not withdrawn before its repair: %s", n.Name, firstLine(err)))
+	}
+	h.Fenced = time.Now()
+	s.harms = append(s.harms, h)
+}
+
 // attachAll has pgpool take in the nodes it has down. Where that cannot be asked for, it is started anew without its memory.
 func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 	nodes, err := s.nodes(ctx)
 	for id, n := range nodes {
 		if err == nil && !n.live() {
-			err = s.attach(ctx, id)
+			err = s.pcp(ctx, "pcp_attach_node", id)
 		}
 	}
 	if err == nil {
@@ -77,7 +125,8 @@ func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 	if err == nil {
 		return nil
 	}
-	s.notes = append(s.notes, fmt.Sprintf("pgpool was started anew: %v", err))
+	s.notes = append(s.notes, "pgpool was started anew: "+firstLine(err))
+	s.harms = append(s.harms, harm{At: time.Now(), NoneLeft: true}) // its sessions end
 	if _, err := s.pool.Stop(ctx, interrupt); err != nil {
 		return err
 	}
@@ -85,6 +134,20 @@ func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 		return err
 	}
 	return s.awaitNodes(ctx, "all nodes are up", func(n []poolNode) bool { return healthy(n, primary.ID) })
+}
+
+// pcp runs one of pgpool's programs for a node.
+func (s *stage) pcp(ctx context.Context, program string, node int) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join(s.opts.pcpDir, program), "-h", s.pool.Host, "-p", strconv.Itoa(s.pool.PCPPort),
+		"-U", "postgres", "-w", "-n", strconv.Itoa(node))
+	cmd.Env = append(os.Environ(), "PCPPASSFILE="+s.passFile())
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "Successful") {
+		return fmt.Errorf("%s -n %d: %w: %s", program, node, errors.Join(err), strings.TrimSpace(string(out)))
+	}
+	return nil
 }
 
 // synchronize has the primary wait for the standby that will be promoted.

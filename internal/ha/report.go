@@ -193,7 +193,7 @@ func (f fates) String() string {
 
 func (t testimony) String() string {
 	return fmt.Sprintf("%d statements, %d writes accepted in %d reigns of primaries; %d overlaps, %d statements on old connections, "+
-		"%d late ones of thawed servers", t.Statements, t.Accepted, t.Reigns, len(t.Overlaps), len(t.Stale), len(t.Late))
+		"%d in transit, %d late ones of thawed servers", t.Statements, t.Accepted, t.Reigns, len(t.Overlaps), len(t.Stale), t.InTransit, len(t.Late))
 }
 
 // write puts results.json and results.md into dir.

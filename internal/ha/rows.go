@@ -71,18 +71,23 @@ func rowFates(attempts []attempt, rows map[rowID]int) fates {
 
 func (id rowID) String() string { return fmt.Sprintf("row %d/%d", id.Client, id.Seq) }
 
-// sendTimes tells when each row was sent.
-func sendTimes(attempts []attempt) func(client, seq int) time.Time {
-	sent := map[rowID]time.Time{}
+// sendTimes tells when each statement was sent, by application_name and number.
+func sendTimes(attempts []attempt) func(app string, seq int) time.Time {
+	type name struct {
+		app string
+		seq int
+	}
+	sent := map[name]time.Time{}
 	for _, a := range attempts {
-		if a.Role == writer && (a.Fault == nil || a.Fault.During == atWork) {
-			id := rowID{a.Client, a.Seq}
-			if _, ok := sent[id]; !ok {
-				sent[id] = a.Sent
-			}
+		if a.Fault != nil && a.Fault.During != atWork {
+			continue
+		}
+		id := name{application(a.Role, a.Client), a.Seq}
+		if _, ok := sent[id]; !ok {
+			sent[id] = a.Sent
 		}
 	}
-	return func(client, seq int) time.Time { return sent[rowID{client, seq}] }
+	return func(app string, seq int) time.Time { return sent[name{app, seq}] }
 }
 
 // countBy counts things by a key and returns the keys in order of their counts, the most frequent first.

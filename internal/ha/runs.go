@@ -20,6 +20,8 @@ const (
 	afterwards = 500 * time.Millisecond
 	// recovery is how long a round waits until every client works again.
 	recovery = 45 * time.Second
+	// staying is how long a node is looked at that is expected to go on.
+	staying = 5 * time.Second
 	// unneeded is the longest a client may wait that needs no lost node.
 	unneeded = 1500 * time.Millisecond
 )
@@ -29,8 +31,7 @@ type campaign struct {
 	*stage
 	idle     *fleet // over all rounds
 	result   runResult
-	attempts []attempt // of writers, all rounds
-	harms    []harm
+	attempts []attempt // of all rounds
 	freezes  []freeze
 }
 
@@ -149,6 +150,7 @@ type loss struct {
 	nodes   []*pgcluster.Node
 	primary bool // the primary is among them
 	all     bool // no node is left
+	stays   bool // the nodes go on serving, so pgpool keeps them
 
 	within time.Duration // the time in which clients work again; 0: as long as recovery
 	look   bool          // at SHOW pool_nodes
@@ -213,6 +215,9 @@ func (c *campaign) round(ctx context.Context, number int, l loss) error {
 func (c *campaign) awaitRecovery(ctx context.Context, f *fleet, l loss, since time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
+	if l.stays {
+		return errors.Join(wait(ctx, staying), f.awaitWork(ctx, time.Now(), writer, reader))
+	}
 	lost := l.nodes[len(l.nodes)-1].ID
 	err := pgcluster.Poll(ctx, "pgpool ends the failover", func() (bool, error) {
 		all, err := c.failovers()
@@ -240,10 +245,13 @@ func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
 	}
 	failover, missing := involving(all, l.nodes[0].ID, r.At)
 	h.Fenced = failover.Fenced
-	r.Errors, r.Reads = errorsOf(h, seen.Attempts), seen.Reads
+	r.Errors = errorsOf(h, seen.Attempts)
 	c.harms = append(c.harms, h)
-	if missing != nil {
+	switch {
+	case missing != nil && !l.stays:
 		r.complain(complaint{"pgpool fails over", missing.Error()})
+	case missing == nil && l.stays:
+		r.complain(complaint{"pgpool keeps what serves", fmt.Sprintf("node %d was condemned", l.nodes[0].ID)})
 	}
 	outage, ok := longestGap(seen.Attempts, r.At)
 	if ok {
@@ -253,15 +261,22 @@ func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
 	if err != nil {
 		return err
 	}
-	for _, a := range seen.Attempts {
-		if a.Role == writer && a.Outcome == acknowledged {
-			r.Writes++
-		}
-	}
+	r.Writes, r.Reads = answered(seen.Attempts, writer), answered(seen.Attempts, reader)
 	if !c.opts.peer {
 		r.complain(judge(h, seen, rules{Patience: unneeded})...)
 	}
 	return nil
+}
+
+// answered counts the acknowledged attempts of a role.
+func answered(attempts []attempt, r role) int {
+	n := 0
+	for _, a := range attempts {
+		if a.Role == r && a.Fault == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // phases reads the new primary's log for the end of its recovery.
@@ -284,7 +299,7 @@ func (c *campaign) conclude(ctx context.Context) (runResult, error) {
 	if !c.opts.peer {
 		r.Findings = append(r.Findings, c.judgeIdle(idle)...)
 	}
-	r.IdleReads = idle.Reads
+	r.IdleReads = answered(idle.Attempts, idler)
 	primary, err := c.primary(ctx)
 	if err != nil {
 		return *r, err
@@ -336,7 +351,7 @@ func (c *campaign) hearWitness() error {
 		return err
 	}
 	c.result.Testimony = testify(evidence{
-		Logs: logs, Condemned: condemnations(all), Freezes: c.freezes, SentBefore: sendTimes(c.attempts),
+		Logs: logs, Condemned: condemnations(all), Freezes: c.freezes, Sent: sendTimes(c.attempts),
 	})
 	return nil
 }

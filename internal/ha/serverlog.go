@@ -35,7 +35,7 @@ type statement struct {
 	App     string
 	Write   bool
 	Client  int // of a write, with Seq the name of its row
-	Seq     int
+	Seq     int // of its client, -1 where the text does not tell
 }
 
 // accepted tells of a write that the server carried out.
@@ -150,7 +150,13 @@ func (r *logReader) arrived(l lineOf, sql string) {
 		return
 	}
 	s := statement{
-		Node: r.log.Node, Reign: len(r.log.Promotions), Session: l.session, Opened: r.opened[l.session], Began: l.at, App: l.app,
+		Node: r.log.Node, Reign: len(r.log.Promotions), Session: l.session, Opened: r.opened[l.session], Began: l.at, App: l.app, Seq: -1,
+	}
+	if rest, ok := strings.CutPrefix(sql, reads); ok {
+		number, _, _ := strings.Cut(rest, " ")
+		if seq, err := strconv.Atoi(number); err == nil {
+			s.Seq = seq
+		}
 	}
 	if rest, ok := strings.CutPrefix(sql, writes+" (client, seq) VALUES ("); ok {
 		s.Write = true

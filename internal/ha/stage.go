@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"gopgpool/internal/pgcluster"
@@ -23,6 +21,7 @@ type stage struct {
 	rows    census
 	conf    map[string]string
 	notes   []string // what had to be done otherwise than wanted
+	harms   []harm   // in order, those of repairs too
 }
 
 // Settings of a stage beyond the common ones.
@@ -54,7 +53,7 @@ func startStage(ctx context.Context, o options, how staging) (*stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{cluster: cluster, opts: o, rows: census{}, conf: how.Conf}
+	s := &stage{cluster: cluster, opts: o, rows: newCensus(), conf: how.Conf}
 	if err := s.furnish(ctx, how); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -174,20 +173,6 @@ func (s *stage) awaitNodes(ctx context.Context, what string, want func([]poolNod
 	})
 	if err != nil {
 		return fmt.Errorf("%w; last seen: %v %w", err, last, errors.Join(lastErr))
-	}
-	return nil
-}
-
-// attach asks pgpool by its PCP program to take a node in again.
-func (s *stage) attach(ctx context.Context, node int) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, s.opts.pcpAttach, "-h", s.pool.Host, "-p", strconv.Itoa(s.pool.PCPPort), "-U", "postgres", "-w",
-		"-n", strconv.Itoa(node))
-	cmd.Env = append(os.Environ(), "PCPPASSFILE="+s.passFile())
-	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Successful") {
-		return fmt.Errorf("%s: %w: %s", cmd, errors.Join(err), strings.TrimSpace(string(out)))
 	}
 	return nil
 }

@@ -33,12 +33,12 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// verdict reads a case: lines "node N", after which that server's log follows, "pgpool" with its log, "sent C/S TIME" for what clients
+// verdict reads a case: lines "node N", after which that server's log follows, "pgpool" with its log, "sent APP/S TIME" for what clients
 // noted, and "frozen N FROM TO".
 func verdict(t *testing.T, given string) string {
 	t.Helper()
 	servers, pool := map[int]string{}, ""
-	sent := map[rowID]time.Time{}
+	sent := map[string]time.Time{}
 	var e evidence
 	into := func(string) {}
 	for line := range strings.Lines(given) {
@@ -50,8 +50,7 @@ func verdict(t *testing.T, given string) string {
 		case len(words) == 1 && words[0] == "pgpool":
 			into = func(line string) { pool += line }
 		case len(words) == 3 && words[0] == "sent":
-			client, seq, _ := strings.Cut(words[1], "/")
-			sent[rowID{number(t, client), number(t, seq)}] = at(t, words[2])
+			sent[words[1]] = at(t, words[2])
 		case len(words) == 4 && words[0] == "frozen":
 			e.Freezes = append(e.Freezes, freeze{number(t, words[1]), at(t, words[2]), at(t, words[3])})
 		default:
@@ -70,7 +69,7 @@ func verdict(t *testing.T, given string) string {
 		t.Fatal(err)
 	}
 	e.Condemned = condemnations(failovers(events, []int{5000, 5001, 5002}))
-	e.SentBefore = func(client, seq int) time.Time { return sent[rowID{client, seq}] }
+	e.Sent = func(app string, seq int) time.Time { return sent[fmt.Sprintf("%s/%d", app, seq)] }
 	return testify(e).listed()
 }
 
@@ -82,6 +81,9 @@ func (t testimony) listed() string {
 	}
 	for _, l := range t.Stale {
 		text += "stale: " + l + "\n"
+	}
+	if t.InTransit > 0 {
+		text += fmt.Sprintf("%d in transit\n", t.InTransit)
 	}
 	for _, l := range t.Late {
 		text += "late: " + l + "\n"

@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 )
+
+// standbySignal is the file that makes a server a standby.
+const standbySignal = "standby.signal"
 
 // Rebuild replaces the node by a base backup of up, which must run, and starts it as its standby.
 func (n *Node) Rebuild(ctx context.Context, up *Node) error {
@@ -38,6 +42,10 @@ func (n *Node) Rewind(ctx context.Context, up *Node) error {
 		return fmt.Errorf("%s runs", n.Name)
 	}
 	n.cluster.opts.Progress(fmt.Sprintf("rewinding %s to %s", n.DataDir, up.Name))
+	// A crash is recovered from in single-user mode first, which cannot be a standby.
+	if err := os.Remove(filepath.Join(n.DataDir, standbySignal)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	if err := up.Exec(ctx, "CHECKPOINT"); err != nil { // until then its control file names the timeline before its promotion
 		return err
 	}
@@ -50,6 +58,12 @@ func (n *Node) Rewind(ctx context.Context, up *Node) error {
 		return err
 	}
 	return n.Start(ctx)
+}
+
+// IsStandby tells whether the node starts as a standby.
+func (n *Node) IsStandby() bool {
+	_, err := os.Stat(filepath.Join(n.DataDir, standbySignal))
+	return err == nil
 }
 
 // Follow makes the node a standby of up from its next start on, or at once if it runs as a standby.
@@ -71,7 +85,7 @@ func (n *Node) writeStandby(ctx context.Context, up *Node) error {
 			return err
 		}
 	}
-	return errors.Join(n.writeFile(recoveryConf, n.recoverySettings(up)), n.writeFile("standby.signal", ""))
+	return errors.Join(n.writeFile(recoveryConf, n.recoverySettings(up)), n.writeFile(standbySignal, ""))
 }
 
 // Promote makes a standby a primary and waits until it accepts writes.
