@@ -122,6 +122,20 @@ func TestConfirmObeys(t *testing.T) {
 	})
 }
 
+// TestConfirmBounded confirms a node whose check has no time-out: the confirmation has one.
+func TestConfirmBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, conf.NodeHealthCheck{Period: time.Hour})
+		w.start(t)
+		w.set(func() { w.silent[0] = true })
+		w.check.Confirm(0)
+		sleep(t.Context(), 2*confirmBound+time.Second)
+		if got := w.verdicts(0); got != "WCt" {
+			t.Errorf("findings %s", got)
+		}
+	})
+}
+
 // TestConfirmNobody has no health_check_user: any answer means that the server is alive, when somebody wants to know.
 func TestConfirmNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -27,7 +27,7 @@ func (w *watcher) failBack(ctx context.Context, v *cluster.View, c conf.NodeHeal
 	if !mayFailBack(v, w.id, w.store.Gauges().Of(w.id), s, w.attached, now) {
 		return
 	}
-	if w.attempt(ctx, v.Nodes[w.id], unchecked(c), s.HealthCheck.HealthCheckTest) != nil {
+	if w.attempt(ctx, v.Nodes[w.id], bounded(c), s.HealthCheck.HealthCheckTest) != nil {
 		return
 	}
 	w.attached = now

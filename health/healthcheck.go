@@ -145,11 +145,14 @@ func (w *watcher) run(ctx context.Context) {
 		s := w.settings()
 		c := s.HealthCheck.For(int(w.id))
 		wait := idleEvery
+		if confirming {
+			c = bounded(c)
+		}
 		if c.Period > 0 {
 			wait = c.Period
+		}
+		if c.Period > 0 || confirming {
 			w.cycle(ctx, c, &s, confirming)
-		} else if confirming {
-			w.cycle(ctx, unchecked(c), &s, confirming)
 		}
 		confirming = w.pause(ctx, woken, wait)
 	}
@@ -172,8 +175,8 @@ func (w *watcher) pause(ctx context.Context, woken <-chan struct{}, d time.Durat
 // confirmBound stands in for health_check_timeout = 0 where a check must end: one that was asked for, one of a node that is down.
 const confirmBound = 20 * time.Second
 
-// unchecked are the settings for an attempt outside the periodic check.
-func unchecked(c conf.NodeHealthCheck) conf.NodeHealthCheck {
+// bounded are the settings for an attempt outside the periodic check.
+func bounded(c conf.NodeHealthCheck) conf.NodeHealthCheck {
 	if c.Timeout <= 0 {
 		c.Timeout = confirmBound
 	}
