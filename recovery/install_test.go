@@ -54,7 +54,7 @@ func newInstallation(t *testing.T) installation {
 	check(t, os.Symlink(lib, filepath.Join(root, lib)))
 	linkAll(t, share, filepath.Join(root, share), func(name string) bool { return name != "extension" })
 	linkAll(t, in.original, in.extensionDir, func(name string) bool { return !strings.HasPrefix(name, "pgpool") })
-	for _, program := range []string{"postgres", "initdb", "pg_config", "pg_ctl", "psql", "pg_basebackup"} {
+	for _, program := range []string{"postgres", "initdb", "pg_config", "pg_ctl", "psql", "pg_basebackup", "pg_rewind", "pg_controldata"} {
 		copyFile(t, filepath.Join(bin, program), filepath.Join(in.binDir, program))
 	}
 	return in
