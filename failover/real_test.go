@@ -41,6 +41,9 @@ func TestRealFailover(t *testing.T) {
 	if _, err := conn.Exec(ctx, "CREATE TABLE written (n int)"); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.WaitReplayed(ctx, c.Nodes[0]); err != nil {
+		t.Fatal(err)
+	}
 	if err := c.Nodes[0].Kill(ctx); err != nil {
 		t.Fatal(err)
 	}
