@@ -43,16 +43,20 @@ type Settings struct {
 
 // Recoverer carries out one recovery at a time. It may be used from any goroutine.
 type Recoverer struct {
-	parts Parts
-	base  *pgconn.Config // what all connections have in common
-	pause time.Duration  // between two looks at a server that is starting
+	parts  Parts
+	base   *pgconn.Config // what all connections have in common
+	defect error          // why there is no base
+	pause  time.Duration  // between two looks at a server that is starting
+	// startBound is how long a server may take to accept connections, beyond recovery_timeout.
+	startBound time.Duration
 
 	busy sync.Mutex // held while a node is being recovered
 }
 
 // New makes a Recoverer. The environment's PG* variables have no effect on its connections.
 func New(p Parts) *Recoverer {
-	return &Recoverer{parts: p, base: baseConfig(), pause: 500 * time.Millisecond}
+	base, err := baseConfig()
+	return &Recoverer{parts: p, base: base, defect: err, pause: 500 * time.Millisecond, startBound: 12 * time.Second}
 }
 
 // Recover rebuilds node id and attaches it. It returns when the node is attached; the errors are of type *Error. When ctx ends, the

@@ -161,12 +161,9 @@ func (x *run) attach(ctx context.Context) *Error {
 	return errNode(x.plan.Node.ID, "it runs but could not be attached: "+reason(err), err)
 }
 
-// startBound is how long a server may take to accept connections, beyond recovery_timeout.
-const startBound = 12 * time.Second
-
 // await waits until the node accepts connections, and looks whether it came up as what it is to be.
 func (x *run) await(ctx context.Context) *Error {
-	bounded, cancel := context.WithTimeout(ctx, startBound+x.settings.RecoveryTimeout)
+	bounded, cancel := context.WithTimeout(ctx, x.startBound+x.settings.RecoveryTimeout)
 	defer cancel()
 	n, database := x.plan.Node, "postgres"
 	x.tell(n, "checking if postmaster is started", fmt.Sprintf(

@@ -19,19 +19,20 @@ const maxMessage = 1 << 20
 // connectTimeout bounds one attempt to log in.
 const connectTimeout = 10 * time.Second
 
-// baseConfig is what all connections have in common. Nothing of it comes from the environment.
-func baseConfig() *pgconn.Config {
+// baseConfig is what all connections have in common. Nothing of it comes from the environment; the driver refuses a PGSERVICE that
+// cannot be read, though.
+func baseConfig() (*pgconn.Config, error) {
 	base, err := pgconn.ParseConfig("host=localhost port=5432 user=x password=x dbname=x sslmode=disable" +
 		" connect_timeout=0 target_session_attrs=any channel_binding=disable" +
 		" min_protocol_version=3.0 max_protocol_version=3.0")
 	if err != nil {
-		panic("recovery: bug: " + err.Error())
+		return nil, fmt.Errorf("settings of connections: %w", err)
 	}
 	base.RuntimeParams = map[string]string{"application_name": "pgpool recovery"}
 	base.Fallbacks, base.ValidateConnect, base.AfterConnect = nil, nil, nil
 	base.RequireAuth = ""
 	base.MaxProtocolMessageBodyLen = maxMessage
-	return base
+	return base, nil
 }
 
 // server is a connection to one node, used by one goroutine.
@@ -39,6 +40,9 @@ type server struct{ pg *pgconn.PgConn }
 
 // connect logs in as recovery_user.
 func (r *Recoverer) connect(ctx context.Context, n cluster.Node, s Settings, database string) (server, error) {
+	if r.defect != nil {
+		return server{}, r.defect
+	}
 	password, err := r.parts.Password(s.RecoveryUser, s.RecoveryPassword)
 	if err != nil {
 		return server{}, fmt.Errorf("password of user %q: %w", s.RecoveryUser, err)
