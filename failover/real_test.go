@@ -105,6 +105,41 @@ func wantFile(t *testing.T, path, want string) {
 	}
 }
 
+// TestRealTwoAtOnce kills the primary and the node that would be promoted: the third one is.
+func TestRealTwoAtOnce(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts three servers and a pgpool")
+	}
+	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3})
+	p := c.TestPgpool(t, pgcluster.PgpoolOptions{
+		Binary: pgcluster.BuildProgram(t, t.TempDir(), "pgpool"), Env: []string{"GORACE=atexit_sleep_ms=0"},
+		Conf: map[string]string{
+			"health_check_period": "1", "sr_check_period": "1", "search_primary_node_timeout": "20",
+			"failover_command": fmt.Sprintf(
+				`[ %%d -eq %%P ] && %s/psql -XAtq -h %%H -p %%r -U postgres postgres -c "SELECT pg_promote(false)"`, c.BinDir),
+		},
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := c.Nodes[0].Exec(ctx, "CREATE TABLE written (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.WaitReplayed(ctx, c.Nodes[0]); err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{1, 0} {
+		if err := c.Nodes[i].Kill(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := time.Now()
+	if err := pgcluster.Poll(ctx, "a write", func() (bool, error) { return writes(ctx, p), nil }); err != nil {
+		t.Fatalf("%v\n%s", err, p.LogTail())
+	}
+	t.Logf("writes again after %v", time.Since(began).Round(time.Millisecond))
+	wantFile(t, filepath.Join(p.LogDir, StatusFileName), "down\ndown\nup\n")
+}
+
 // TestRealFalsePrimary promotes a standby beside the primary, whom the other standby goes on to follow.
 func TestRealFalsePrimary(t *testing.T) {
 	if testing.Short() {
