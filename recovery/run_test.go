@@ -36,7 +36,7 @@ func newLab(t *testing.T) *lab {
 			ID: cluster.NodeID(i), Host: n.Host, Port: n.Port, DataDirectory: n.DataDir, Status: cluster.StatusUp,
 		}
 	}
-	l := &lab{world: newWorld(all...), cluster: c, source: c.Nodes[0]}
+	l := &lab{world: newWorld(t, all...), cluster: c, source: c.Nodes[0]}
 	l.detach()
 	return l
 }
@@ -131,13 +131,33 @@ func (l *lab) secondStage(t *testing.T) {
 	defer l.set(func(s *Settings) { s.Mode = conf.ModeStreamingReplication })
 	l.resumedTimes()
 	l.detach()
+	l.out.Flush(time.Second)
+	l.lines.Reset()
 	l.recovers(t, 1)
+	l.tells(t, "starting recovering node 1", "executing recovery", "node recovery, 1st stage is done", "node recovery, starting 2nd stage",
+		"node recovery, all connections from clients have been closed", "executing recovery", "node recovery, 2nd stage is done",
+		"checking if postmaster is started", "node recovery, node: 1 restarted", "recovery done")
 	words := strings.Fields(l.given(t))
 	if !slices.Contains(words, "recovery_1st_stage") || !slices.Contains(words, "recovery_2nd_stage") {
 		t.Errorf("the stages were %q", words)
 	}
 	if n := l.resumedTimes(); n != 1 {
 		t.Errorf("clients were let in %d times, want 1", n)
+	}
+}
+
+// tells looks at the log: these are all its lines, without the details.
+func (l *lab) tells(t *testing.T, want ...string) {
+	t.Helper()
+	l.out.Flush(time.Second)
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(l.lines.String()), "\n") {
+		if text, ok := strings.CutPrefix(line, "LOG:  "); ok {
+			got = append(got, text)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the log:\n got %q\nwant %q", got, want)
 	}
 }
 
@@ -389,7 +409,7 @@ func refuse1(c net.Conn, code string) {
 func TestSourceLostMeanwhile(t *testing.T) {
 	t.Parallel()
 	v := nodes(up, down)
-	w := newWorld(v.Nodes...)
+	w := newWorld(t, v.Nodes...)
 	plan, err := Decide(w.store.Current(), w.settings, 1)
 	check(t, err)
 	x := &run{Recoverer: w.r, plan: plan, settings: w.settings}
@@ -417,7 +437,7 @@ func TestEnvironmentHasNoEffect(t *testing.T) {
 		t.Errorf("%+v", cfg)
 	}
 	t.Setenv("PGSERVICE", "nosuch")
-	w := newWorld(nodes(up, down).Nodes...)
+	w := newWorld(t, nodes(up, down).Nodes...)
 	if e := w.fails(t.Context(), t, 1); !strings.Contains(e.Detail, "service") {
 		t.Errorf("PGSERVICE: %v", e)
 	}

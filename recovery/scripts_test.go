@@ -75,7 +75,7 @@ func newSite(t *testing.T) *site {
 		{ID: 1, Host: "127.0.1.2", Port: ports.Numbers[0], DataDirectory: filepath.Join(dir, "data1"), Status: down},
 		{ID: 2, Host: "127.0.1.3", Port: ports.Numbers[1], DataDirectory: filepath.Join(dir, "data '2' of 3"), Status: down},
 	}
-	s.world = newWorld(s.nodes...)
+	s.world = newWorld(t, s.nodes...)
 	s.values = map[string]string{
 		"PGHOME": filepath.Dir(in.binDir), "PGSOCKETDIR": c.SocketDir, "SSH_USER": s.account,
 		"PASSFILE": filepath.Join(dir, "pgpass"), "PCP_ATTACH_NODE": filepath.Join(dir, "pcp_attach_node"),

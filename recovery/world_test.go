@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -17,6 +18,8 @@ import (
 type world struct {
 	store *cluster.Store
 	r     *Recoverer
+	out   *logging.Output
+	lines *bytes.Buffer // the log; read it after out.Flush, while nothing runs
 
 	mu       sync.Mutex // guards what follows
 	settings Settings
@@ -27,14 +30,21 @@ type world struct {
 }
 
 // newWorld makes one of the given nodes, of which the first is the primary.
-func newWorld(all ...cluster.Node) *world {
+func newWorld(t *testing.T, all ...cluster.Node) *world {
+	t.Helper()
 	w := &world{
+		lines:    &bytes.Buffer{},
 		store:    cluster.NewStore(&cluster.View{Mode: cluster.ModeStreaming, Nodes: all}),
 		settings: settings(conf.ModeStreamingReplication, "recovery_1st_stage", "recovery_2nd_stage"),
 	}
 	w.settings.RecoveryTimeout = 20 * time.Second
+	cfg := logging.Default()
+	cfg.Writer, cfg.LinePrefix = w.lines, ""
+	out, err := logging.New(cfg)
+	check(t, err)
+	w.out = out
 	w.r = New(Parts{
-		Store: w.store, Clients: w, Attacher: w, Log: logging.Logger{},
+		Store: w.store, Clients: w, Attacher: w, Log: out.Logger(),
 		Password: func(string, string) (string, error) { return "", nil },
 		Settings: func() Settings {
 			w.mu.Lock()
