@@ -59,6 +59,14 @@ func (c Command) target(v *cluster.View) cluster.NodeID {
 	return v.Main()
 }
 
+// promotes is the node the command is to promote, NoNode for none: scripts promote %m where %d is %P.
+func (c Command) promotes(v *cluster.View) cluster.NodeID {
+	if c.Kind != FailoverCommand || c.Node != c.OldPrimary {
+		return cluster.NoNode
+	}
+	return c.target(v)
+}
+
 // Expand puts the values into the template's placeholders (manual: failover_command). Numbers of %d, %p and %m begin with a
 // blank and a node that is none is `""`, as scripts have come to expect; unknown placeholders vanish.
 func (c Command) Expand(template string, v *cluster.View) string {

@@ -57,6 +57,7 @@ type Coordinator struct {
 	todo    []step    // what is left to be done of plans, in its order
 	busy    bool      // a step is under way on a goroutine of its own
 	ended   chan func()
+	current commandRun
 	search  search
 	following
 	saved   []byte // what the status file holds
@@ -219,6 +220,7 @@ func (c *Coordinator) carryOut(r Request) {
 	c.memory = plan.Memory
 	if plan.View != nil {
 		c.store.Publish(plan.View)
+		c.current.judge(plan.View)
 		c.unsaved = c.unsaved || plan.Save
 		c.forced = c.forced || reload
 	}

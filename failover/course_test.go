@@ -365,6 +365,27 @@ func TestWaitingIsBounded(t *testing.T) {
 	})
 }
 
+// A script that hangs on a node that has died, too, does not keep the next one from being promoted.
+func TestHungCommandIsEndedWithItsTarget(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.command = time.Hour
+		w.begin()
+		began := time.Now()
+		w.lose(0)
+		synctest.Wait()
+		w.set(func() { w.command = 0 })
+		time.Sleep(time.Second)
+		w.lose(1)
+		w.settled()
+		w.wantView("0:down 2/2, 1:down 2/2, 2:primary 2")
+		w.wantCommands("promote 1 failed 0 was0; promote 2 failed 1 was1")
+		w.wantLines("WARNING:  failover_command for node 0 has failed", "DETAIL:  the node it was to promote has failed")
+		if took := time.Since(began); took != time.Second+lostCause {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	v, _ := First(cluster.ModeStreaming, backends(4), nil, time.Time{})
 	v.Primary, v.Nodes[1].Status, v.Nodes[2].Status, v.Nodes[3].DisallowFailover = 0, cluster.StatusDown, cluster.StatusUnused, true

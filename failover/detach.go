@@ -184,8 +184,8 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 
 // told notes whom a command that is about to run is told to promote.
 func (e *Episode) told(cmd Command, v *cluster.View) {
-	if cmd.Kind == FailoverCommand && cmd.Node == cmd.OldPrimary {
-		e.Heir = cmd.target(v)
+	if id := cmd.promotes(v); id != cluster.NoNode {
+		e.Heir = id
 	}
 }
 

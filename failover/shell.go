@@ -2,7 +2,7 @@ package failover
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -53,8 +53,8 @@ func (s *shell) wait(ctx context.Context, cmd *exec.Cmd) error {
 	err := cmd.Wait()
 	close(ended)
 	killer.Wait()
-	if ctx.Err() != nil {
-		return errors.Join(err, context.Cause(ctx))
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", context.Cause(ctx), err)
 	}
 	return err
 }

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -15,7 +16,11 @@ const (
 	hurried     = 2 * time.Second
 	hurriedWait = 100 * time.Millisecond
 	patientWait = time.Second
+	// lostCause is how long a failover_command goes on when the node it is to promote has failed meanwhile: it may hang on it.
+	lostCause = 3 * time.Second
 )
+
+var errTargetLost = errors.New("the node it was to promote has failed")
 
 // step is one thing of a plan that takes time. Exactly one of its fields is set.
 type step struct {
@@ -116,10 +121,39 @@ func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.Wait
 	c.memory.Open.told(cmd, v)
 	text := cmd.Expand(template, v)
 	c.tell(Reason{Kind: Executing, Node: cmd.Node, New: text})
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.current = commandRun{promotes: cmd.promotes(v), cancel: cancel}
 	c.start(tasks, func() func() {
 		err := c.run(ctx, text)
-		return func() { c.tell(outcome(cmd, err)) }
+		return func() {
+			c.current.end()
+			c.tell(outcome(cmd, err))
+		}
 	})
+}
+
+// commandRun is the command under way.
+type commandRun struct {
+	promotes cluster.NodeID // whom it was told to promote, NoNode for nobody
+	cancel   context.CancelCauseFunc
+	timer    *time.Timer // ends it; nil while it may go on
+}
+
+// judge has a command ended that promotes a node which has failed.
+func (r *commandRun) judge(v *cluster.View) {
+	if r.cancel == nil || r.promotes == cluster.NoNode || r.timer != nil || v.Live(r.promotes) {
+		return
+	}
+	cancel := r.cancel
+	r.timer = time.AfterFunc(lostCause, func() { cancel(errTargetLost) })
+}
+
+func (r *commandRun) end() {
+	r.cancel(nil)
+	if r.timer != nil {
+		r.timer.Stop()
+	}
+	*r = commandRun{}
 }
 
 func outcome(cmd Command, err error) Reason {
