@@ -243,6 +243,23 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// The fields of log_format = json: node, generation, and what a request was caused by.
+func TestReasonFields(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(2), nil, start)
+	for want, r := range map[string]Request{
+		"health check: timeout":             Detach{Nodes: []cluster.NodeID{1}, Origin: ByHealthCheck, TimedOut: true},
+		"backend error: connection refused": Detach{Nodes: []cluster.NodeID{1}, Origin: ByBackendError, Evidence: Refused},
+		"administrator":                     Detach{Nodes: []cluster.NodeID{1}, Origin: ByOperator},
+	} {
+		p := Policy{PID: 7}
+		p.FailoverOnBackendError = true
+		e := Decide(v, Memory{}, r, p, start).Reasons[0].Event(3)
+		if e.Reason != want || e.Node.ID() != 1 || e.Gen != 3 {
+			t.Errorf("%+v", e)
+		}
+	}
+}
+
 func TestReasonsAreWorded(t *testing.T) {
 	for k := StatusRead; k <= lastKind; k++ {
 		r := Reason{Kind: k, Node: 1, Old: "a", New: "b", Others: []cluster.NodeID{2}}
