@@ -5,6 +5,7 @@
 #   make install   the programs into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
+#   make scenario  the example of three servers, step by step: recovery, failover, cut networks
 #   make check     format, vet, staticcheck and the short list of .golangci.yml; ranks, package comments, generated files
 #   make fmt       formats the sources
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
@@ -35,7 +36,7 @@ PCP_NAMES = $(addprefix pcp_,attach_node detach_node health_check_stats invalida
 	pool_status proc_count proc_info promote_node recovery_node reload_config stop_pgpool watchdog_info)
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo test check lint fmt generated fuzz clean need-compiler need-server
+.PHONY: build install demo test scenario check lint fmt generated fuzz clean need-compiler need-server
 
 build: need-compiler
 	@mkdir -p bin
@@ -53,6 +54,9 @@ demo: build need-server
 
 test: need-compiler need-server
 	GOPGPOOL_REQUIRE_SERVER=1 $(GO) test -race -timeout 9m $(TESTFLAGS) $(PKGS)
+
+scenario: need-compiler need-server
+	GOPGPOOL_REQUIRE_SERVER=1 $(GO) test -race -count=1 -v $(TESTFLAGS) ./internal/scenario
 
 check: need-compiler lint generated
 	$(GO) test ./internal/ranks

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -28,10 +29,15 @@ func TestThreeServers(t *testing.T) {
 		{"old primary comes back", (*site).oldPrimaryBack},
 		{"refusals", (*site).refusals},
 		{"lose a standby", (*site).loseStandby},
+		{"freeze a standby", (*site).freezeStandby},
 		{"cut off a standby", (*site).cutStandby},
 		{"cut off the primary", (*site).cutPrimary},
 		{"lose all servers", (*site).loseAll},
 	} {
+		if step.name == "freeze a standby" && testing.Short() {
+			t.Log("left out for -short: standbys and the primary fall silent, all servers are lost")
+			break
+		}
 		played := false
 		t.Run(step.name, func(t *testing.T) {
 			step.do(s, t)
@@ -50,12 +56,18 @@ func (s *site) start(t *testing.T) {
 	s.configurePgpool(t)
 	s.startPgpool(t)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 down standby, 2 down standby")
+	called := s.commands(t)
+	slices.Sort(called)
+	if want := []string{
+		"failover 1 server2 " + data + " 0 server1 0 0 " + data, "failover 2 server3 " + data + " 0 server1 0 0 " + data,
+	}; !slices.Equal(called, want) {
+		t.Errorf("commands called: %v, want %v", called, want)
+	}
 }
 
 // buildStandbys: an operator has pgpool make both standbys, while clients work.
 func (s *site) buildStandbys(t *testing.T) {
 	writer, reader, newcomer := s.write(t, "writer"), s.read(t, "reader", 0), s.arrive(t, "newcomer")
-	s.commands(t)
 	s.recover(t, 1)
 	s.recover(t, 2)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
@@ -189,13 +201,22 @@ func (s *site) loseStandby(t *testing.T) {
 	}
 }
 
-// cutStandby: server3 runs, but the network to it is gone, and nobody is told. Time-outs of the health check detach it; whoever does not
-// need it is not held up meanwhile.
-func (s *site) cutStandby(t *testing.T) {
+// cutStandby: server3 runs, but the network to it is gone, and nobody is told.
+func (s *site) cutStandby(t *testing.T) { s.silentStandby(t, s.servers[2].Cut, s.servers[2].Heal) }
+
+// freezeStandby: the machine of server3 hangs. Its kernel still takes connections.
+func (s *site) freezeStandby(t *testing.T) {
+	s.silentStandby(t, s.servers[2].Freeze, s.servers[2].Thaw)
+}
+
+// silentStandby: server3 does not answer any more. Time-outs of the health check detach it; whoever does not need it is not held up
+// meanwhile, and who does no longer than the detection takes.
+func (s *site) silentStandby(t *testing.T, begin, end func() error) {
 	workers := []*worker{s.write(t, "writer"), s.read(t, "reader", 0, 1), s.arrive(t, "newcomer")}
-	affected := s.read(t, "reader of server3", 2)
+	affected, late := s.read(t, "reader of server3", 2), s.balanced(t, 2)
 	mark := s.mark(t)
-	must(t, s.servers[2].Cut())
+	must(t, begin())
+	connecting := s.later(t, late, where)
 	s.awaitLog(t, 20*time.Second, mark, "=== Failover done. shutdown host server3(5432) ===")
 	s.awaitNodes(t, 10*time.Second, "0 up standby, 1 up primary, 2 down standby")
 	s.logSays(t, mark, "health check retrying on DB node: 2 (round:1)", "health check failed on node 2 (timeout:1)")
@@ -204,7 +225,11 @@ func (s *site) cutStandby(t *testing.T) {
 		w.undisturbed(t)
 	}
 	s.onlyInFlight(t, affected)
-	must(t, s.servers[2].Heal())
+	const limit = 16 * time.Second
+	if took, err := connecting(); err != nil || took > limit {
+		t.Errorf("a session that had to connect to server3 stood still for %s: %v", took, err)
+	}
+	must(t, end())
 	s.awaitStreaming(t, 1, "repl server1 192.168.137.101 streaming async", "repl server3 192.168.137.103 streaming async")
 	s.pcpSays(t, "pcp_attach_node -- Command Successful", "attach_node", "-n", "2")
 	s.awaitNodes(t, 10*time.Second, "0 up standby, 1 up primary, 2 up standby")

@@ -130,6 +130,24 @@ func (s *site) statement(t *testing.T, name string, conn *pgx.Conn, sql string) 
 	return w
 }
 
+// later runs a statement beside the test; what is returned waits for it and tells how long it took.
+func (s *site) later(t *testing.T, conn *pgx.Conn, sql string) func() (time.Duration, error) {
+	ended := make(chan error, 1)
+	var took time.Duration
+	go func() {
+		began := time.Now()
+		_, err := conn.Exec(context.Background(), sql)
+		took = time.Since(began)
+		ended <- err
+	}()
+	wait := sync.OnceValues(func() (time.Duration, error) {
+		err := <-ended
+		return took, err
+	})
+	t.Cleanup(func() { _, _ = wait() }) // the error is the caller's
+	return wait
+}
+
 // write repeats an INSERT.
 func (s *site) write(t *testing.T, name string) *worker {
 	t.Helper()
@@ -140,8 +158,16 @@ func (s *site) write(t *testing.T, name string) *worker {
 // read repeats a read that is balanced to one of these nodes.
 func (s *site) read(t *testing.T, name string, nodes ...int) *worker {
 	t.Helper()
-	return s.statement(t, name, s.balanced(t, nodes...), "SELECT inet_server_addr()")
+	conn := s.balanced(t, nodes...)
+	s.await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), 10*time.Second, func() (address string, ok bool) {
+		must(t, conn.QueryRow(t.Context(), where).Scan(&address))
+		return address, slices.ContainsFunc(nodes, func(id int) bool { return s.servers[id].Address().String() == address })
+	})
+	return s.statement(t, name, conn, where)
 }
+
+// where asks which server answers a read.
+const where = "SELECT host(inet_server_addr())"
 
 // arrive repeats a whole session: login, a write, logout.
 func (s *site) arrive(t *testing.T, name string) *worker {

@@ -84,9 +84,6 @@ func ourPrograms(t *testing.T) (shares []hosts.Share, path []string) {
 		shares, path = append(shares, hosts.Share{Source: source, Target: ourDir + "/" + name}), append(path, ourDir+"/"+name)
 	}
 	share(filepath.Dir(pgcluster.BuildProgram(t, dir, "pgpool")), "bin")
-	if _, err := os.Stat(filepath.Join(repository(t), "cmd/pcp")); err != nil {
-		return shares, path
-	}
 	pgcluster.BuildProgram(t, dir, "pcp")
 	for _, name := range []string{"attach_node", "detach_node", "node_info", "node_count", "promote_node", "recovery_node"} {
 		must(t, os.Symlink(ourDir+"/bin/pcp", filepath.Join(links, "pcp_"+name)))
@@ -185,7 +182,6 @@ func (s *site) script(t *testing.T, h *hosts.Host, name, path string) {
 		edited = regexp.MustCompile("(?m)^"+setting+"=[^ \n]*").ReplaceAllLiteralString(edited, setting+"="+value)
 	}
 	edited = regexp.MustCompile("ConnectTimeout=[0-9]+").ReplaceAllLiteralString(edited, "ConnectTimeout=2")
-	edited = strings.ReplaceAll(edited, "scp -q -i", "scp -q -o ConnectTimeout=2 -i")
 	must(t, h.WriteFile("postgres", path, edited, 0o755))
 }
 
