@@ -238,11 +238,11 @@ func (l *loader) nodeID(name string) (id int, text, hint string) {
 }
 
 // NotBuilt lists what the configuration asks for and this program cannot do yet. The daemon refuses to start on an Error: it
-// must never be taken for something it is not. What only will not happen (a command that is never run) is a Warning.
+// must never be taken for something it is not.
 func (c *Config) NotBuilt() []Problem {
 	var out []Problem
-	add := func(sev Severity, name, value, hint string) {
-		p := Problem{Severity: sev, Name: name, Value: value, Text: name + " = " + value + " is not built yet", Hint: hint}
+	add := func(name, value, hint string) {
+		p := Problem{Severity: Error, Name: name, Value: value, Text: name + " = " + value + " is not built yet", Hint: hint}
 		if a, ok := c.assigned[key{name, noIndex}]; ok {
 			p.File, p.Line = a.file, a.line
 		}
@@ -251,21 +251,13 @@ func (c *Config) NotBuilt() []Problem {
 	switch c.BackendClusteringMode {
 	case ModeStreamingReplication, ModeRaw:
 	case ModeNativeReplication, ModeLogicalReplication, ModeSnapshotIsolation:
-		add(Error, "backend_clustering_mode", c.BackendClusteringMode.String(), "built are streaming_replication and raw")
+		add("backend_clustering_mode", c.BackendClusteringMode.String(), "built are streaming_replication and raw")
 	}
 	if c.SSL.SSL {
-		add(Error, "ssl", "on", "connections would go unencrypted")
+		add("ssl", "on", "connections would go unencrypted")
 	}
 	if c.Watchdog.UseWatchdog {
-		add(Error, "use_watchdog", "on", "each node would serve alone")
-	}
-	for name, set := range map[string]string{
-		"recovery_1st_stage_command": c.Recovery.Recovery1stStageCommand,
-		"recovery_2nd_stage_command": c.Recovery.Recovery2ndStageCommand,
-	} {
-		if set != "" {
-			add(Warning, name, "'"+set+"'", "the command will not be run")
-		}
+		add("use_watchdog", "on", "each node would serve alone")
 	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	return out

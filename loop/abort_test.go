@@ -89,3 +89,31 @@ func TestAbortTCP(t *testing.T) {
 		}
 	})
 }
+
+// A connection attempt that nobody answers ends with Abort, not with its deadline.
+func TestAbortDial(t *testing.T) {
+	onEpoll(t, func(w *world) {
+		fd, addr := w.listen("tcp4", "127.0.0.1:0", 0)
+		defer unix.Close(fd)
+		for range 8 { // the queue is full: nothing answers further attempts
+			c, err := net.DialTimeout("tcp4", addr.String(), 50*time.Millisecond)
+			if err != nil {
+				break
+			}
+			defer c.Close()
+		}
+		var task *Task
+		dialling := make(chan struct{})
+		done := w.start("dialler", func(t *Task) {
+			task = t
+			close(dialling)
+			c, err := t.Dial(addr, time.Time{})
+			if !errors.Is(err, ErrAborted) {
+				w.Errorf("Dial: %v, %v", c, err)
+			}
+		})
+		<-dialling
+		w.do(func() { task.EachConn(func(c *Conn) { c.Abort() }) })
+		<-done
+	})
+}

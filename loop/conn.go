@@ -24,6 +24,7 @@ type Conn struct {
 	hup       bool // the peer has ended its side, or there is an error: readable stays set
 	waitWrite bool // the poller reports writability
 	closed    bool
+	aborted   bool
 
 	onEvent       func(*Conn) // of a parked connection
 	readDeadline  time.Time
@@ -183,8 +184,20 @@ func (c *Conn) Abort() {
 	if c.closed {
 		return
 	}
+	c.aborted = true
 	c.sock.abort()
 	c.event(true, true, true)
+}
+
+// ErrAborted is the error of a connection attempt that Abort has ended.
+var ErrAborted = errors.New("the connection attempt was given up")
+
+// EachConn calls f with every connection the task owns, one it is dialling included. It may be called by whatever runs on the loop; f
+// may Abort the connection, nothing else.
+func (t *Task) EachConn(f func(*Conn)) {
+	for _, c := range t.conns {
+		f(c)
+	}
 }
 
 // leave takes the connection off its loop.

@@ -138,6 +138,9 @@ func (c *Conn) connected(until time.Time) error {
 	if err := c.wait(Interest{Conn: c, Write: true}, until); err != nil {
 		return err
 	}
+	if c.aborted {
+		return ErrAborted
+	}
 	e, err := unix.GetsockoptInt(c.FD(), unix.SOL_SOCKET, unix.SO_ERROR)
 	if err != nil {
 		return err

@@ -310,3 +310,42 @@ func TestIdleLimitInRecovery(t *testing.T) {
 		})
 	}
 }
+
+// TestOpeningEndsWithTheNode: who is connecting to a silent node does not wait for it any longer than it is wanted, and the node gets
+// reads again as soon as it is taken in.
+func TestOpeningEndsWithTheNode(t *testing.T) {
+	p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby})
+	p.unseen = true
+	c := p.connect(t, "victim")
+	p.fakes[1].Misbehave(fakepg.Fault{At: fakepg.Started, User: "victim", Do: fakepg.Stall})
+	c.Send(pgwire.AppendQuery(nil, "SELECT 1"))
+	await(t, "the session connects to the silent node", func() bool {
+		waits := false
+		p.sessionOf("victim", func(s *session) { waits = s.opening != nil && s.opening.ID == 1 })
+		return waits
+	})
+	p.publish(t, func(v *cluster.View) {
+		n := &v.Nodes[1]
+		n.Status = cluster.StatusDown
+		n.Epoch++
+		n.Fenced = n.Epoch
+	})
+	if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
+		t.Errorf("got %s", fakepg.Transcript(got))
+	}
+	if !p.fakes[0].Last().Has("SELECT 1") {
+		t.Error("the read did not go to the primary")
+	}
+	p.fakes[1].Behave()
+	p.publish(t, func(v *cluster.View) {
+		v.Nodes[1].Status = cluster.StatusWaiting
+		v.Nodes[1].Epoch++
+	})
+	c.Bye()
+	c = p.connect(t, "victim")
+	ok(t, c, "SELECT 1")
+	if n := p.fakes[1].Last(); n == nil || !n.Has("SELECT 1") {
+		t.Error("the next read did not go to the node taken in again")
+	}
+	c.Bye()
+}

@@ -42,17 +42,34 @@ func stale(c *pool.Conn, v *cluster.View) bool {
 	return !v.Live(c.Key.Node) || c.Epoch != v.Nodes[c.Key.Node].Epoch
 }
 
-// cutFenced cuts the session's connections to condemned nodes. The session notices by itself. It runs on the session's loop, between
-// two of its turns.
+// cutFenced cuts the session's connections to condemned nodes, those included that it is opening. The session notices by itself. It runs
+// on the session's loop, between two of its turns.
 func (s *session) cutFenced(v *cluster.View) {
+	if b := s.returning; b != nil && fenced(b.c, v) {
+		b.c.Wire.Abort()
+	}
 	for _, b := range s.backends {
 		if fenced(b.c, v) {
 			b.c.Wire.Abort()
 		}
 	}
-	if b := s.returning; b != nil && fenced(b.c, v) {
-		b.c.Wire.Abort()
+	if n := s.opening; n != nil && (!v.Live(n.ID) || n.Epoch < v.Nodes[n.ID].Fenced) {
+		s.t.EachConn(func(c *loop.Conn) {
+			if c != s.client.conn && !s.leases(c) {
+				c.Abort()
+			}
+		})
 	}
+}
+
+// leases reports whether a connection is that of a server the session has.
+func (s *session) leases(c *loop.Conn) bool {
+	for _, b := range s.backends {
+		if b.conn == c {
+			return true
+		}
+	}
+	return s.returning != nil && s.returning.conn == c
 }
 
 // Workers tells what SHOW pool_processes and pool_pools tell. It may be called from any goroutine but a loop's.

@@ -130,7 +130,7 @@ func (s *session) again(a *attempt, err error) error {
 	v := s.in.View
 	changed := v != s.srv.store.Current()
 	switch {
-	case err == nil && changed, errors.Is(err, errChanged) && changed:
+	case changed && (err == nil || errors.Is(err, errChanged) || isUnreachable(err)):
 		return nil
 	case errors.Is(err, errChanged):
 		return errNodeGone

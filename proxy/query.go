@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"time"
 
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
@@ -246,13 +245,16 @@ func balanced(why route.ReasonCode) bool {
 // shun leaves a node alone for a while that does not let this session in.
 func (s *session) shun(n cluster.NodeID) {
 	if s.shunned == nil {
-		s.shunned = make(map[cluster.NodeID]time.Time)
+		s.shunned = make(map[cluster.NodeID]shun)
 	}
-	s.shunned[n] = s.t.Now().Add(shunTime)
+	s.shunned[n] = shun{until: s.t.Now().Add(shunTime), epoch: s.srv.store.Current().Nodes[n].Epoch}
 }
 
 func (s *session) avoids(n cluster.NodeID) bool {
-	if len(s.shunned) > 0 && s.t.Now().Before(s.shunned[n]) {
+	if n == cluster.NoNode {
+		return false
+	}
+	if len(s.shunned) > 0 && s.shunned[n].holds(s.srv.store.Current(), n, s.t.Now()) {
 		return true
 	}
 	return s.srv.avoided(n, s.t.Now())

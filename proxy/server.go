@@ -64,8 +64,8 @@ type Server struct {
 	listen   []int
 	started  time.Time
 
-	draining atomic.Bool                    // no new clients
-	shunned  [cluster.MaxNodes]atomic.Int64 // until when, in Unix nanoseconds, a standby that could not be reached is left alone
+	draining atomic.Bool                            // no new clients
+	shunned  [cluster.MaxNodes]atomic.Pointer[shun] // standbys that could not be reached and are left alone for a while
 	stopping atomic.Bool
 
 	quiescing atomic.Int32  // calls of Quiesce that have not resumed
@@ -163,7 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 			mu.Unlock()
 		})
 	}
-	unwatch := s.store.Watch(func(*cluster.View) { s.wakeAll() })
+	unwatch := s.store.Watch(s.viewChanged)
 	defer unwatch()
 	<-ctx.Done()
 	s.stopping.Store(true)
@@ -191,7 +191,19 @@ func (s *Server) Drain(ctx context.Context) {
 	}
 }
 
-// wakeAll has every session look at the View.
+// viewChanged cuts what may not go on under a View and has every session look at it.
+func (s *Server) viewChanged(v *cluster.View) {
+	for _, h := range s.homes {
+		h.loop.Post(func() {
+			for x := range h.sessions {
+				x.cutFenced(v)
+				x.t.Wake()
+			}
+		})
+	}
+}
+
+// wakeAll has every session look at what may have changed.
 func (s *Server) wakeAll() {
 	for _, h := range s.homes {
 		h.loop.Post(func() {
@@ -240,13 +252,23 @@ func (s *Server) stopCause() error { return errStopping }
 // shunTime is how long a standby that could not be reached gets no reads.
 const shunTime = 5 * time.Second
 
+// shun is why a node gets no reads for a while. It is over sooner when something is decided about the node.
+type shun struct {
+	until time.Time
+	epoch cluster.Epoch // of the node then
+}
+
+func (x shun) holds(v *cluster.View, n cluster.NodeID, now time.Time) bool {
+	return now.Before(x.until) && int(n) < len(v.Nodes) && v.Nodes[n].Epoch == x.epoch
+}
+
 func (s *Server) avoid(n cluster.NodeID, now time.Time) {
-	s.shunned[n].Store(now.Add(shunTime).UnixNano())
+	s.shunned[n].Store(&shun{until: now.Add(shunTime), epoch: s.store.Current().Nodes[n].Epoch})
 }
 
 func (s *Server) avoided(n cluster.NodeID, now time.Time) bool {
-	until := s.shunned[n].Load()
-	return until != 0 && now.UnixNano() < until
+	x := s.shunned[n].Load()
+	return x != nil && x.holds(s.store.Current(), n, now)
 }
 
 // nodeOfPID finds the node whose server process has the pid, among the connections of all sessions and the idle ones.

@@ -64,27 +64,28 @@ type session struct {
 	noName   portal // the unnamed portal
 	preludes []vsession.Statement
 
-	pumping                bool                         // in the middle of a client's message: its buffer must stay where it is
-	owed                   int                          // ReadyForQuery messages the client waits for
-	copyIn                 *backend                     // a server that reads CopyData
-	streamTo               *backend                     // where the rest of client.skip goes; nil drops it
-	skipping               bool                         // an extended message failed: the client's messages are dropped up to Sync
-	batch                  uint64                       // counts Syncs
-	batchUsed              bool                         // extended messages since the last Sync
-	batchWrote             bool                         // one of them may have written
-	batchNotes             []batchNote                  // settings made outside a transaction block since the last Sync
-	batchFailed            bool                         // an error since the last Sync
-	blocked                *backend                     // runs a statement that changes the session: wait for it before deciding anything else
-	stateVer               uint64                       // rises with what may change a decision
-	pinned                 bool                         // settings were made that only the writer knows
-	shunned                map[cluster.NodeID]time.Time // nodes that did not let the session in, and until when they get no reads
-	ownSettings            bool                         // settings that only a writer may have (SERIALIZABLE) were made
-	changedCatalog         bool                         // the open transaction has run DDL: answers about names are its own
-	logsServer, logsClient bool                         // log_backend_messages, log_client_messages
-	idleLimit              time.Duration                // client_idle_limit
-	resetting, resetFailed bool                         // reset queries are running; one has failed
-	perNode                bool                         // log_per_node_statement or notice_per_node_statement
+	pumping                bool                    // in the middle of a client's message: its buffer must stay where it is
+	owed                   int                     // ReadyForQuery messages the client waits for
+	copyIn                 *backend                // a server that reads CopyData
+	streamTo               *backend                // where the rest of client.skip goes; nil drops it
+	skipping               bool                    // an extended message failed: the client's messages are dropped up to Sync
+	batch                  uint64                  // counts Syncs
+	batchUsed              bool                    // extended messages since the last Sync
+	batchWrote             bool                    // one of them may have written
+	batchNotes             []batchNote             // settings made outside a transaction block since the last Sync
+	batchFailed            bool                    // an error since the last Sync
+	blocked                *backend                // runs a statement that changes the session: wait for it before deciding anything else
+	stateVer               uint64                  // rises with what may change a decision
+	pinned                 bool                    // settings were made that only the writer knows
+	shunned                map[cluster.NodeID]shun // nodes that did not let the session in, and get no reads for a while
+	ownSettings            bool                    // settings that only a writer may have (SERIALIZABLE) were made
+	changedCatalog         bool                    // the open transaction has run DDL: answers about names are its own
+	logsServer, logsClient bool                    // log_backend_messages, log_client_messages
+	idleLimit              time.Duration           // client_idle_limit
+	resetting, resetFailed bool                    // reset queries are running; one has failed
+	perNode                bool                    // log_per_node_statement or notice_per_node_statement
 	marks                  []*vsession.Mark
+	opening                *cluster.Node // of the connection being opened
 	suspects               []suspect
 	returning              *backend // being reset before it goes back to the pool
 	cancels                int      // cancel requests on their way: the connections stay ours meanwhile

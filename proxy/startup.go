@@ -430,11 +430,20 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 		}
 		return nil, err
 	}
+	if v = s.srv.store.Current(); !v.Live(node) { // condemned while its connections were all in use
+		s.srv.pool.Unreserve(node)
+		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
+	}
 	until := s.t.Now().Add(serverLoginTimeout)
 	if limit := s.loginUntil(); s.secret == nil && !limit.IsZero() && limit.Before(until) {
 		until = limit // the client is not logged in so far
 	}
-	return s.srv.pool.Open(s.t, v.Nodes[node], s.keyFor(node), s.params, s.srv.tune, until)
+	s.opening = &v.Nodes[node]
+	o, err := s.srv.pool.Open(s.t, v.Nodes[node], s.keyFor(node), s.params, s.srv.tune, until)
+	if err != nil {
+		s.opening = nil
+	}
+	return o, err
 }
 
 // serverLoginTimeout bounds the login to a server, PgBouncer's server_login_timeout.
@@ -539,6 +548,7 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 
 // finishOpening logs in to a server with what the client has shown or pool_passwd knows.
 func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, error) {
+	defer func() { s.opening = nil }()
 	f.Server = o.Method
 	cred, source, err := auth.Answer(f, s.identity)
 	if err != nil {
