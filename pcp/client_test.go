@@ -84,6 +84,13 @@ func TestClientActions(t *testing.T) {
 			t.Error(err)
 		}
 	}
+	var refused *ServerError
+	if err := c.Attach(ctx, 128); !errors.As(err, &refused) || refused.Fatal() {
+		t.Errorf("%v", err)
+	}
+	if n, err := c.NodeCount(ctx); n != 2 || err != nil {
+		t.Errorf("behind an ERROR: %v", err)
+	}
 	w.mu.Lock()
 	got := strings.Join(w.calls, ", ")
 	w.mu.Unlock()
@@ -91,13 +98,6 @@ func TestClientActions(t *testing.T) {
 		"recover 1, reload, rotate, invalidate, stop f"
 	if got != want {
 		t.Errorf("calls\n%s\nwant\n%s", got, want)
-	}
-	var refused *ServerError
-	if err := c.Attach(ctx, 128); !errors.As(err, &refused) || refused.Fatal() {
-		t.Errorf("%v", err)
-	}
-	if n, err := c.NodeCount(ctx); n != 2 || err != nil {
-		t.Errorf("behind an ERROR: %v", err)
 	}
 	if err := c.Promote(ctx, 0, false, false); !errors.As(err, &refused) || !refused.Fatal() {
 		t.Errorf("%v", err)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopgpool/cluster"
 	"gopgpool/logging"
@@ -175,6 +176,9 @@ func (c *connection) stop(p Packet) error {
 	if err := c.out.flush(); err != nil {
 		return nil // gone without waiting for the answer; the flush behind this tells
 	}
+	// The programs say goodbye before they print, and die of SIGPIPE where nobody takes it.
+	_ = c.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	_ = c.in.Await()
 	if err := c.control().Stop(mode); err != nil {
 		c.log.Log(logging.Event{Severity: logging.Error, Message: "PCP: error while processing shutdown request", Detail: err.Error()})
 	}
