@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,8 @@ type answer struct {
 	Processes int // that live, without the helper
 }
 
-// host is the helper's own state.
-type host struct {
+// helper is process 1 of a host.
+type helper struct {
 	plan   plan
 	reaper reaper
 	gate   gate
@@ -51,7 +52,7 @@ type host struct {
 // beHost builds the host and serves orders until the pipe is closed. The kernel then ends every process of the host.
 func beHost(in io.Reader, out io.Writer) int {
 	orders, answers := json.NewDecoder(in), json.NewEncoder(out)
-	h := &host{gate: gate{cond: sync.NewCond(new(sync.Mutex))}}
+	h := &helper{gate: gate{cond: sync.NewCond(new(sync.Mutex))}}
 	if err := h.boot(orders); err != nil {
 		_ = answers.Encode(answer{Error: err.Error()}) // nobody reads it if the test is gone
 		return 1
@@ -66,7 +67,7 @@ func beHost(in io.Reader, out io.Writer) int {
 	return 0
 }
 
-func (h *host) boot(orders *json.Decoder) error {
+func (h *helper) boot(orders *json.Decoder) error {
 	if err := orders.Decode(&h.plan); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
@@ -90,7 +91,7 @@ func (h *host) boot(orders *json.Decoder) error {
 	return nil
 }
 
-func (h *host) obey(o order) (a answer) {
+func (h *helper) obey(o order) (a answer) {
 	if o.Pause != nil {
 		h.gate.set(*o.Pause)
 	}
@@ -161,16 +162,16 @@ type reaper struct {
 }
 
 // start starts a program. Its status comes by the channel.
-func (r *reaper) start(path string, argv []string, attr *unixProcAttr) (pid int, status <-chan unix.WaitStatus, err error) {
+func (r *reaper) start(path string, argv []string, attr *syscall.ProcAttr) (<-chan unix.WaitStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	pid, err = forkExec(path, argv, attr)
+	pid, err := syscall.ForkExec(path, argv, attr) // os.StartProcess would wait in the reaper's place
 	if err != nil {
-		return 0, nil, err
+		return nil, err
 	}
 	ch := make(chan unix.WaitStatus, 1)
 	r.children[pid] = ch
-	return pid, ch, nil
+	return ch, nil
 }
 
 func (r *reaper) run(signals <-chan os.Signal) {

@@ -81,11 +81,12 @@ func (s stub) copy(c scpCall, source place) error {
 	if c.recursive {
 		kind = "-e"
 	}
-	pack := fmt.Sprintf("test %s %[2]s || { echo %[2]s: no such file >&2; exit 1; }; tar -C \"$(dirname -- %[2]s)\" -cf - -- \"$(basename -- %[2]s)\"",
-		kind, shellWord(source.path))
+	pack := fmt.Sprintf("test %s %[2]s || { echo %[2]s: no such file >&2; exit 1; }; "+
+		"tar -C \"$(dirname -- %[2]s)\" -cf - -- \"$(basename -- %[2]s)\"", kind, shellWord(source.path))
 	name := filepath.Base(source.path)
-	unpack := fmt.Sprintf("if test -d %[1]s; then tar -C %[1]s --no-same-owner -xf -; else tar -C \"$(dirname -- %[1]s)\" --no-same-owner "+
-		"--transform=%[2]s -xf -; fi", shellWord(target.path), shellWord(rename(name, filepath.Base(target.path))))
+	unpack := fmt.Sprintf("if test -d %[1]s; then tar -C %[1]s --no-same-owner -xf -; "+
+		"else tar -C \"$(dirname -- %[1]s)\" --no-same-owner --transform=%[2]s -xf -; fi",
+		shellWord(target.path), shellWord(rename(name, filepath.Base(target.path))))
 	var archive bytes.Buffer
 	if err := s.shell(c, source, pack, nil, &archive); err != nil {
 		return err

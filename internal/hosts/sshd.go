@@ -16,14 +16,7 @@ import (
 // sshPort is where the helper stands for the SSH daemon.
 const sshPort = 22
 
-type unixProcAttr = syscall.ProcAttr
-
-// forkExec is the standard library's; os.StartProcess would wait for the child in the reaper's place.
-func forkExec(path string, argv []string, attr *unixProcAttr) (int, error) {
-	return syscall.ForkExec(path, argv, attr)
-}
-
-func (h *host) serveSSH(l net.Listener) {
+func (h *helper) serveSSH(l net.Listener) {
 	for {
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -36,7 +29,7 @@ func (h *host) serveSSH(l net.Listener) {
 }
 
 // serveCaller runs one command. Like a real daemon it ends when the command has exited and nobody holds its output any more.
-func (h *host) serveCaller(conn net.Conn) {
+func (h *helper) serveCaller(conn net.Conn) {
 	defer conn.Close()
 	h.gate.pass()
 	req, err := readRequest(conn)
@@ -59,7 +52,7 @@ func (h *host) serveCaller(conn net.Conn) {
 }
 
 // execute runs the command with its input and output on the connection.
-func (h *host) execute(req request, conn io.Reader, out *frameWriter) (code byte, err error) {
+func (h *helper) execute(req request, conn io.Reader, out *frameWriter) (code byte, err error) {
 	who, err := lookUpAccount(req.User)
 	if err != nil {
 		return 0, err
@@ -76,7 +69,7 @@ func (h *host) execute(req request, conn io.Reader, out *frameWriter) (code byte
 	if err := pipes.open(); err != nil {
 		return 0, err
 	}
-	_, status, err := h.reaper.start(path, argv, &unixProcAttr{
+	status, err := h.reaper.start(path, argv, &syscall.ProcAttr{
 		Dir: req.Dir, Env: append(who.environment(h.plan.Path), req.Env...),
 		Files: []uintptr{pipes.theirs[0].Fd(), pipes.theirs[1].Fd(), pipes.theirs[2].Fd()},
 		Sys:   &syscall.SysProcAttr{Credential: who.credential(), Setsid: true},
