@@ -63,7 +63,33 @@ func (c *campaign) inflict(ctx context.Context, l loss) (inflicted, error) {
 		}
 		return errors.Join(errs...)
 	}
-	return done, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil || l.what != fillDisk || l.stays {
+		return done, err
+	}
+	at, err := c.awaitPanic(ctx, l.nodes[0], done.at)
+	done.at = at
+	return done, err
+}
+
+// awaitPanic has a server whose disk is full write until it gives up, and tells when that was.
+func (c *campaign) awaitPanic(ctx context.Context, n *pgcluster.Node, since time.Time) (at time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	err = pgcluster.Poll(ctx, n.Name+" panics", func() (bool, error) {
+		_ = n.Exec(ctx, "SELECT pg_switch_wal()") // uses a segment up; the one that fails is what is wanted
+		logs, err := c.serverLogs()
+		if err != nil {
+			return false, err
+		}
+		for _, t := range logs[n.ID].Panics {
+			if t.After(since) {
+				at = t
+				return true, nil
+			}
+		}
+		return false, nil
+	})
+	return at, err
 }
 
 // harm says how to lose a node, and how to undo what would be in the way of its repair.
@@ -83,13 +109,23 @@ func (c *campaign) harm(what faultKind, n *pgcluster.Node) (undo, act func(conte
 		return func(context.Context) error { return syscall.Unmount(walDir(n), syscall.MNT_DETACH) },
 			func(context.Context) error { return fill(walDir(n)) }
 	case cutNet:
-		panic("ha: the network is cut by namespaces")
+		return c.cut(n)
 	}
 	panic("ha: no such fault: " + fmt.Sprint(what))
 }
 
 // thaw is how long a thawed server is given to run what lay in its sockets, before it is stopped.
 const thaw = 500 * time.Millisecond
+
+// cut loses the network of a node. Mended, the node goes on for a moment, as a thawed one does: what was on its way arrives.
+func (c *campaign) cut(n *pgcluster.Node) (undo, act func(context.Context) error) {
+	from := time.Now()
+	undo = func(ctx context.Context) error {
+		c.freezes = append(c.freezes, freeze{n.ID, from, time.Now()})
+		return errors.Join(mend(ctx, n), wait(ctx, thaw), n.Stop(ctx, pgcluster.Immediate))
+	}
+	return undo, func(ctx context.Context) error { return cutOff(ctx, n) }
+}
 
 // frozen stops a node with SIGSTOP; thawed, it goes on for a moment, so that what lay in its sockets shows in its log.
 func (c *campaign) frozen(what faultKind, n *pgcluster.Node) (undo, act func(context.Context) error) {

@@ -13,6 +13,7 @@ type harm struct {
 	Nodes    []string  // cluster_names of the lost nodes
 	Primary  bool      // the primary is among them
 	NoneLeft bool      // no server is left: clients are refused until one is back
+	Restart  bool      // pgpool itself was stopped: nothing is judged
 }
 
 // rules are what clients may feel.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -82,6 +83,8 @@ func matrix() []faultRow {
 		{killAll, bothStandbys, quick},
 		{killAll, primaryAndStandby, silent},
 		{killAll, everyNode, silent},
+		{cutNet, oneStandby, quick},
+		{cutNet, thePrimary, quick},
 		{fillDisk, oneStandby, silent},
 		{fillDisk, thePrimary, 15 * time.Second}, // it tries to recover by itself first
 	}
@@ -103,7 +106,7 @@ func matrixRun(ctx context.Context, o options) (_ runResult, err error) {
 		if !o.rows.MatchString(row.name()) {
 			continue
 		}
-		if why := impossible(row); why != "" {
+		if why := impossible(row, o); why != "" {
 			c.stage.notes = append(c.stage.notes, row.name()+" was left out: "+why)
 			continue
 		}
@@ -114,9 +117,16 @@ func matrixRun(ctx context.Context, o options) (_ runResult, err error) {
 	return c.conclude(ctx)
 }
 
-func impossible(row faultRow) string {
-	if row.what == fillDisk && os.Geteuid() != 0 {
+func impossible(row faultRow, o options) string {
+	switch {
+	case row.what == fillDisk && !o.inside:
 		return "a small disk is mounted by root alone"
+	case row.what == cutNet && !o.inside:
+		return "the network is cut in a namespace, by root alone"
+	case row.what == cutNet:
+		if _, err := exec.LookPath("ip"); err != nil {
+			return err.Error()
+		}
 	}
 	return ""
 }

@@ -58,12 +58,12 @@ func (s *stage) subject(ctx context.Context, n, up *pgcluster.Node) error {
 	}
 	why := n.Rewind(ctx, up)
 	if why == nil {
-		why = n.WaitStreaming(ctx, up)
+		why = catchesUpInTime(ctx, n, up)
 	}
 	if why == nil {
 		return nil
 	}
-	s.notes = append(s.notes, fmt.Sprintf("%s was rebuilt: %s", n.Name, firstLine(why)))
+	s.notes = append(s.notes, fmt.Sprintf("%s was rebuilt: %s", n.Name, oneLine(why)))
 	if err := discard(ctx, n); err != nil {
 		return err
 	}
@@ -73,8 +73,16 @@ func (s *stage) subject(ctx context.Context, n, up *pgcluster.Node) error {
 	return n.WaitStreaming(ctx, up)
 }
 
-func firstLine(err error) string {
-	return strings.Join(strings.Fields(err.Error()), " ")
+// catchesUpInTime gives a rewound server some time.
+func catchesUpInTime(ctx context.Context, n, up *pgcluster.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, 3*soon)
+	defer cancel()
+	return catchesUp(ctx, n, up)
+}
+
+func oneLine(err error) string {
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	return text[:min(len(text), 200)]
 }
 
 // discard ends what is left of a server.
@@ -82,15 +90,29 @@ func discard(ctx context.Context, n *pgcluster.Node) error {
 	return errors.Join(n.Stop(ctx, pgcluster.Immediate), n.Sweep(ctx))
 }
 
-// follows points a running standby to up and tells whether it streams within a short time. A former primary, or a standby that
-// has more than up, does not.
+// follows points a running standby to up and tells whether it comes to where up is within a short time. A former primary, or a standby
+// that has more than up, does not, though it may look as if it streamed.
 func (s *stage) follows(ctx context.Context, n, up *pgcluster.Node) bool {
 	ctx, cancel := context.WithTimeout(ctx, soon)
 	defer cancel()
 	if standby, err := n.Value(ctx, "SELECT pg_is_in_recovery()"); err != nil || standby != "t" {
 		return false
 	}
-	return n.Follow(ctx, up) == nil && n.WaitStreaming(ctx, up) == nil
+	return n.Follow(ctx, up) == nil && catchesUp(ctx, n, up) == nil
+}
+
+func catchesUp(ctx context.Context, n, up *pgcluster.Node) error {
+	if err := n.WaitStreaming(ctx, up); err != nil {
+		return err
+	}
+	lsn, err := up.Value(ctx, "SELECT pg_current_wal_insert_lsn()")
+	if err != nil {
+		return err
+	}
+	return pgcluster.Poll(ctx, n.Name+" replays "+lsn, func() (bool, error) {
+		done, err := n.Value(ctx, "SELECT coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, false)", lsn)
+		return done == "t", err
+	})
 }
 
 // withdraw has pgpool let go of a node before it is stopped. What the idle clients feel of that is judged as after any harm.
@@ -105,7 +127,7 @@ func (s *stage) withdraw(ctx context.Context, n *pgcluster.Node) {
 		err = s.awaitNodes(ctx, n.Name+" is down", func(all []poolNode) bool { return !all[n.ID].live() })
 	}
 	if err != nil {
-		s.notes = append(s.notes, fmt.Sprintf("%s was not withdrawn before its repair: %s", n.Name, firstLine(err)))
+		s.notes = append(s.notes, fmt.Sprintf("%s was not withdrawn before its repair: %s", n.Name, oneLine(err)))
 	}
 	h.Fenced = time.Now()
 	s.harms = append(s.harms, h)
@@ -114,6 +136,9 @@ func (s *stage) withdraw(ctx context.Context, n *pgcluster.Node) {
 // attachAll has pgpool take in the nodes it has down. Where that cannot be asked for, it is started anew without its memory.
 func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 	nodes, err := s.nodes(ctx)
+	if err != nil { // where all are down nobody is let in to ask
+		nodes, err = make([]poolNode, len(s.cluster.Nodes)), nil
+	}
 	for id, n := range nodes {
 		if err == nil && !n.live() {
 			err = s.pcp(ctx, "pcp_attach_node", id)
@@ -125,8 +150,8 @@ func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 	if err == nil {
 		return nil
 	}
-	s.notes = append(s.notes, "pgpool was started anew: "+firstLine(err))
-	s.harms = append(s.harms, harm{At: time.Now(), NoneLeft: true}) // its sessions end
+	s.notes = append(s.notes, "pgpool was started anew: "+oneLine(err))
+	s.harms = append(s.harms, harm{At: time.Now(), Restart: true})
 	if _, err := s.pool.Stop(ctx, interrupt); err != nil {
 		return err
 	}

@@ -325,6 +325,9 @@ func (c *campaign) judgeIdle(idle notes) []string {
 		if i+1 < len(c.harms) {
 			until = c.harms[i+1].At
 		}
+		if h.Restart {
+			continue
+		}
 		var n notes
 		for _, a := range idle.Attempts {
 			if a.Fault != nil && !a.Done.Before(h.At) && a.Done.Before(until) {

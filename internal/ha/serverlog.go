@@ -59,6 +59,7 @@ type serverLog struct {
 	Statements []statement // through pgpool, in order of arrival
 	Promotions []time.Time // a new timeline was chosen
 	Ready      []time.Time // connections were accepted, after a start and after a promotion
+	Panics     []time.Time
 }
 
 // lineOf is a line of the log, taken apart.
@@ -114,7 +115,10 @@ func (r *logReader) fold(l lineOf) {
 		r.foldLog(l, text)
 	case "DETAIL":
 		r.foldParameters(l, text)
-	case "ERROR", "FATAL", "PANIC":
+	case "PANIC":
+		r.log.Panics = append(r.log.Panics, l.at)
+		delete(r.open, l.session)
+	case "ERROR", "FATAL":
 		delete(r.open, l.session)
 	}
 }
