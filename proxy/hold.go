@@ -59,9 +59,19 @@ type attempt struct {
 // tellLost tells failover of a server that could not be reached or that broke off; v is the View in force before.
 func (s *session) tellLost(node cluster.NodeID, v *cluster.View, err error) {
 	var unreachable *pool.ConnectError
-	if errors.As(err, &unreachable) && s.srv.parts.NodeLost != nil {
+	switch {
+	case s.srv.parts.NodeLost == nil:
+	case errors.As(err, &unreachable):
 		s.srv.parts.NodeLost(node, v, unreachable.Err)
+	case notServing(err):
+		s.srv.parts.NodeLost(node, v, err)
 	}
+}
+
+// notServing reports whether a server answered that it does not serve now: it is starting up, shutting down or recovering.
+func notServing(err error) bool {
+	var refused *pool.ServerError
+	return errors.As(err, &refused) && refused.Fields.Code == "57P03"
 }
 
 // place decides where a statement goes and gets a connection there. It begins again when the View has changed meanwhile, and holds the
@@ -138,27 +148,42 @@ func (s *session) again(a *attempt, err error) error {
 		return s.hold(a, v, s.srv.patience, errHeld)
 	}
 	var unreachable *pool.ConnectError
-	var refused *pool.ServerError
 	switch {
 	case errors.As(err, &unreachable):
-		worth := s.worthWaiting(v, unreachable)
+		worth := s.worthWaiting(v, err)
 		if unreachable.Node != v.Writer() || worth == 0 {
 			return s.unreplaceable(unreachable)
 		}
 		return s.holdFor(a, v, worth, retryRefused, err)
-	case errors.As(err, &refused) && refused.Fields.Code == "57P03" && refused.Node == v.Writer():
+	case notServing(err) && nodeOf(err) == v.Writer():
 		return s.hold(a, v, retryStarting, err)
 	}
 	return err
 }
 
-// worthWaiting tells how long it makes sense to wait for somebody to decide about a node that cannot be reached.
-func (s *session) worthWaiting(v *cluster.View, e *pool.ConnectError) time.Duration {
-	f := &s.cfg.Failover
+// nodeOf is the node an error of opening a connection is about.
+func nodeOf(err error) cluster.NodeID {
+	var unreachable *pool.ConnectError
+	var refused *pool.ServerError
 	switch {
-	case s.srv.parts.NodeLost == nil || !v.Live(e.Node) || v.Nodes[e.Node].DisallowFailover:
+	case errors.As(err, &unreachable):
+		return unreachable.Node
+	case errors.As(err, &refused):
+		return refused.Node
+	}
+	return cluster.NoNode
+}
+
+// worthWaiting tells how long it makes sense to wait for somebody to decide about a node that could not be connected to.
+func (s *session) worthWaiting(v *cluster.View, err error) time.Duration {
+	f := &s.cfg.Failover
+	node := nodeOf(err)
+	switch {
+	case s.srv.parts.NodeLost == nil || !v.Live(node) || v.Nodes[node].DisallowFailover:
 		return 0
-	case s.cfg.HealthCheck.For(int(e.Node)).Period > 0, f.FailoverOnBackendError && condemns(e.Err):
+	case !isUnreachable(err) && !notServing(err):
+		return 0
+	case s.cfg.HealthCheck.For(int(node)).Period > 0, f.FailoverOnBackendError && condemns(err):
 		return s.srv.patience
 	case f.FailoverOnBackendError:
 		return brokenFor

@@ -363,8 +363,7 @@ func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
 	for {
 		v := s.srv.store.Current()
 		o, err := s.openOne(v, node)
-		var unreachable *pool.ConnectError
-		if err == nil || !errors.As(err, &unreachable) || s.t.Now().Sub(began) >= s.worthWaiting(v, unreachable) {
+		if err == nil || s.t.Now().Sub(began) >= s.worthWaiting(v, err) {
 			return o, err
 		}
 		if err := s.awaitView(v, s.t.Now().Add(retryRefused)); err != nil {
@@ -394,10 +393,10 @@ func (s *session) awaitView(v *cluster.View, until time.Time) error {
 	return nil
 }
 
-// openOne opens a connection to the node, or to another live one if that cannot be reached.
+// openOne opens a connection to the node, or to another live one if that cannot be reached or does not serve.
 func (s *session) openOne(v *cluster.View, node cluster.NodeID) (*pool.Opening, error) {
 	o, err := s.open(node)
-	if err == nil || !isUnreachable(err) {
+	if err == nil || !isUnreachable(err) && !notServing(err) {
 		return o, err
 	}
 	first := err
@@ -408,7 +407,7 @@ func (s *session) openOne(v *cluster.View, node cluster.NodeID) (*pool.Opening, 
 		if id == node || !v.Live(id) {
 			continue
 		}
-		if o, err = s.open(id); err == nil || !isUnreachable(err) {
+		if o, err = s.open(id); err == nil || !isUnreachable(err) && !notServing(err) {
 			return o, err
 		}
 		s.logUnreachable(id, err)
