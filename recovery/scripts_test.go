@@ -78,7 +78,8 @@ func newSite(t *testing.T) *site {
 	s.world = newWorld(t, s.nodes...)
 	s.values = map[string]string{
 		"PGHOME": filepath.Dir(in.binDir), "PGSOCKETDIR": c.SocketDir, "SSH_USER": s.account,
-		"PASSFILE": filepath.Join(dir, "pgpass"), "PCP_ATTACH_NODE": filepath.Join(dir, "pcp_attach_node"),
+		"ARCHIVEDIR": filepath.Join(dir, "archive"),
+		"PASSFILE":   filepath.Join(dir, "pgpass"), "PCP_ATTACH_NODE": filepath.Join(dir, "pcp_attach_node"),
 	}
 	s.equip(t)
 	for _, n := range s.nodes {
@@ -93,6 +94,8 @@ func (s *site) equip(t *testing.T) {
 	s.write(t, "pgpass", "*:*:*:*:secret\n", 0o600)
 	s.write(t, "ssh", fmt.Sprintf(stubSSH, s.dir, s.account), 0o755)
 	s.write(t, "pcp_attach_node", "#!/bin/sh\necho \"$*\" >>"+s.dir+"/attached\n", 0o755)
+	s.write(t, "scp", "#!/bin/sh\necho \"$*\" >>"+s.dir+"/scp.log\nexit 1\n", 0o755)
+	s.write(t, "scp.log", "", 0o666)
 	check(t, os.Mkdir(filepath.Join(s.dir, "hosts"), 0o755))
 	for _, n := range s.nodes {
 		s.write(t, "hosts/"+n.Host, "", 0o644)
@@ -286,12 +289,22 @@ func TestSampleScripts(t *testing.T) {
 		s.streams(t, id, 0)
 	}
 	s.writes(t, "three servers", 0, 1, 2)
+	s.restores(t)
 	s.refusesToDestroy(t)
 	s.nothingToPromote(t)
 
 	check(t, s.first.Kill(t.Context()))
 	s.unreachable(t)
+	old := filepath.Join(s.dir, "hosts", s.nodes[0].Host)
+	check(t, os.Remove(old))
+	if !s.restoring(t, 1) {
+		t.Error("node 1 has no restore_command")
+	}
 	s.run(t, 0, "failover.sh", s.failoverArguments(0, 1, 0)...)
+	if s.restoring(t, 1) {
+		t.Error("node 1 still asks a host that is gone for WAL")
+	}
+	check(t, os.WriteFile(old, nil, 0o644))
 	if got := s.value(t, 1, "SELECT pg_is_in_recovery()::text"); got != "false" {
 		t.Fatal("node 1 was not promoted")
 	}
@@ -308,6 +321,23 @@ func TestSampleScripts(t *testing.T) {
 	s.writes(t, "old primary recovered", 1, 0, 2)
 	s.followByCopy(t)
 	s.switchOver(t)
+}
+
+// A standby asks the archive of its primary; promoted behind a host that is gone it does not.
+func (s *site) restores(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(s.dir, "scp.log"))
+	check(t, err)
+	want := regexp.MustCompile(`(?m)^-q -i \S+/\.ssh/id_rsa_pgpool -o BatchMode=yes .*` + s.account + `@127\.0\.1\.1:` + s.dir +
+		`/archive/00000002\.history pg_wal/RECOVERYHISTORY$`)
+	if !want.Match(text) {
+		t.Errorf("scp was called so:\n%s\nwant a line like %s", text, want)
+	}
+}
+
+// restoring reports whether a node has a restore_command.
+func (s *site) restoring(t *testing.T, id cluster.NodeID) bool {
+	t.Helper()
+	return s.value(t, id, "SELECT current_setting('restore_command')") != ""
 }
 
 // A directory that holds something else, and one whose server runs, are left alone.
@@ -332,7 +362,7 @@ func (s *site) refusesToDestroy(t *testing.T) {
 	check(t, os.Chmod(foreign, 0o777))
 	s.write(t, "foreign/precious", "", 0o666)
 	s.change(func(v *cluster.View) { v.Nodes[2].DataDirectory = foreign })
-	s.fails(t.Context(), t, 2)
+	_ = s.fails(t.Context(), t, 2)
 	if _, err := os.Stat(filepath.Join(foreign, "precious")); err != nil {
 		t.Errorf("recovery emptied a directory that was no data directory: %v", err)
 	}

@@ -11,10 +11,10 @@ set -euo pipefail
 PGHOME=/usr/lib/postgresql/15     # the PostgreSQL programs are in PGHOME/bin on all servers
 PGSOCKETDIR=/var/run/postgresql   # the servers' unix socket directory
 SSH_USER=postgres                 # the user the servers run as, on all servers
-SSH_KEY=~/.ssh/id_rsa_pgpool      # without a pass phrase
+SSH_KEY=id_rsa_pgpool             # a file in ~/.ssh, on all hosts; without a pass phrase
 DROP_SLOT=on                      # drop the replication slot of a lost standby, so that it keeps no WAL on the primary
 # ------------------------------------------------------------------------------------------------------------------------
-SSH=(ssh -T -i "$SSH_KEY" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new)
+SSH=(ssh -T -i ~/.ssh/"$SSH_KEY" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new)
 
 say() { echo "failover.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -58,13 +58,20 @@ if [ "$failed_id" -ne "$old_primary_id" ]; then
 fi
 
 say "primary node $failed_id on $failed_host was lost, promoting node $new_id on $new_host"
-on "$new_host" "$PGHOME" "$new_data" <<'END' || die "node $new_id on $new_host could not be promoted"
+on "$new_host" "$PGHOME" "$new_data" "$SSH_USER@$failed_host" "$SSH_KEY" <<'END' ||
 set -eu
 export LC_ALL=C
 if "$1/bin/pg_controldata" "$2" | grep -q '^Database cluster state: *in production$'; then
 	echo "the server is a primary already" >&2
 	exit 0
 fi
+# A promotion asks the old primary's archive for what is left. Where that host is gone, each question would cost a time-out.
+if grep -qs '^restore_command' "$2/myrecovery.conf" &&
+	! timeout 3 ssh -n -T -i ~/.ssh/"$4" -o BatchMode=yes -o ConnectTimeout=1 -o StrictHostKeyChecking=accept-new "$3" true; then
+	sed -i '/^restore_command/d' "$2/myrecovery.conf"
+	"$1/bin/pg_ctl" -D "$2" reload >&2
+fi
 "$1/bin/pg_ctl" -D "$2" -w promote >&2
 END
+	die "node $new_id on $new_host could not be promoted"
 say "node $new_id on $new_host is the primary now"

@@ -14,7 +14,7 @@ set -euo pipefail
 PGHOME=/usr/lib/postgresql/15          # the PostgreSQL programs are in PGHOME/bin on all servers
 PGSOCKETDIR=/var/run/postgresql        # the servers' unix socket directory
 SSH_USER=postgres                      # the user the servers run as, on all servers
-SSH_KEY=~/.ssh/id_rsa_pgpool           # without a pass phrase
+SSH_KEY=id_rsa_pgpool                  # a file in ~/.ssh, on all hosts; without a pass phrase
 REPL_USER=repl                         # may replicate
 REWIND_USER=postgres                   # superuser, or may do what pg_rewind asks for
 PASSFILE=/var/lib/postgresql/.pgpass   # password file on the servers
@@ -25,7 +25,7 @@ PCP_USER=pgpool
 PCP_HOST=localhost
 PCP_PORT=9898
 # ------------------------------------------------------------------------------------------------------------------------
-SSH=(ssh -T -i "$SSH_KEY" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new)
+SSH=(ssh -T -i ~/.ssh/"$SSH_KEY" -o BatchMode=yes -o ConnectTimeout=10 -o StrictHostKeyChecking=accept-new)
 
 say() { echo "follow_primary.sh: $*" >&2; }
 die() { say "$*"; exit 1; }
@@ -80,7 +80,8 @@ fi
 	setting primary_slot_name "$slot"
 	setting recovery_target_timeline latest
 	if [ -n "$archive" ]; then
-		setting restore_command "scp -q -i $(word "$key") -o BatchMode=yes -o ConnectTimeout=3 $(word "$ssh_user@$primary_host:$archive/%f") %p"
+		options="-o BatchMode=yes -o ConnectTimeout=3 -o StrictHostKeyChecking=accept-new"
+		setting restore_command "scp -q -i $(word ~/.ssh/"$key") $options $(word "$ssh_user@$primary_host:$archive/%f") %p"
 	fi
 } >>"$recovery"
 setting port "$port" >>"$own"
