@@ -141,7 +141,9 @@ func TestClientContext(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	close(w.hold)
-	<-w.ended
+	if err := <-w.ended; err != nil {
+		t.Errorf("what had begun was not finished: %v", err)
+	}
 }
 
 // told runs f with a client whose server says reply to whatever is asked, and hangs up.

@@ -49,7 +49,8 @@ func errorText(err error) string {
 	if errors.As(err, &server) {
 		return server.Error() + "\n\n"
 	}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // the sockets that were tried, not wrapped any further
+	// The sockets that were tried.
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var b strings.Builder
 		for _, e := range joined.Unwrap() {
 			b.WriteString(errorText(e))
