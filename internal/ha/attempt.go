@@ -142,9 +142,21 @@ func innermost(err error) error {
 // noEffect is what pgpool says where it knows that a statement has done nothing. It is taken at its word, which the rows prove or not.
 const noEffect = "has had no effect"
 
+// maybeEffect is what it says where it does not know.
+const maybeEffect = "may have taken effect"
+
+// lost tells whether the fault is the loss of a server connection, told properly.
+func (f *fault) lost() bool { return f.Code == "57P01" || f.Code == "57P02" || f.Code == "08006" }
+
+// tells whether the client was told what has become of its statement.
+func (f *fault) tells() bool {
+	text := f.Message + f.Detail
+	return strings.Contains(text, noEffect) || strings.Contains(text, maybeEffect)
+}
+
 // outcomeOf says what a failed write may have done. committing: what failed may have been the end of a transaction.
 func outcomeOf(f *fault, committing bool) outcome {
-	if !committing || strings.Contains(f.Detail, noEffect) || strings.Contains(f.Message, noEffect) {
+	if !committing || strings.Contains(f.Message+f.Detail, noEffect) {
 		return refused
 	}
 	lost := f.Code == "" || f.Code[:2] == "08" || f.Code[:2] == "57" || f.Code[:2] == "XX" || f.Code == "40003"

@@ -31,6 +31,7 @@ func (c complaint) String() string { return c.Rule + ": " + c.Text }
 const (
 	ruleInFlight = "errors only for statements in flight"
 	ruleProper   = "errors are ErrorResponses with their own SQLSTATE, never XX000"
+	ruleTells    = "an error says whether the statement may have taken effect"
 	ruleOthers   = "sessions that do not use the lost node see nothing"
 	ruleIdle     = "no session is cut while idle"
 	ruleAnswer   = "every statement is answered"
@@ -76,6 +77,7 @@ func breaches(h harm, a attempt) []string {
 	broken(ruleAnswer, f.Hung)
 	broken(ruleProper, f.bare() || f.Code == "XX000")
 	broken(ruleIdle, f.During == atRest)
+	broken(ruleTells, f.During == atWork && f.lost() && !f.tells())
 	if h.NoneLeft || f.Wrong || f.Hung || f.During == atRest {
 		return rules
 	}

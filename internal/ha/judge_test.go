@@ -21,7 +21,7 @@ func try(r role, node string, sent, done int, f *fault) attempt {
 }
 
 func lostConnection(m moment) *fault {
-	return &fault{During: m, Code: "08006", Severity: "FATAL", Message: "connection lost", Cut: true}
+	return &fault{During: m, Code: "08006", Severity: "FATAL", Message: "connection lost", Detail: "it may have taken effect", Cut: true}
 }
 
 func TestJudge(t *testing.T) {
@@ -44,6 +44,7 @@ func TestJudge(t *testing.T) {
 		{"cut at rest", primaryLost, try(idler, "", 10, 20, lostConnection(atRest)), []string{ruleIdle}},
 		{"no reason given", primaryLost, try(writer, "", -1, 20, &fault{Message: "unexpected EOF", Cut: true}), []string{ruleProper}},
 		{"the wrong reason", primaryLost, try(writer, "", -1, 20, &fault{Code: "XX000", Message: "oops"}), []string{ruleProper}},
+		{"nothing said about the effect", primaryLost, try(writer, "", -1, 20, &fault{Code: "57P01", Message: "terminating"}), []string{ruleTells}},
 		{"no answer", primaryLost, try(writer, "", -1, 40000, &fault{Hung: true}), []string{ruleAnswer}},
 		{"false answer", primaryLost, try(reader, "server0", -1, 20, &fault{Wrong: true, Message: "two"}), []string{ruleTruth}},
 		{"reader on a standby", primaryLost, try(reader, "server1", -1, 20, lostConnection(atWork)), []string{ruleOthers}},
