@@ -225,7 +225,7 @@ func (s *site) silentStandby(t *testing.T, begin, end func() error) {
 		w.undisturbed(t)
 	}
 	s.onlyInFlight(t, affected)
-	const limit = 16 * time.Second
+	const limit = 8 * time.Second
 	if took, err := connecting(); err != nil || took > limit {
 		t.Errorf("a session that had to connect to server3 stood still for %s: %v", took, err)
 	}

@@ -159,7 +159,7 @@ func (s *site) write(t *testing.T, name string) *worker {
 func (s *site) read(t *testing.T, name string, nodes ...int) *worker {
 	t.Helper()
 	conn := s.balanced(t, nodes...)
-	s.await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), 10*time.Second, func() (address string, ok bool) {
+	s.await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), time.Second, func() (address string, ok bool) {
 		must(t, conn.QueryRow(t.Context(), where).Scan(&address))
 		return address, slices.ContainsFunc(nodes, func(id int) bool { return s.servers[id].Address().String() == address })
 	})
