@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -80,9 +79,17 @@ func errNode(id cluster.NodeID, detail string, err error) *Error {
 }
 
 // errGivenUp is a recovery whose context has ended.
-func errGivenUp(ctx context.Context, id cluster.NodeID) *Error {
-	err := context.Cause(ctx)
-	return errNode(id, "given up: "+err.Error(), err)
+func errGivenUp(cause error, id cluster.NodeID) *Error {
+	return errNode(id, "given up: "+cause.Error(), cause)
+}
+
+// errLost is a recovery whose source was lost on the way.
+func errLost(p Plan) *Error {
+	what := "up"
+	if p.Standby {
+		what = "the primary"
+	}
+	return errNode(p.Node.ID, fmt.Sprintf("its source, node %d, is not %s any more", p.Source.ID, what), nil)
 }
 
 // reason is err in as few words as tell what happened.

@@ -56,6 +56,11 @@ type Plan struct {
 	Standby bool
 }
 
+// lost reports whether the source has gone: what was copied from it is not to be attached.
+func (p Plan) lost(v *cluster.View) bool {
+	return !v.Live(p.Source.ID) || p.Standby && v.Primary != p.Source.ID
+}
+
 // Check tells why a recovery is not to be begun, as *Error, or nil: what can be seen from the request alone. Decide repeats it.
 func Check(v *cluster.View, s Settings, id cluster.NodeID) error {
 	switch {

@@ -26,19 +26,28 @@ type run struct {
 // carryOut does what the plan says.
 func (r *Recoverer) carryOut(ctx context.Context, p Plan, s Settings) error {
 	r.tell(p.Node, fmt.Sprintf("starting recovering node %d", p.Node.ID), "")
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	// A source that is lost meanwhile may be silent: nothing waits for it then.
+	stop := r.parts.Store.Watch(func(v *cluster.View) {
+		if p.lost(v) {
+			cancel(errLost(p))
+		}
+	})
+	defer stop()
 	source, err := r.connect(ctx, p.Source, s, s.RecoveryDatabase)
 	if err != nil {
-		return r.orGivenUp(ctx, p, errUnreachable(p.Source.ID, err))
+		return orGivenUp(ctx, p, errUnreachable(p.Source.ID, err))
 	}
 	defer source.close()
 	x := &run{Recoverer: r, plan: p, settings: s, source: source}
 	defer x.letIn()
 	if err := x.prepare(ctx); err != nil {
-		return r.orGivenUp(ctx, p, err)
+		return orGivenUp(ctx, p, err)
 	}
 	for _, step := range p.Steps {
 		if err := x.do(ctx, step); err != nil {
-			return r.orGivenUp(ctx, p, err)
+			return orGivenUp(ctx, p, err)
 		}
 	}
 	r.tell(p.Node, "recovery done", "")
@@ -46,11 +55,16 @@ func (r *Recoverer) carryOut(ctx context.Context, p Plan, s Settings) error {
 }
 
 // orGivenUp is err, unless it came about because ctx ended.
-func (r *Recoverer) orGivenUp(ctx context.Context, p Plan, err *Error) error {
-	if ctx.Err() != nil {
-		return errGivenUp(ctx, p.Node.ID)
+func orGivenUp(ctx context.Context, p Plan, err *Error) error {
+	var lost *Error
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return err
+	case errors.As(cause, &lost):
+		return lost
+	default:
+		return errGivenUp(cause, p.Node.ID)
 	}
-	return err
 }
 
 func (r *Recoverer) tell(n cluster.Node, message, detail string) {
@@ -146,9 +160,8 @@ func (x *run) remoteStart(ctx context.Context) *Error {
 }
 
 func (x *run) attach(ctx context.Context) *Error {
-	v, source := x.parts.Store.Current(), x.plan.Source.ID
-	if x.plan.Standby && (v.Primary != source || !v.Live(source)) {
-		return errNode(x.plan.Node.ID, fmt.Sprintf("it is a copy of node %d, which is not the primary any more", source), nil)
+	if x.plan.lost(x.parts.Store.Current()) {
+		return errLost(x.plan)
 	}
 	err := x.parts.Attacher.Attach(ctx, x.plan.Node.ID)
 	var mine *Error
