@@ -115,7 +115,7 @@ func (s *site) expectColumns(t *testing.T) {
 
 // losePrimary: the server on server1 is stopped at once.
 func (s *site) losePrimary(t *testing.T) {
-	writer := s.write(t, "writer")
+	writer, newcomer := s.write(t, "writer"), s.arrive(t, "newcomer")
 	idle := s.connect(t, "postgres")
 	_, err := idle.Exec(t.Context(), "SET application_name = 'kept'")
 	must(t, err)
@@ -136,6 +136,7 @@ func (s *site) losePrimary(t *testing.T) {
 	s.awaitStreaming(t, 1, "repl server3 192.168.137.103 streaming async")
 	s.expectOrderOfChanges(t)
 	s.onlyInFlight(t, writer)
+	s.onlyInFlight(t, newcomer)
 	s.expectKept(t, idle)
 	s.expectWritesOn(t, 1)
 }
@@ -181,7 +182,7 @@ func (s *site) oldPrimaryBack(t *testing.T) {
 func (s *site) refusals(t *testing.T) {
 	s.pcpSays(t, "primary server cannot be recovered by online recovery.", "recovery_node", "-n", "1")
 	s.pcpSays(t, "node recovery failed, node id: 2 is alive", "recovery_node", "-n", "2")
-	s.awaitNodes(t, time.Second, "0 up standby, 1 up primary, 2 up standby")
+	s.awaitNodes(t, 5*time.Second, "0 up standby, 1 up primary, 2 up standby")
 }
 
 // loseStandby: a standby is stopped. Nothing is promoted, nobody follows, and only sessions that read from it notice.
@@ -238,7 +239,7 @@ func (s *site) silentStandby(t *testing.T, begin, end func() error) {
 // cutPrimary: server2 is cut off and goes on believing that it is the primary. Whoever reads from server1 is not held up; writers lose
 // what was under way. When server2 is back, nobody is sent there until it was recovered.
 func (s *site) cutPrimary(t *testing.T) {
-	reader, writer := s.read(t, "reader of server1", 0), s.write(t, "writer")
+	reader, writer, newcomer := s.read(t, "reader of server1", 0), s.write(t, "writer"), s.arrive(t, "newcomer")
 	mark := s.mark(t)
 	must(t, s.servers[1].Cut())
 	s.awaitLog(t, 40*time.Second, mark, "=== Failover done. shutdown host server2(5432) ===")
@@ -251,15 +252,16 @@ func (s *site) cutPrimary(t *testing.T) {
 		"follow_primary 2 server3 "+data+" 0 1 server1 1 "+data)
 	reader.undisturbed(t)
 	s.onlyInFlight(t, writer)
+	s.onlyInFlight(t, newcomer)
 	must(t, s.servers[1].Heal())
 	s.expectRecovery(t, map[int]string{0: "f", 1: "f", 2: "t"})
-	newcomer := s.arrive(t, "newcomer")
+	newcomer = s.arrive(t, "newcomer")
 	s.proceed(t, newcomer)
 	newcomer.undisturbed(t)
 	if got := s.onServer(t, 1, "SELECT count(*) FROM written WHERE session = 'newcomer' AND at > now() - interval '2 s'"); got != "0" {
 		t.Errorf("%s rows were written to the old primary", got)
 	}
-	s.awaitNodes(t, time.Second, "0 up primary, 1 down standby, 2 up standby")
+	s.awaitNodes(t, 5*time.Second, "0 up primary, 1 down standby, 2 up standby")
 	s.stopServer(t, 1, "immediate")
 	s.recover(t, 1)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
