@@ -72,8 +72,8 @@ func newSite(t *testing.T) *site {
 	s := &site{dir: dir, bin: in.binDir, account: c.Account(), first: c.Nodes[0]}
 	s.nodes = []cluster.Node{
 		{ID: 0, Host: "127.0.1.1", Port: c.Nodes[0].Port, DataDirectory: c.Nodes[0].DataDir, Status: up},
-		{ID: 1, Host: "127.0.1.2", Port: ports.Numbers[0], DataDirectory: filepath.Join(dir, "data1"), Status: down},
-		{ID: 2, Host: "127.0.1.3", Port: ports.Numbers[1], DataDirectory: filepath.Join(dir, "data '2' of 3"), Status: down},
+		{ID: 1, Host: "127.0.1.2", Port: ports.Numbers[0], DataDirectory: filepath.Join(c.Dir, "data1"), Status: down},
+		{ID: 2, Host: "127.0.1.3", Port: ports.Numbers[1], DataDirectory: filepath.Join(c.Dir, "data '2' of 3"), Status: down},
 	}
 	s.world = newWorld(t, s.nodes...)
 	s.values = map[string]string{
