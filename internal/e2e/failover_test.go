@@ -62,13 +62,6 @@ func (c *cluster) status(t *testing.T) string {
 	return strings.Join(out, ", ")
 }
 
-func (c *cluster) awaitStatus(t *testing.T, want string) {
-	t.Helper()
-	last := ""
-	eventually(t, "SHOW pool_nodes to say "+want, func() bool { last = c.status(t); return last == want })
-	_ = last
-}
-
 // TestSessionsSurviveTheLossOfThePrimary: what is between transactions moves, with its settings and prepared statements; what is
 // in flight, or has state that cannot be moved, gets one error.
 func TestSessionsSurviveTheLossOfThePrimary(t *testing.T) {
