@@ -7,7 +7,7 @@ import (
 )
 
 // RequireEnv names the environment variable that turns a test that cannot have hosts from a skipped one into a failed one.
-const RequireEnv = "GOPGPOOL_REQUIRE_SERVER"
+const RequireEnv = "GOPGPOOL_REQUIRE_HOSTS"
 
 // StartTest makes a World for one test, which closes it. Without the rights for it the test is skipped, or fails if [RequireEnv] is set.
 func StartTest(tb testing.TB, opts Options) *World {
