@@ -11,14 +11,18 @@ type gap struct{ From, To time.Time }
 func (g gap) length() time.Duration { return g.To.Sub(g.From) }
 
 // longestGap is the outage: the longest time between two acknowledgements following each other, of all writers together, the later of
-// which came after the harm. The second result tells whether there is one.
-func longestGap(attempts []attempt, harm time.Time) (longest gap, ok bool) {
+// which came after the harm. An outage that goes on lasts until the end of what was seen. The second result tells whether there is one.
+func longestGap(attempts []attempt, harm, end time.Time) (longest gap, ok bool) {
 	var acks []time.Time
 	for _, a := range attempts {
 		if a.Role == writer && a.Outcome == acknowledged {
 			acks = append(acks, a.Done)
 		}
 	}
+	if len(acks) == 0 {
+		return gap{}, false
+	}
+	acks = append(acks, end)
 	slices.SortFunc(acks, time.Time.Compare)
 	for i := 1; i < len(acks); i++ {
 		g := gap{acks[i-1], acks[i]}

@@ -16,12 +16,15 @@ func TestLongestGap(t *testing.T) {
 		{Role: writer, Done: noon.Add(400 * 1e6), Outcome: unknown, Fault: lostConnection(atWork)}, // nor do errors
 	}
 	attempts[0], attempts[3] = attempts[3], attempts[0]
-	g, ok := longestGap(attempts, noon)
+	g, ok := longestGap(attempts, noon, noon.Add(time.Second))
 	if want := 695 * time.Millisecond; !ok || g.length() != want || !g.To.Equal(noon.Add(700*time.Millisecond)) {
 		t.Errorf("%v %s to %s, want %s", ok, g.length(), g.To, want)
 	}
-	if _, ok := longestGap(attempts[:1], noon); ok {
-		t.Error("one write makes a gap")
+	if g, ok := longestGap(attempts, noon, noon.Add(20*time.Second)); !ok || g.length() != 19100*time.Millisecond {
+		t.Errorf("an outage that does not end lasts %s", g.length())
+	}
+	if _, ok := longestGap(attempts[5:], noon, noon.Add(time.Second)); ok {
+		t.Error("there is a gap without a write")
 	}
 }
 
@@ -78,5 +81,31 @@ func TestFailoversOfALog(t *testing.T) {
 	}
 	if got := len(condemnations(all)); got != 3 { // two of the first, one of the second
 		t.Errorf("%d condemnations", got)
+	}
+}
+
+// A node that is condemned while the failover before it is still looking for a primary was not out of use when that one was.
+func TestCondemnedDuringAFailover(t *testing.T) {
+	t.Parallel()
+	const log = `{"time":"2026-11-21T10:00:01.011Z","level":"LOG","message":"=== Starting degeneration. shutdown host 127.0.0.1(5000) ==="}
+{"time":"2026-11-21T10:00:01.020Z","level":"LOG","message":"execute command: /promote 0"}
+{"time":"2026-11-21T10:00:02.011Z","level":"LOG","message":"=== Starting degeneration. shutdown host 127.0.0.1(5001) ==="}
+{"time":"2026-11-21T10:00:02.020Z","level":"LOG","message":"execute command: /promote 1"}
+{"time":"2026-11-21T10:00:02.200Z","level":"LOG","message":"failover: set new primary node: 2"}
+{"time":"2026-11-21T10:00:02.201Z","level":"LOG","message":"=== Failover done. shutdown host 127.0.0.1(5000) ==="}
+{"time":"2026-11-21T10:00:02.202Z","level":"LOG","message":"=== Failover done. shutdown host 127.0.0.1(5001) ==="}
+`
+	events, err := readPoolLog(strings.NewReader(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := failovers(events, []int{5000, 5001, 5002})
+	if len(all) != 2 {
+		t.Fatalf("%+v", all)
+	}
+	for i, want := range []string{"10:00:01.020 10:00:02.201", "10:00:02.020 10:00:02.202"} {
+		if got := clock(all[i].Fenced) + " " + clock(all[i].Done); got != want || all[i].Primary != 2 {
+			t.Errorf("failover %d: fenced, done %s, primary %d, want %s, 2", i, got, all[i].Primary, want)
+		}
 	}
 }

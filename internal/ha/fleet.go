@@ -20,6 +20,7 @@ type fleet struct {
 // notes are what a fleet leaves.
 type notes struct {
 	Attempts []attempt // sorted by nothing
+	Until    time.Time // when they were told to stop
 	Slowest  []attempt // of each client, the acknowledged attempt that took longest
 }
 
@@ -65,8 +66,8 @@ func (f *fleet) halt() {
 
 // gather halts the fleet and returns what it has noted.
 func (f *fleet) gather(rows census) notes {
+	n := notes{Until: time.Now()}
 	f.halt()
-	n := notes{}
 	for _, c := range f.clients {
 		n.Attempts = append(n.Attempts, c.attempts...)
 		n.Slowest = append(n.Slowest, c.slowest)

@@ -175,7 +175,8 @@ func (c *campaign) lookAt(ctx context.Context, l loss, r *roundResult) error {
 	}
 	nodes, err := c.nodes(ctx)
 	if err != nil {
-		return err
+		r.complain(complaint{"pool_nodes is shown", oneLine(err)})
+		return nil
 	}
 	r.Seen = nodes
 	for id, n := range nodes {

@@ -253,7 +253,7 @@ func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
 	case missing == nil && l.stays:
 		r.complain(complaint{"pgpool keeps what serves", fmt.Sprintf("node %d was condemned", l.nodes[0].ID)})
 	}
-	outage, ok := longestGap(seen.Attempts, r.At)
+	outage, ok := longestGap(seen.Attempts, r.At, seen.Until)
 	if ok {
 		r.Outage = outage.length()
 	}
