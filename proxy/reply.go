@@ -291,9 +291,7 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		return true, nil // the client learns why; what follows it on this connection is dropped
 	}
 	if fatal { // whatever was asked, the client has to know why its session ends
-		s.logServerEnded(b, f)
-		s.end = errServerEnded
-		return true, nil
+		return s.serverEnds(b, f), nil
 	}
 	pass := !e.swallow && !b.spent
 	switch e.kind {
@@ -386,12 +384,28 @@ func (s *session) unasked(b *backend, f pgwire.Fields, frame []byte, fatal bool)
 		return false, nil
 	}
 	if !idle || heart {
-		s.logServerEnded(b, f)
-		s.end = errServerEnded
-		return true, nil
+		return s.serverEnds(b, f), nil
 	}
 	b.spent = true // nothing of ours is there: given up at once, whether or not the server closes
 	return false, nil
+}
+
+// serverEnds is a server that ends the connection, and the session with it. It reports whether the client gets the server's own
+// message; one about the end of a server process lacks whether what was running may have taken effect.
+func (s *session) serverEnds(b *backend, f pgwire.Fields) (pass bool) {
+	at := s.stakeAt(b)
+	if at == nothing || f.Code != "57P01" && f.Code != "57P02" {
+		s.logServerEnded(b, f)
+		s.end = errServerEnded
+		return true
+	}
+	e := &clientError{Severity: f.Severity, Code: f.Code, Message: f.Message, Hint: f.Hint}
+	e.Detail = fmt.Sprintf("DB node %d ended the connection; %v", b.node, at)
+	if f.Detail != "" {
+		e.Detail = f.Detail + "; " + e.Detail
+	}
+	s.end = e
+	return false
 }
 
 var (
