@@ -23,17 +23,24 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 		tell(AttachInvalid, statusNumber(v, id))
 		return plan
 	}
+	if r.outdated(v) {
+		tell(Outdated, r.Origin.String())
+		return plan
+	}
 	tell(AttachAsked, r.Origin.String())
 	tell(FailbackBegins, place(v, id))
 	next, e := edit(v), m.Open
 	if e.Op == cluster.OpNone {
 		e = begin(v, cluster.OpFailback)
-		e.Search = LookOnce
+		if v.Mode.HasPrimary() {
+			e.Search = LookOnce
+		}
 	}
 	n := &next.Nodes[id]
 	n.Status, n.LastStatusChange = cluster.StatusWaiting, now
 	n.Epoch++ // what was found out about it before is worth nothing now
 	next.Op = e.Op
+	plan.relieveMain(v, next, now)
 	assignRoles(next)
 	e.Attached = append(slices.Clip(e.Attached), id)
 	plan.View, plan.Save = next, true
@@ -43,6 +50,29 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 		Kind: FailbackCommand, Node: id, OldPrimary: v.Primary, OldMain: v.Main(), NewMain: cluster.NoNode,
 	}}
 	return plan
+}
+
+// outdated reports whether a finding is about another state of the node, or about the standby of another primary. While
+// follow_primary_command runs, its scripts attach what they have rebuilt.
+func (r Attach) outdated(v *cluster.View) bool {
+	if r.Seen == nil {
+		return false
+	}
+	return v.Following || v.Primary != r.Seen.Primary || !v.Live(v.Primary) || outdated(v, v.Primary, r.Seen) ||
+		outdated(v, r.Node, r.Seen)
+}
+
+// relieveMain cuts off the main node that gives way to the one that comes back, where the main node is the one that is written to.
+// Its successor is used when nobody writes to it any more.
+func (plan *Plan) relieveMain(v, next *cluster.View, now time.Time) {
+	old := v.Main()
+	if v.Mode.HasPrimary() || old == cluster.NoNode || next.Main() == old {
+		return
+	}
+	n := &next.Nodes[old]
+	n.Epoch++
+	n.Fenced, n.LastStatusChange = n.Epoch, now
+	next.Seeking, plan.Fence = true, true
 }
 
 // forget drops what a node said of itself before.

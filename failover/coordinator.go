@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -197,19 +198,35 @@ func (c *Coordinator) nextRequest() int {
 }
 
 // joins reports whether a request is decided while an operation is under way, before is what waits for the operation's end. The
-// failure of further nodes always is. While a primary is searched for, an administrator may bring one.
+// failure of further nodes always is. While a primary is searched for, an administrator may bring one: nothing that waits stands in
+// his way but what was asked for about the same node, because the search may have no other end.
 func joins(r Request, before []Request, searching bool) bool {
 	switch r := r.(type) {
 	case Detach:
-		return r.Origin != ByOperator || len(before) == 0
+		return r.Origin != ByOperator || !ordered(before, r.Nodes...)
 	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought:
 		return true
 	case Attach:
-		return searching && r.Origin == ByOperator && len(before) == 0
+		return searching && r.Origin == ByOperator && !ordered(before, r.Node)
 	case Promote:
-		return searching && !r.Switchover && len(before) == 0
+		return searching && !r.Switchover && !ordered(before, r.Node)
 	}
 	return false
+}
+
+// ordered reports whether something is asked for about one of the nodes.
+func ordered(requests []Request, nodes ...cluster.NodeID) bool {
+	return slices.ContainsFunc(requests, func(r Request) bool {
+		switch r := r.(type) {
+		case Attach:
+			return slices.Contains(nodes, r.Node)
+		case Promote:
+			return slices.Contains(nodes, r.Node)
+		case Detach:
+			return slices.ContainsFunc(r.Nodes, func(id cluster.NodeID) bool { return slices.Contains(nodes, id) })
+		}
+		return false
+	})
 }
 
 // carryOut decides about a request, publishes what follows, and notes what is left to be done.

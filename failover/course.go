@@ -61,7 +61,7 @@ func (r Reason) asked() (string, bool) {
 		return fmt.Sprintf("invalid degenerate backend request, node id: %d is not configured", n), true
 	case DetachInvalid:
 		return fmt.Sprintf("invalid degenerate backend request, node id : %d status: [%s] is not valid for failover", n, r.Old), true
-	case DetachOutdated:
+	case Outdated:
 		return fmt.Sprintf("finding about node %d by %s is outdated", n, r.Old), true
 	case DetachOff:
 		return fmt.Sprintf("node %d is kept, because a %s causes no failover", n, r.Old), true

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -453,4 +454,61 @@ func TestStopInTheMiddle(t *testing.T) {
 		}
 		w.begin()
 	})
+}
+
+// What waits for the end of the search must not keep an administrator from ending it: with search_primary_node_timeout = 0 it has
+// no other end.
+func TestNothingStandsInTheWayOfThePrimary(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.policy.FailoverCommand, w.policy.SearchPrimaryNodeTimeout = "", 0
+		w.begin()
+		w.lose(2)
+		w.settled()
+		w.lose(0)
+		time.Sleep(time.Second)
+		late, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := w.Settle(late); err == nil {
+			t.Fatal("settled without a primary")
+		}
+		w.set(func() { w.servers[0].dead, w.servers[2].dead = false, false })
+		w.Report(Attach{Node: 2, Origin: ByRecovery})
+		for _, r := range []Request{Detach{Nodes: []cluster.NodeID{1}, Origin: ByOperator}, Attach{Node: 0, Origin: ByOperator}} {
+			if err := w.Submit(r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		w.wantView("0:primary 4/2, 1:down 2/2, 2:standby 3/2")
+	})
+}
+
+// About one node requests are carried out in their order.
+func TestJoinsInOrder(t *testing.T) {
+	attach, detach := Attach{Node: 1, Origin: ByOperator}, Detach{Nodes: []cluster.NodeID{1}, Origin: ByOperator}
+	for _, tc := range []struct {
+		name      string
+		r         Request
+		before    []Request
+		searching bool
+		want      bool
+	}{
+		{"detach", detach, nil, false, true},
+		{"detach behind an attach", detach, []Request{attach}, false, false},
+		{"detach behind an attach of another node", detach, []Request{Attach{Node: 2}}, false, true},
+		{"a finding", Detach{Nodes: []cluster.NodeID{1}, Origin: ByHealthCheck}, []Request{attach}, false, true},
+		{"attach", attach, nil, false, false},
+		{"attach during the search", attach, nil, true, true},
+		{"attach behind a recovery", attach, []Request{Attach{Node: 1, Origin: ByRecovery}}, true, false},
+		{"attach behind one who waits", attach, []Request{settle{}}, true, true},
+		{"auto failback", Attach{Node: 1, Origin: ByAutoFailback}, nil, true, false},
+		{"promote", Promote{Node: 1}, []Request{Promote{Node: 2, Switchover: true}}, true, true},
+		{"promote behind a switchover to the same node", Promote{Node: 1}, []Request{Promote{Node: 1, Switchover: true}}, true, false},
+		{"switchover", Promote{Node: 1, Switchover: true}, nil, true, false},
+		{"settle", settle{}, nil, true, false},
+	} {
+		if got := joins(tc.r, tc.before, tc.searching); got != tc.want {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
 }

@@ -58,8 +58,6 @@ func configure(n *cluster.Node, b *conf.Backend) {
 // Policy is what the coordinator obeys.
 type Policy struct {
 	conf.Failover
-	// Checked, index = NodeID: the node has a health check (health_check_period > 0).
-	Checked []bool
 	// PID is the number of our process, for texts. The coordinator sets it.
 	PID int
 }
@@ -170,7 +168,7 @@ func used(v *cluster.View, m Memory, id cluster.NodeID, now time.Time) Plan {
 // reloaded takes over what a reload may change. New nodes come as down, and a node keeps its place until a restart
 // (manual: backend settings).
 func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time) Plan {
-	next := edit(v)
+	next, fence := edit(v), false
 	var why []Reason
 	for i := range backends {
 		b, id := &backends[i], cluster.NodeID(i)
@@ -196,12 +194,28 @@ func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time)
 		configure(n, b)
 	}
 	if id := alwaysPrimary(next); next.Mode.HasPrimary() && id != cluster.NoNode && id != next.Primary && !next.Seeking {
-		setPrimary(next, id, now)
 		why = append(why, Reason{Kind: AlwaysPrimarySo, Node: id})
+		fence = next.Primary != cluster.NoNode
+		m.Open = m.Open.install(next, id, now)
 	}
 	assignRoles(next)
 	// The status file is rewritten on reload even if nothing changed: somebody may have edited it.
-	return Plan{View: next, Memory: m, Reasons: why, Save: true}
+	return Plan{View: next, Memory: m, Reasons: why, Save: true, Fence: fence}
+}
+
+// install makes a node the primary because the configuration says so: at once, or when nobody writes to the one in force any more.
+func (e Episode) install(next *cluster.View, id cluster.NodeID, now time.Time) Episode {
+	if next.Primary == cluster.NoNode {
+		setPrimary(next, id, now)
+		return e
+	}
+	if e.Op == cluster.OpNone {
+		e = begin(next, cluster.OpFailover)
+	}
+	e.Lost, e.ByHand, e.Elect, e.Search = true, true, id, NoSearch
+	setPrimary(next, cluster.NoNode, now)
+	next.Seeking, next.Op = true, e.Op
+	return e
 }
 
 // changed tells the differences between a node in force and its new configuration.

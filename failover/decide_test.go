@@ -268,3 +268,19 @@ func TestReasonsAreWorded(t *testing.T) {
 		}
 	}
 }
+
+// ALWAYS_PRIMARY moved to another node by a reload: it takes over when nobody can write to the one in force any more.
+func TestReloadMovesThePrimary(t *testing.T) {
+	b := backends(2)
+	v, _ := First(cluster.ModeStreaming, b, nil, start)
+	v.Primary = 0
+	b[1].Flag.AlwaysPrimary = true
+	p := Decide(v, Memory{}, BackendsReloaded{Backends: b}, Policy{}, start)
+	if got := describe(p.View); got != "0:standby 2/2, 1:standby 1, failover, seeking" || !p.Fence || p.View.Writer() != cluster.NoNode {
+		t.Errorf("fence %v, %s", p.Fence, got)
+	}
+	p = Decide(p.View, p.Memory, Sought{Over: true}, Policy{}, start)
+	if got := describe(p.View); got != "0:standby 2/2, 1:primary 2" || p.Follow != nil {
+		t.Errorf("follow %v, %s", p.Follow, got)
+	}
+}

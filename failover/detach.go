@@ -69,7 +69,7 @@ func judgeDetach(v *cluster.View, id cluster.NodeID, r Detach, p Policy) (verdic
 	case id < 0 || int(id) >= len(v.Nodes):
 		return passOver, tell(DetachUnknown)
 	case outdated(v, id, r.Seen):
-		return passOver, tell(DetachOutdated)
+		return passOver, tell(Outdated)
 	case !v.Nodes[id].Status.Live():
 		why := tell(DetachInvalid)
 		why.Old = statusNumber(v, id)

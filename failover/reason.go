@@ -38,7 +38,7 @@ const (
 	DetachAsked      // the node is taken out
 	DetachUnknown    // there is no such node
 	DetachInvalid    // it is down already
-	DetachOutdated   // the finding speaks of what the node was before
+	Outdated   // the finding speaks of what the node was before
 	DetachOff        // the configuration wants no failover for this cause
 	DetachDisallowed // DISALLOW_TO_FAILOVER
 	DetachUnproved   // the finding says nothing about the server
@@ -155,7 +155,7 @@ func (r Reason) Severity() logging.Severity {
 	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
 		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed:
 		return logging.Warning
-	case FirstUse, DetachInvalid, DetachOutdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
+	case FirstUse, DetachInvalid, Outdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
 		return logging.Debug1
 	}
 	return logging.Log
@@ -192,7 +192,7 @@ func (r Reason) trigger() string {
 	switch r.Kind {
 	case AttachAsked:
 		return r.Old
-	case DetachAsked, DetachOutdated, DetachOff, DetachDisallowed, DetachUnproved, DetachDoubtful:
+	case DetachAsked, Outdated, DetachOff, DetachDisallowed, DetachUnproved, DetachDoubtful:
 		if r.Finding != "" {
 			return r.Old + ": " + r.Finding
 		}

@@ -86,6 +86,9 @@ type Detach struct {
 type Attach struct {
 	Node   cluster.NodeID
 	Origin Origin
+	// Seen is the View the finding is from that the node is well again: it is worth nothing if the node or the primary has changed since.
+	// Nil for an order.
+	Seen *cluster.View
 }
 
 // Promote asks for another primary (manual: pcp_promote_node).

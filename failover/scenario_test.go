@@ -265,9 +265,11 @@ func (p *player) request(who, what string) Request {
 		return detach(ByBackendShutdown)
 	case "pcp":
 		return p.operator(words, detach)
-	case "recovery", "auto failback":
-		origin := map[string]Origin{"recovery": ByRecovery, "auto failback": ByAutoFailback}[who]
-		return Attach{Node: detach(0).Nodes[0], Origin: origin}
+	case "recovery":
+		return Attach{Node: detach(0).Nodes[0], Origin: ByRecovery}
+	case "auto failback":
+		d := detach(0)
+		return Attach{Node: d.Nodes[0], Origin: ByAutoFailback, Seen: d.Seen}
 	case "used":
 		return NodeUsed{Node: detach(0).Nodes[0]}
 	case "roles":

@@ -76,6 +76,18 @@ func TestRest(t *testing.T) {
 	}
 }
 
+// TestNoRestWithoutPrimary loses the primary while follow_primary_command runs, which may take hours: the search goes on.
+func TestNoRestWithoutPrimary(t *testing.T) {
+	_, b, asked, publish := restRig(t)
+	s := b.servers[1]
+	s.Await("rounds", func() bool { return asked() > 2 })
+	publish(func(v *cluster.View) { v.Following = true })
+	s.Await("the end of the connection", func() bool { return s.Open() == 0 })
+	before := asked()
+	publish(func(v *cluster.View) { v.Primary = cluster.NoNode })
+	s.Await("a round", func() bool { return asked() > before })
+}
+
 // TestRestEndsRound has a round under way that waits for a silent node when failover sets to work: it ends at once and says nothing.
 func TestRestEndsRound(t *testing.T) {
 	_, b, asked, publish := restRig(t)

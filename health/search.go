@@ -41,8 +41,8 @@ func pace(v *cluster.View, s *Settings, searched, now time.Time) step {
 }
 
 // resting reports whether failover is at work: it searches for the primary itself, and servers come and go under its commands
-// (manual: follow_primary_command).
-func resting(v *cluster.View) bool { return v.Op != cluster.OpNone || v.Following }
+// (manual: follow_primary_command). A primary lost while they run is searched for, whatever becomes of them.
+func resting(v *cluster.View) bool { return v.Op != cluster.OpNone || v.Following && !missing(v) }
 
 // missing reports whether there should be a primary and is none.
 func missing(v *cluster.View) bool { return v.Mode.HasPrimary() && v.Primary == cluster.NoNode }

@@ -13,12 +13,7 @@ import (
 
 // failoverPolicy is what the coordinator obeys now.
 func (p *parts) failoverPolicy() failover.Policy {
-	c := p.live.Current()
-	checked := make([]bool, len(c.Backends))
-	for i := range checked {
-		checked[i] = c.HealthCheck.For(i).Period > 0
-	}
-	return failover.Policy{Failover: c.Failover, Checked: checked}
+	return failover.Policy{Failover: p.live.Current().Failover}
 }
 
 func rolesSeen(r health.Roles) failover.RolesSeen {
@@ -35,7 +30,7 @@ func (p *parts) healthFinding(f health.Finding) {
 			Nodes: []cluster.NodeID{f.Node}, Origin: failover.ByHealthCheck, Seen: f.Seen, TimedOut: f.TimedOut, Err: f.Err,
 		})
 	case health.Returned:
-		p.coord.Report(failover.Attach{Node: f.Node, Origin: failover.ByAutoFailback})
+		p.coord.Report(failover.Attach{Node: f.Node, Origin: failover.ByAutoFailback, Seen: f.Seen})
 	case health.Spared:
 	}
 }
