@@ -106,8 +106,10 @@ func (c *campaign) harm(what faultKind, n *pgcluster.Node) (undo, act func(conte
 		mode := map[faultKind]pgcluster.StopMode{stopFast: pgcluster.Fast, stopImmediate: pgcluster.Immediate}[what]
 		return undo, func(ctx context.Context) error { return n.Stop(ctx, mode) }
 	case fillDisk:
-		return func(context.Context) error { return syscall.Unmount(walDir(n), syscall.MNT_DETACH) },
-			func(context.Context) error { return fill(walDir(n)) }
+		undo = func(ctx context.Context) error {
+			return errors.Join(n.Stop(ctx, pgcluster.Immediate), n.Sweep(ctx), c.removeDisk(n))
+		}
+		return undo, func(context.Context) error { return fill(walDir(n)) }
 	case cutNet:
 		return c.cut(n)
 	}
@@ -176,6 +178,15 @@ func shrinkDisk(n *pgcluster.Node, bytes int) error {
 		return fmt.Errorf("small disk: %w", err)
 	}
 	return errors.Join(copyTree(aside, walDir(n)), os.RemoveAll(aside))
+}
+
+// removeDisk takes a node's small disk away, if it has one. What was on it is lost.
+func (c *campaign) removeDisk(n *pgcluster.Node) error {
+	if !c.disks[n.ID] {
+		return nil
+	}
+	delete(c.disks, n.ID)
+	return syscall.Unmount(walDir(n), syscall.MNT_DETACH)
 }
 
 // fill leaves no byte on a disk.

@@ -36,7 +36,7 @@ const (
 	ruleIdle     = "no session is cut while idle"
 	ruleAnswer   = "every statement is answered"
 	ruleTruth    = "answers are true"
-	ruleOnce     = "one error for each session and loss"
+	ruleOnce     = "one error for each session and lost node"
 	ruleStall    = "nobody waits for a node he does not need"
 )
 
@@ -56,8 +56,8 @@ func judge(h harm, n notes, r rules) []complaint {
 		}
 		if a.Fault.During == atWork && !h.NoneLeft {
 			who := fmt.Sprintf("%s %d", a.Role, a.Client)
-			if told[who]++; told[who] == 2 {
-				add(ruleOnce, "%s got a second error: %s", who, a)
+			if told[who]++; told[who] == 1+max(1, len(h.Nodes)) {
+				add(ruleOnce, "%s got %d errors, the last: %s", who, told[who], a)
 			}
 		}
 	}

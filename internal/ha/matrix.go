@@ -138,13 +138,8 @@ func (c *campaign) row(ctx context.Context, number int, row faultRow) error {
 	}
 	nodes := row.whom.among(c.cluster.Nodes, primary)
 	if row.what == fillDisk {
-		for _, n := range nodes {
-			if err := c.moveToSmallDisk(ctx, n); err != nil {
-				return err
-			}
-		}
-		// The primary's stop for the move is not what is looked at: pgpool is to have all nodes before the clients come.
-		if err := c.repair(ctx); err != nil {
+		err := c.withoutPool(ctx, primary, func() error { return c.moveToSmallDisk(ctx, nodes[0]) })
+		if err != nil {
 			return err
 		}
 	}
@@ -165,6 +160,7 @@ func (c *campaign) moveToSmallDisk(ctx context.Context, n *pgcluster.Node) error
 	if err := shrinkDisk(n, smallDisk); err != nil {
 		return err
 	}
+	c.disks[n.ID] = true
 	return n.Start(ctx)
 }
 

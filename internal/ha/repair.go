@@ -151,8 +151,16 @@ func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 		return nil
 	}
 	s.notes = append(s.notes, "pgpool was started anew: "+oneLine(err))
+	return s.withoutPool(ctx, primary, func() error { return nil })
+}
+
+// withoutPool does something while pgpool is stopped.
+func (s *stage) withoutPool(ctx context.Context, primary *pgcluster.Node, something func() error) error {
 	s.harms = append(s.harms, harm{At: time.Now(), Restart: true})
 	if _, err := s.pool.Stop(ctx, interrupt); err != nil {
+		return err
+	}
+	if err := something(); err != nil {
 		return err
 	}
 	if err := s.pool.Start(ctx); err != nil {
@@ -170,7 +178,7 @@ func (s *stage) pcp(ctx context.Context, program string, node int) error {
 	cmd.Env = append(os.Environ(), "PCPPASSFILE="+s.passFile())
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "Successful") {
-		return fmt.Errorf("%s -n %d: %w: %s", program, node, errors.Join(err), strings.TrimSpace(string(out)))
+		return fmt.Errorf("%s -n %d: %v: %s", program, node, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

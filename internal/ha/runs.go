@@ -33,6 +33,7 @@ type campaign struct {
 	result   runResult
 	attempts []attempt // of all rounds
 	freezes  []freeze
+	disks    map[int]bool // nodes with a small disk
 }
 
 // newCampaign sets the stage. The caller ends the campaign.
@@ -42,7 +43,7 @@ func newCampaign(ctx context.Context, o options, name string, how staging) (*cam
 	if err != nil {
 		return nil, err
 	}
-	c := &campaign{stage: s, result: runResult{Name: name, Synchronous: how.Synchronous, Peer: o.peer}}
+	c := &campaign{stage: s, disks: map[int]bool{}, result: runResult{Name: name, Synchronous: how.Synchronous, Peer: o.peer}}
 	c.idle = startFleet(s.dsn(), crew{Idlers: o.idlers}, s.rows)
 	return c, nil
 }
@@ -55,7 +56,13 @@ func (c *campaign) end() error {
 			fmt.Fprintln(os.Stderr, "ha:", err)
 		}
 	}
-	return c.close()
+	errs := []error{}
+	for _, n := range c.cluster.Nodes { // left by a row that was broken off
+		if c.disks[n.ID] {
+			errs = append(errs, n.Stop(context.Background(), pgcluster.Immediate), c.removeDisk(n))
+		}
+	}
+	return errors.Join(append(errs, c.close())...)
 }
 
 // keepLogs copies the logs of servers and pgpool.

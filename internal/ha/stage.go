@@ -172,7 +172,7 @@ func (s *stage) awaitNodes(ctx context.Context, what string, want func([]poolNod
 		return err == nil && want(nodes), nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w; last seen: %v %w", err, last, errors.Join(lastErr))
+		return errors.Join(fmt.Errorf("%w; last seen: %v", err, last), lastErr)
 	}
 	return nil
 }
