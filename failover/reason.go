@@ -38,7 +38,7 @@ const (
 	DetachAsked      // the node is taken out
 	DetachUnknown    // there is no such node
 	DetachInvalid    // it is down already
-	Outdated   // the finding speaks of what the node was before
+	Outdated         // the finding speaks of what the node was before
 	DetachOff        // the configuration wants no failover for this cause
 	DetachDisallowed // DISALLOW_TO_FAILOVER
 	DetachUnproved   // the finding says nothing about the server
