@@ -31,6 +31,9 @@ type backend struct {
 	unnamedVer uint64
 	lastText   []byte // of the last statement sent, cut, for SHOW pool_pools
 	ending     bool   // the end of the transaction is on its way
+	standby    bool   // when it was leased another node was the primary: nothing can be written here
+	wrote      bool   // something that may have written was sent since the server was last outside a transaction
+	lasting    bool   // the extended batch under way here may have taken effect before its Sync: it holds a COMMIT or the like
 }
 
 // expect is one message whose answer is outstanding.

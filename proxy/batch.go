@@ -50,17 +50,24 @@ func (s *session) sync() error {
 		s.lastSeen = s.t.Now()
 		return nil
 	}
+	if s.active != lead && s.active != nil { // its answers come before
+		if err := s.drain(s.active); err != nil {
+			return err
+		}
+		s.skipping = false
+	}
+	s.active = lead
 	s.syncOthers(lead, wrote)
 	s.owed++
 	return nil
 }
 
-// syncLead is the server that answers a Sync: the active one, or any that was used; in a failed transaction only one that
-// knows of the failure. nil means that we answer.
+// syncLead is the server that answers a Sync: the one that has written, else the active one, or any that was used; in a failed
+// transaction only one that knows of the failure. nil means that we answer.
 func (s *session) syncLead() *backend {
 	var lead *backend
 	for _, b := range s.backends {
-		if b.unsynced && (lead == nil || b == s.active) {
+		if b.unsynced && (lead == nil || b.wrote && !lead.wrote || b == s.active && b.wrote == lead.wrote) {
 			lead = b
 		}
 	}
@@ -76,7 +83,7 @@ func (s *session) syncOthers(lead *backend, wrote bool) {
 		if b.unsynced {
 			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
 			b.unsynced = false
-			b.push(expect{kind: pgwire.Sync, swallow: b != lead, writes: wrote})
+			b.push(expect{kind: pgwire.Sync, swallow: b != lead, writes: wrote || b.wrote})
 		}
 	}
 }

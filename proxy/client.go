@@ -234,6 +234,7 @@ func (s *session) functionCall(frame []byte, size int) error {
 		s.skipRest(frame, size)
 		return s.refuse(err)
 	}
+	b.wrote = true
 	b.push(expect{kind: pgwire.FunctionCall, facts: unparsed, writes: true})
 	s.sendFrame(b, frame, size)
 	s.owed++

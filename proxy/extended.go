@@ -299,6 +299,7 @@ func (s *session) execute(frame []byte) error {
 	if e.facts != nil {
 		s.spread(e.facts, b)
 	}
+	s.stakes(b, &e)
 	s.forward(b, e, frame, len(frame))
 	if e.note != nil {
 		s.blocked = b

@@ -158,7 +158,9 @@ func (s *session) executeOn(b *backend, p *prepared, n *note) error {
 	b.queue2(pgwire.AppendBind(nil, "", p.name))
 	b.push(expect{kind: pgwire.Bind, swallow: true})
 	b.queue2(pgwire.AppendExecute(nil, ""))
-	b.push(expect{kind: pgwire.Execute, facts: p.facts, note: n})
+	e := expect{kind: pgwire.Execute, facts: p.facts, note: n}
+	s.stakes(b, &e)
+	b.push(e)
 	b.unsynced, b.dirty = true, true
 	b.remember(p.text)
 	s.home.counters.Statement(b.node, p.facts.Counter)

@@ -89,7 +89,9 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement
 	s.spread(f, b)
-	b.push(expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)})
+	e := expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)}
+	s.stakes(b, &e)
+	b.push(e)
 	if s.perNode {
 		s.logPerNode(b, 'Q', text)
 	}

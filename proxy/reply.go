@@ -430,6 +430,10 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 		if e.collect != nil {
 			e.collect.done = true
 		}
+		if b.outstanding() == 0 && !b.unsynced {
+			b.lasting = false
+			b.wrote = b.wrote && status != 'I'
+		}
 		if e.swallow {
 			if e.note != nil && e.note.release != nil {
 				e.note.release()

@@ -489,7 +489,9 @@ func (s *session) promotedUnder(b *backend) error {
 
 // attach makes a leased connection the session's.
 func (s *session) attach(c *pool.Conn) *backend {
+	v := s.srv.store.Current()
 	b := &backend{side: side{conn: c.Wire, pool: &s.home.buffers}, node: c.Key.Node, c: c, status: 'I'}
+	b.standby = v.Mode.HasPrimary() && v.Live(v.Primary) && v.Primary != b.node
 	s.backends = append(s.backends, b)
 	s.srv.nodeUsed(b.node)
 	return b

@@ -42,8 +42,10 @@ func (s *session) stakeAt(b *backend) stake {
 	at := s.runningAt(b)
 	inBlock := b.mark.Joined() || b.unsynced
 	switch {
-	case b.ending: // its COMMIT is on the way, and the client hears of another server's
+	case b.ending && !b.wrote: // its COMMIT is on the way, and the client hears of another server's
 		return nothing
+	case b.ending, b.lasting:
+		at = writing
 	case at == writing:
 	case inBlock:
 		at = transaction
@@ -63,18 +65,96 @@ func (s *session) runningAt(b *backend) stake {
 	for i := b.head; i < len(b.queue); i++ {
 		e := &b.queue[i]
 		switch {
-		case e.swallow:
+		case e.swallow && e.kind != pgwire.Sync:
 		case e.note != nil && e.note.end == endRollback:
 			at = reading
-		case e.note != nil, e.facts == nil && (e.kind == pgwire.Query || e.kind == pgwire.Execute || e.kind == pgwire.FunctionCall):
+		case s.mayLast(b, e):
 			return writing
-		case e.writes && !s.journal.InTx(): // in a block nothing lasts before its COMMIT, which carries a note
-			return writing
-		default:
+		case !e.swallow:
 			at = reading
 		}
 	}
 	return at
+}
+
+// mayLast tells whether what was sent may have an effect that lasts though its answer has not come.
+func (s *session) mayLast(b *backend, e *expect) bool {
+	inTx := s.journal.InTx() // in a block nothing lasts before its end
+	switch e.kind {
+	case pgwire.Sync:
+		return e.writes && !inTx
+	case pgwire.FunctionCall:
+		return !inTx
+	case pgwire.Query, pgwire.Execute:
+	default:
+		return false
+	}
+	switch f := e.facts; {
+	case f == nil:
+		return true
+	case inTx:
+		return f.Multi || f.Kind == stmt.KindUnparsed || f.Kind == stmt.KindCommit || f.Kind == stmt.KindPrepareTransaction
+	default:
+		return e.note != nil || e.writes || f.Kind == stmt.KindCommit || s.mayWrite(b, f)
+	}
+}
+
+// mayWrite tells whether a statement that routing takes for a read may write all the same: where the answer changes nothing about its
+// way, nobody has looked what its functions do.
+func (s *session) mayWrite(b *backend, f *stmt.Facts) bool {
+	if b.standby {
+		return false
+	}
+	for _, f := range []*stmt.Facts{f, s.subject(f)} {
+		if f.MayTouchSession {
+			return true
+		}
+		for i := range f.Functions {
+			if builtinWrites(f.Functions[i].Name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// builtinWrites reports PostgreSQL's own functions that change something outside their session.
+func builtinWrites(function string) bool {
+	switch function {
+	case "nextval", "setval", "gin_clean_pending_list", "ts_stat":
+		return true
+	case "pg_notify", "pg_switch_wal", "pg_create_restore_point", "pg_logical_emit_message", "pg_reload_conf", "pg_rotate_logfile",
+		"pg_terminate_backend", "pg_cancel_backend", "pg_promote", "pg_import_system_collations", "pg_drop_replication_slot",
+		"pg_log_backend_memory_contexts":
+		return true
+	}
+	for _, prefix := range []string{"lo_", "brin_", "pg_replication_", "pg_logical_slot_", "pg_stat_reset", "pg_wal_replay_"} {
+		if strings.HasPrefix(function, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// stakes notes what a statement that is sent now may do, for as long as its transaction is not over.
+func (s *session) stakes(b *backend, e *expect) {
+	f := e.facts
+	b.wrote = b.wrote || f == nil || e.writes || s.mayWrite(b, f)
+	if e.kind != pgwire.Query && (e.note == nil || e.note.end != endRollback) {
+		b.lasting = b.lasting || f == nil || commitsItself(f, s.journal.InTx())
+	}
+}
+
+// commitsItself tells whether a statement in an extended batch may last though the batch is not finished.
+func commitsItself(f *stmt.Facts, inTx bool) bool {
+	switch f.Kind {
+	case stmt.KindUnparsed, stmt.KindCommit, stmt.KindPrepareTransaction:
+		return true
+	case stmt.KindCommitPrepared, stmt.KindRollbackPrepared, stmt.KindCall, stmt.KindDo, stmt.KindVacuum, stmt.KindLoad,
+		stmt.KindCheckpoint, stmt.KindOther:
+		return !inTx
+	}
+	return false
 }
 
 // holding is session state that lives at one server and that nobody can make anew elsewhere.

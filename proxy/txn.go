@@ -66,12 +66,13 @@ func (s *session) endSimple(f *stmt.Facts, text []byte) (done bool, err error) {
 	return true, nil
 }
 
-// endLead is the server that answers the end of the transaction.
+// endLead is the server that answers the end of the transaction: the one that has written, whatever has been decided about it since.
+// What becomes of the others makes no difference.
 func (s *session) endLead() *backend {
 	var lead *backend
 	w := s.writer()
 	for _, b := range s.backends {
-		if b.mark.Joined() && (lead == nil || b.node == w) {
+		if b.mark.Joined() && (lead == nil || b.wrote && !lead.wrote || b.node == w && b.wrote == lead.wrote) {
 			lead = b
 		}
 	}
