@@ -177,8 +177,12 @@ func (s *stage) pcp(ctx context.Context, program string, node int) error {
 		"-U", "postgres", "-w", "-n", strconv.Itoa(node))
 	cmd.Env = append(os.Environ(), "PCPPASSFILE="+s.passFile())
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "Successful") {
-		return fmt.Errorf("%s -n %d: %v: %s", program, node, err, strings.TrimSpace(string(out)))
+	text := strings.TrimSpace(string(out))
+	if err != nil {
+		return fmt.Errorf("%s -n %d: %w: %s", program, node, err, text)
+	}
+	if !strings.Contains(text, "Successful") { // the exit status does not tell
+		return fmt.Errorf("%s -n %d: %s", program, node, text)
 	}
 	return nil
 }
