@@ -39,8 +39,8 @@ func (r *Recoverer) carryOut(ctx context.Context, p Plan, s Settings) error {
 	if err != nil {
 		return orGivenUp(ctx, p, errUnreachable(p.Source.ID, err))
 	}
-	defer source.close()
 	x := &run{Recoverer: r, plan: p, settings: s, source: source}
+	defer func() { x.source.close() }()
 	defer x.letIn()
 	if err := x.prepare(ctx); err != nil {
 		return orGivenUp(ctx, p, err)
@@ -80,18 +80,53 @@ func (x *run) letIn() {
 // prepare makes sure, before anything is changed, that the source can run the scripts at all.
 func (x *run) prepare(ctx context.Context) *Error {
 	fail := func(err error) *Error { return errStage("preparation", "pgpool_recovery", x.plan.Source, err) }
-	if err := x.source.unlimited(ctx); err != nil {
-		return fail(err)
-	}
-	arguments, remoteStart, err := x.source.functions(ctx)
+	found, err := x.use(ctx, x.source)
 	if err != nil {
 		return fail(err)
 	}
-	if arguments == 0 || !remoteStart {
+	if !found && x.settings.RecoveryDatabase == usualDatabase {
+		found = x.moveToTemplate(ctx)
+	}
+	if !found {
 		return fail(fmt.Errorf(`extension pgpool_recovery is missing in database "%s"`, x.settings.RecoveryDatabase))
 	}
-	x.arguments = arguments
 	return nil
+}
+
+// use looks for the functions where c is connected to.
+func (x *run) use(ctx context.Context, c server) (found bool, err error) {
+	if err := c.unlimited(ctx); err != nil {
+		return false, err
+	}
+	arguments, remoteStart, err := c.functions(ctx)
+	if err != nil {
+		return false, err
+	}
+	x.arguments = arguments
+	return arguments > 0 && remoteStart, nil
+}
+
+// The default of recovery_database, and where releases before 4.7 had the extension.
+const (
+	usualDatabase    = "postgres"
+	templateDatabase = "template1"
+)
+
+// moveToTemplate goes on in the database of the older releases if the functions are there.
+func (x *run) moveToTemplate(ctx context.Context) bool {
+	c, err := x.connect(ctx, x.plan.Source, x.settings, templateDatabase)
+	if err != nil {
+		return false // what is missing in recovery_database is the error to tell
+	}
+	if found, err := x.use(ctx, c); err != nil || !found {
+		c.close()
+		return false
+	}
+	x.source.close()
+	x.source = c
+	x.tell(x.plan.Node, fmt.Sprintf("extension pgpool_recovery of database %q is used", templateDatabase),
+		fmt.Sprintf("It is missing in %q, the recovery_database.", usualDatabase))
+	return true
 }
 
 func (x *run) do(ctx context.Context, s Step) *Error {
@@ -178,7 +213,7 @@ func (x *run) attach(ctx context.Context) *Error {
 func (x *run) await(ctx context.Context) *Error {
 	bounded, cancel := context.WithTimeout(ctx, x.startBound+x.settings.RecoveryTimeout)
 	defer cancel()
-	n, database := x.plan.Node, "postgres"
+	n, database := x.plan.Node, usualDatabase
 	x.tell(n, "checking if postmaster is started", fmt.Sprintf(
 		`trying to connect to postmaster on hostname:"%s" database:"%s" user:"%s"`, n.Host, database, x.settings.RecoveryUser))
 	var last error
@@ -196,7 +231,7 @@ func (x *run) await(ctx context.Context) *Error {
 			// A copy of the source knows the same users: this may be another server altogether.
 			return errNode(n.ID, "it runs but refuses recovery_user: "+reason(err), err)
 		case answerNoDatabase:
-			database = "template1"
+			database = templateDatabase
 		case answerNone:
 		}
 		if !sleep(bounded, x.pause) {

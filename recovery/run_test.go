@@ -86,7 +86,38 @@ func TestRecover(t *testing.T) {
 	t.Run("one at a time", l.oneAtATime)
 	t.Run("given up", l.givenUp)
 	t.Run("failures", l.failures)
+	t.Run("template1", l.functionsInTemplate)
 	t.Run("node", l.nodeThatIsNoStandby)
+}
+
+// Where releases before 4.7 looked for the extension, it is found if nobody has said where it is.
+func (l *lab) functionsInTemplate(t *testing.T) {
+	l.functions(t, mostArguments)
+	l.exec(t, "DROP FUNCTION pgpool_remote_start(text, text)")
+	conn, err := l.source.Connect(t.Context(), "dbname=template1")
+	check(t, err)
+	defer conn.Close(t.Context())
+	for _, sql := range []string{
+		"CREATE FUNCTION pgpool_recovery(text, text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+		"CREATE FUNCTION pgpool_remote_start(text, text) RETURNS boolean LANGUAGE sql AS 'SELECT true'",
+	} {
+		_, err := conn.Exec(t.Context(), sql)
+		check(t, err)
+	}
+	l.detach()
+	l.recovers(t, 1)
+	if given := l.given(t); given != "" {
+		t.Errorf("called in database postgres: %s", given)
+	}
+	old := l.r.parts.Settings()
+	l.set(func(s *Settings) { s.RecoveryDatabase = "elsewhere" })
+	defer l.set(func(s *Settings) { *s = old })
+	l.exec(t, "CREATE DATABASE elsewhere TEMPLATE template0")
+	l.detach()
+	e := l.fails(t.Context(), t, 1)
+	if want := `extension pgpool_recovery is missing in database "elsewhere"`; !strings.Contains(e.Detail, want) {
+		t.Errorf("%v: %s, want %s", e, e.Detail, want)
+	}
 }
 
 // Older extensions take fewer arguments; of several forms the widest is called.
