@@ -40,6 +40,7 @@ type attempt struct {
 	Done    time.Time
 	Outcome outcome
 	Node    string // cluster_name of the server that answered the session's statement before, of readers
+	By      string // and that of the one that answered this
 	Fault   *fault // nil if acknowledged
 }
 

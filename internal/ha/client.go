@@ -313,7 +313,7 @@ func (c *client) faultOf(err error, at moment) *fault {
 }
 
 func (c *client) acknowledged(sent time.Time, node string) {
-	a := attempt{Client: c.id, Role: c.role, Seq: c.seq, Sent: sent, Done: time.Now(), Node: c.node}
+	a := attempt{Client: c.id, Role: c.role, Seq: c.seq, Sent: sent, Done: time.Now(), Node: c.node, By: node}
 	c.lastAcked.Store(sent.UnixNano())
 	if a.took() > c.slowest.took() {
 		c.slowest = a

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 )
 
 // rowID names a row: the client that wrote it and its number.
@@ -71,23 +70,23 @@ func rowFates(attempts []attempt, rows map[rowID]int) fates {
 
 func (id rowID) String() string { return fmt.Sprintf("row %d/%d", id.Client, id.Seq) }
 
-// sendTimes tells when each statement was sent, by application_name and number.
-func sendTimes(attempts []attempt) func(app string, seq int) time.Time {
+// dispatches tells what clients noted of each statement, by application_name and number.
+func dispatches(attempts []attempt) func(app string, seq int) dispatch {
 	type name struct {
 		app string
 		seq int
 	}
-	sent := map[name]time.Time{}
+	sent := map[name]dispatch{}
 	for _, a := range attempts {
 		if a.Fault != nil && a.Fault.During != atWork {
 			continue
 		}
 		id := name{application(a.Role, a.Client), a.Seq}
 		if _, ok := sent[id]; !ok {
-			sent[id] = a.Sent
+			sent[id] = dispatch{Sent: a.Sent, Answered: a.Fault == nil, By: a.By}
 		}
 	}
-	return func(app string, seq int) time.Time { return sent[name{app, seq}] }
+	return func(app string, seq int) dispatch { return sent[name{app, seq}] }
 }
 
 // countBy counts things by a key and returns the keys in order of their counts, the most frequent first.

@@ -361,7 +361,7 @@ func (c *campaign) hearWitness() error {
 		return err
 	}
 	c.result.Testimony = testify(evidence{
-		Logs: logs, Condemned: condemnations(all), Freezes: c.freezes, Sent: sendTimes(c.attempts),
+		Logs: logs, Condemned: condemnations(all), Freezes: c.freezes, Dispatch: dispatches(c.attempts),
 	})
 	return nil
 }

@@ -20,7 +20,19 @@ type evidence struct {
 	Logs      []serverLog
 	Condemned []condemnation
 	Freezes   []freeze
-	Sent      func(app string, seq int) time.Time // when the client sent a statement; zero if that is not known
+	Dispatch  func(app string, seq int) dispatch // the client's word; the zero value if it has none
+}
+
+// dispatch is what a client noted of a statement.
+type dispatch struct {
+	Sent     time.Time
+	Answered bool
+	By       string // cluster_name of the server that answered, where it was asked for
+}
+
+// over tells whether the client was answered by that node, as far as it knows.
+func (d dispatch) over(node int) bool {
+	return d.Answered && (d.By == "" || d.By == fmt.Sprintf("server%d", node))
 }
 
 // testimony is what the witness says. A late statement was sent before its node was condemned, lay in the socket of a frozen server and
@@ -37,9 +49,10 @@ type testimony struct {
 	InTransit  int      // on their way when the node was condemned
 }
 
-// transit is how long a statement that was sent may take until the server begins with it. Closing the connection behind it does not call
-// it back. Where the client's notes tell when it sent the statement, they decide.
-const transit = 20 * time.Millisecond
+// transit is how long a statement that was sent may take until a server on a busy machine begins with it: closing the connection behind
+// it does not call it back. It is longer where the client sent it before the node was condemned and got no answer over that connection,
+// which so was not in use any more.
+const transit, transitKnown = 100 * time.Millisecond, time.Second
 
 // maxListed bounds each list of a testimony; the rest is counted in its last line.
 const maxListed = 20
@@ -100,13 +113,18 @@ func (e evidence) excused(s statement, c condemnation) bool {
 
 // inTransit tells whether a stale statement may have been sent before its node was condemned.
 func (e evidence) inTransit(s statement, c condemnation) bool {
-	return s.Began.Before(c.At.Add(transit)) && !e.sentAfter(s, c)
+	within := transit
+	if !e.Dispatch(s.App, s.Seq).Sent.IsZero() {
+		within = transitKnown
+	}
+	return s.Began.Before(c.At.Add(within)) && !e.sentAfter(s, c)
 }
 
-// sentAfter tells whether a client is known to have sent a statement after its node was condemned. A write has to be known.
+// sentAfter tells whether a statement is known to have been sent after its node was condemned: the client sent it later, or was answered
+// over a connection that should have been cut. A write has to be known.
 func (e evidence) sentAfter(s statement, c condemnation) bool {
-	sent := e.Sent(s.App, s.Seq)
-	return sent.After(c.At) || sent.IsZero() && s.Write
+	d := e.Dispatch(s.App, s.Seq)
+	return d.Sent.After(c.At) || d.over(s.Node) || d.Sent.IsZero() && s.Write
 }
 
 func (e evidence) frozenAt(node int, at, thawedBy time.Time) bool {

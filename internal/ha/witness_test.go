@@ -33,12 +33,12 @@ func TestWitness(t *testing.T) {
 	}
 }
 
-// verdict reads a case: lines "node N", after which that server's log follows, "pgpool" with its log, "sent APP/S TIME" for what clients
-// noted, and "frozen N FROM TO".
+// verdict reads a case: lines "node N", after which that server's log follows, "pgpool" with its log, "sent APP/S TIME [answered [SERVER]]" for what
+// clients noted, and "frozen N FROM TO".
 func verdict(t *testing.T, given string) string {
 	t.Helper()
 	servers, pool := map[int]string{}, ""
-	sent := map[string]time.Time{}
+	sent := map[string]dispatch{}
 	var e evidence
 	into := func(string) {}
 	for line := range strings.Lines(given) {
@@ -49,8 +49,12 @@ func verdict(t *testing.T, given string) string {
 			into = func(line string) { servers[node] += line }
 		case len(words) == 1 && words[0] == "pgpool":
 			into = func(line string) { pool += line }
-		case len(words) == 3 && words[0] == "sent":
-			sent[words[1]] = at(t, words[2])
+		case len(words) >= 3 && words[0] == "sent":
+			d := dispatch{Sent: at(t, words[2]), Answered: len(words) > 3}
+			if len(words) > 4 {
+				d.By = words[4]
+			}
+			sent[words[1]] = d
 		case len(words) == 4 && words[0] == "frozen":
 			e.Freezes = append(e.Freezes, freeze{number(t, words[1]), at(t, words[2]), at(t, words[3])})
 		default:
@@ -69,7 +73,7 @@ func verdict(t *testing.T, given string) string {
 		t.Fatal(err)
 	}
 	e.Condemned = condemnations(failovers(events, []int{5000, 5001, 5002}))
-	e.Sent = func(app string, seq int) time.Time { return sent[fmt.Sprintf("%s/%d", app, seq)] }
+	e.Dispatch = func(app string, seq int) dispatch { return sent[fmt.Sprintf("%s/%d", app, seq)] }
 	return testify(e).listed()
 }
 
