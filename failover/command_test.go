@@ -187,6 +187,23 @@ func TestShellEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// The shell obeys SIGTERM at once; the script it has started gets the time to clean up.
+func TestShellIsPatientWithScripts(t *testing.T) {
+	s, out := newTestShell()
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_ = s.run(ctx, `sh -c 'trap "sleep 0.3; echo cleaned; exit" TERM; echo up; while :; do sleep 0.05; done'; echo never`)
+	})
+	waitFor(t, func() bool { return out.String() == "up\n" })
+	cancel()
+	wg.Wait()
+	s.close()
+	if got := out.String(); !strings.HasSuffix(got, "cleaned\n") { // a shell may say that its child was terminated
+		t.Errorf("output %q", got)
+	}
+}
+
 // groupLives reports whether a process group has members that are not just waiting to be reaped.
 func groupLives(group int) bool {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")

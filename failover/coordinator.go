@@ -145,6 +145,7 @@ func (c *Coordinator) policy() Policy {
 // writes the status file when it begins, after each change, and when it ends.
 func (c *Coordinator) Run(ctx context.Context) error {
 	c.save(c.store.Current(), true)
+	c.memory = FirstSearch(c.store.Current(), c.policy().SearchPrimaryNodeTimeout, c.now())
 	var tasks sync.WaitGroup
 	c.search.timer = time.NewTimer(time.Hour)
 	defer c.search.timer.Stop()

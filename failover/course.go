@@ -67,6 +67,8 @@ func (r Reason) asked() (string, bool) {
 		return fmt.Sprintf("node %d is kept, because a %s causes no failover", n, r.Old), true
 	case DetachDisallowed:
 		return disallowed(r.Node, r.New), true
+	case DetachEarly:
+		return fmt.Sprintf("node %d is kept until the primary has been found or search_primary_node_timeout is over", n), true
 	case DetachUnproved:
 		return fmt.Sprintf("finding about node %d by %s does not prove that it is gone: %s", n, r.Old, r.Finding), true
 	case DetachDoubtful:

@@ -77,6 +77,27 @@ type Memory struct {
 	Vacant bool
 	// Run is the number of the last run of follow_primary_command.
 	Run int
+	// Early is the end of the first search for a primary: before it, and before one is found, nobody is detached but by an
+	// administrator. Scripts would take a failover without a known primary for one that has lost it. Zero: that time is over.
+	Early time.Time
+}
+
+// FirstSearch is the Memory of a start: the first search for a primary ends after timeout (search_primary_node_timeout, 0 = never).
+func FirstSearch(v *cluster.View, timeout time.Duration, now time.Time) Memory {
+	if !v.Mode.HasPrimary() || v.Primary != cluster.NoNode {
+		return Memory{}
+	}
+	if timeout == 0 {
+		timeout = forever
+	}
+	return Memory{Early: now.Add(timeout)}
+}
+
+const forever = 100 * 365 * 24 * time.Hour
+
+// early reports whether the first search for a primary still goes on.
+func (m *Memory) early(v *cluster.View, now time.Time) bool {
+	return v.Primary == cluster.NoNode && now.Before(m.Early)
 }
 
 // Episode is an operation from its beginning to its end: what is still to be known when it ends. Its slices are never changed.
@@ -126,6 +147,9 @@ type Plan struct {
 
 // Decide answers a request. It is pure: v and m are never changed.
 func Decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan {
+	if v.Primary != cluster.NoNode {
+		m.Early = time.Time{}
+	}
 	switch r := r.(type) {
 	case NodeUsed:
 		return used(v, m, r.Node, now)

@@ -284,3 +284,41 @@ func TestReloadMovesThePrimary(t *testing.T) {
 		t.Errorf("follow %v, %s", p.Follow, got)
 	}
 }
+
+// TestEarly: before the first primary is found nobody is detached by itself, for failover_command would be told that there is none (%P =
+// -1) and scripts promote then.
+func TestEarly(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(3), nil, start)
+	lost := Detach{Nodes: []cluster.NodeID{1}, Origin: ByHealthCheck, Seen: v, Evidence: Refused}
+	m := FirstSearch(v, time.Minute, start)
+	for _, c := range []struct {
+		name string
+		m    Memory
+		r    Request
+		at   time.Duration
+		want bool // a node goes
+	}{
+		{"health check", m, lost, time.Second, false},
+		{"a session", m, Detach{Nodes: []cluster.NodeID{1}, Origin: ByBackendError, Seen: v, Evidence: Refused}, time.Second, false},
+		{"administrator", m, Detach{Nodes: []cluster.NodeID{1}, Origin: ByOperator}, time.Second, true},
+		{"search_primary_node_timeout is over", m, lost, time.Minute, true},
+		{"without search_primary_node_timeout", FirstSearch(v, 0, start), lost, 1000 * time.Hour, false},
+		{"no search", Memory{}, lost, time.Second, true},
+	} {
+		plan := Decide(v, c.m, c.r, Policy{Failover: conf.Failover{FailoverOnBackendError: true}}, start.Add(c.at))
+		if got := plan.View != nil; got != c.want {
+			t.Errorf("%s: a node goes %v, want %v: %v", c.name, got, c.want, plan.Reasons)
+		}
+		if !c.want && (len(plan.Reasons) != 1 || plan.Reasons[0].Kind != DetachEarly) {
+			t.Errorf("%s: %v", c.name, plan.Reasons)
+		}
+	}
+	found := Decide(v, m, RolesSeen{Seen: v, Roles: []cluster.Role{cluster.RolePrimary, 0, 0}, Gone: make([]bool, 3)}, Policy{}, start)
+	late := Decide(found.View, found.Memory, Detach{Nodes: []cluster.NodeID{0}, Origin: ByHealthCheck, Seen: found.View, Evidence: Refused}, Policy{}, start.Add(time.Second))
+	if late.View == nil || late.Memory.early(late.View, start.Add(2*time.Second)) {
+		t.Errorf("once a primary was known its loss counts, and the search behind it is no first one: %v", late.Reasons)
+	}
+	if m := FirstSearch(&cluster.View{Mode: cluster.ModeRaw, Primary: cluster.NoNode}, time.Minute, start); !m.Early.IsZero() {
+		t.Error("a mode without a primary searches for none")
+	}
+}

@@ -30,8 +30,11 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	var out []cluster.NodeID
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(r.Nodes))) {
 		what, why := judgeDetach(v, id, r, p)
+		if what == condemned && r.Origin != ByOperator && m.early(v, now) {
+			what, why.Kind = passOver, DetachEarly
+		}
 		if what == askFirst && !plan.Memory.doubt(id, doubtAgain, now) ||
-			why.Kind == DetachDisallowed && !plan.Memory.doubt(id, remindAgain, now) {
+			(why.Kind == DetachDisallowed || why.Kind == DetachEarly) && !plan.Memory.doubt(id, remindAgain, now) {
 			continue
 		}
 		switch what {

@@ -41,6 +41,7 @@ const (
 	Outdated         // the finding speaks of what the node was before
 	DetachOff        // the configuration wants no failover for this cause
 	DetachDisallowed // DISALLOW_TO_FAILOVER
+	DetachEarly      // the first search for a primary goes on
 	DetachUnproved   // the finding says nothing about the server
 	DetachDoubtful   // the node is checked first
 	AttachAsked
@@ -166,7 +167,7 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 	e := logging.Event{Severity: r.Severity(), Message: r.String(), Node: logging.OnNode(r.Node), Gen: uint64(gen)}
 	e.Reason = r.trigger()
 	switch r.Kind {
-	case DetachAsked, DetachDisallowed, DetachUnproved, DetachDoubtful, DetachOff, PromoteRefused:
+	case DetachAsked, DetachDisallowed, DetachEarly, DetachUnproved, DetachDoubtful, DetachOff, PromoteRefused:
 		e.Detail = r.Cause
 	case StrayPrimary:
 		e.Detail = "They said so beside the primary that is lost, so they hold other data."
@@ -192,7 +193,7 @@ func (r Reason) trigger() string {
 	switch r.Kind {
 	case AttachAsked:
 		return r.Old
-	case DetachAsked, Outdated, DetachOff, DetachDisallowed, DetachUnproved, DetachDoubtful:
+	case DetachAsked, Outdated, DetachOff, DetachDisallowed, DetachEarly, DetachUnproved, DetachDoubtful:
 		if r.Finding != "" {
 			return r.Old + ": " + r.Finding
 		}

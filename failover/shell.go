@@ -59,7 +59,8 @@ func (s *shell) wait(ctx context.Context, cmd *exec.Cmd) error {
 	return err
 }
 
-// terminate ends a process group with ctx, unless its leader ends before.
+// terminate ends a process group with ctx, unless its leader ends before. The leader is the shell, which may be gone long before
+// the script it runs has cleaned up: the patience is for the whole group.
 func (s *shell) terminate(ctx context.Context, group int, ended <-chan struct{}) {
 	select {
 	case <-ended:
@@ -67,14 +68,17 @@ func (s *shell) terminate(ctx context.Context, group int, ended <-chan struct{})
 	case <-ctx.Done():
 	}
 	_ = syscall.Kill(-group, syscall.SIGTERM)
-	patience := time.NewTimer(s.patience)
+	patience, again := time.NewTimer(s.patience), time.NewTicker(20*time.Millisecond)
 	defer patience.Stop()
-	select {
-	case <-ended:
-	case <-patience.C:
+	defer again.Stop()
+	for syscall.Kill(-group, 0) == nil {
+		select {
+		case <-again.C:
+		case <-patience.C:
+			_ = syscall.Kill(-group, syscall.SIGKILL)
+			return
+		}
 	}
-	// Children may have outlived the leader: to the group this is either deadly or an error.
-	_ = syscall.Kill(-group, syscall.SIGKILL)
 }
 
 func (s *shell) listen(read *os.File) {
