@@ -18,6 +18,7 @@ func TestOptions(t *testing.T) {
 	}{
 		{args: "", want: options{port: 9999, nodes: 3}, pcp: 9898},
 		{args: "-port 7000 -nodes 2 -pgport 7010 -check", want: options{port: 7000, nodes: 2, pgPort: 7010, check: true}, pcp: 7001},
+		{args: "-port 7000 -pgport 7001", want: options{port: 7000, nodes: 3, pgPort: 7001}, pcp: 0},
 		{args: "--port=0", want: options{nodes: 3}, pcp: 0},
 		{args: "-nodes 0", bad: true},
 		{args: "-port 70000", bad: true},

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 
@@ -39,7 +40,7 @@ func main() {
 
 // options is the command line.
 type options struct {
-	port    int // pgpool's; PCP gets the next one, or 9898 beside 9999
+	port    int // pgpool's; PCP gets the next one, 9898 beside 9999, or a free one where a server has the next
 	pgPort  int // of server 0; 0: free ports
 	nodes   int
 	check   bool
@@ -83,9 +84,12 @@ func (o options) pcpPort() int {
 		return 0
 	case 9999:
 		return 9898
-	default:
-		return o.port + 1
 	}
+	pcp := o.port + 1
+	if pcp >= o.pgPort && pcp < o.pgPort+o.nodes {
+		return 0 // that is a server's
+	}
+	return pcp
 }
 
 func run(ctx context.Context, o options, out io.Writer) (err error) {
@@ -109,7 +113,10 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	say("starting " + o.program)
 	pgpool, err := cluster.StartPgpool(ctx, pgcluster.PgpoolOptions{
 		Binary: o.program, Port: o.port, PCPPort: o.pcpPort(), Args: []string{"-D"},
-		Conf: map[string]string{"enable_pool_hba": "on", "statement_level_load_balance": "on", "health_check_period": "5"},
+		Conf: map[string]string{
+			"enable_pool_hba": "on", "statement_level_load_balance": "on", "health_check_period": "5",
+			"failover_command": promotion(cluster),
+		},
 	})
 	if err != nil {
 		return err
@@ -126,18 +133,27 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 }
 
+// promotion is the failover_command: where the primary is lost, the new main node becomes the primary. The other standbys go on waiting for
+// the old one; follow_primary_command would be there for them.
+func promotion(c *pgcluster.Cluster) string {
+	return fmt.Sprintf(`[ %%d = %%P ] && %s -X -q -h %%H -p %%r -U postgres -d postgres -c "SELECT pg_promote()"`, filepath.Join(c.BinDir, "psql"))
+}
+
 func tour(c *pgcluster.Cluster, p *pgcluster.Pgpool) string {
 	psql := "psql -h 127.0.0.1 -p " + strconv.Itoa(p.Port) + " -U postgres"
 	return fmt.Sprintf(`
-pgpool listens on port %d. Its files are in %s, its log is %s.
+pgpool listens on port %d, PCP on %d. Its files are in %s, its log is %s.
 Try in another terminal:
 
-  %[4]s -c 'SHOW pool_nodes'
-  %[4]s -c 'CREATE TABLE t AS SELECT 1 AS a'        # the primary, port %[5]d
-  %[4]s -c 'SELECT inet_server_port(), a FROM t'    # one of the %[6]d servers
-  %[4]s -c 'PGPOOL EXPLAIN ROUTE SELECT 1'          # where, and why
+  %[5]s -c 'SHOW pool_nodes'
+  %[5]s -c 'CREATE TABLE t AS SELECT 1 AS a'        # the primary, port %[6]d
+  %[5]s -c 'SELECT inet_server_port(), a FROM t'    # one of the %[7]d servers
+  %[5]s -c 'PGPOOL EXPLAIN ROUTE SELECT 1'          # where, and why
   pgbench -h 127.0.0.1 -p %[1]d -U postgres -i postgres
+  bin/pcp_node_info -h 127.0.0.1 -p %[2]d -U postgres -v   # the password is postgres
 
-Ctrl-C stops everything and removes %[7]s.
-`, p.Port, p.EtcDir, p.Log, psql, c.Nodes[0].Port, len(c.Nodes), c.Dir)
+  kill -9 $(head -1 %[8]s)   # the primary dies; a psql that is open goes on with the next one
+
+Ctrl-C stops everything and removes %[9]s.
+`, p.Port, p.PCPPort, p.EtcDir, p.Log, psql, c.Nodes[0].Port, len(c.Nodes), filepath.Join(c.Nodes[0].DataDir, "postmaster.pid"), c.Dir)
 }
