@@ -140,9 +140,10 @@ func (p *Pool) takeLocked(key Key, at int) *Conn {
 }
 
 // Reserve counts one connection to a node before it is opened. At the limit an idle connection of another key makes room;
-// without one the task waits its turn, until Limits.WaitTimeout (ErrWaitTimeout) or until it is stopped or woken with cancelled
-// reporting true (loop.ErrStopped). Each Reserve is paid back by Discard of the connection or by Unreserve.
-func (p *Pool) Reserve(t *loop.Task, node cluster.NodeID, cancelled func() bool) error {
+// without one the task waits its turn, until Limits.WaitTimeout (ErrWaitTimeout), or until it is stopped or finds, when it is woken or
+// something watched happens, that cancelled reports true (loop.ErrStopped); what is watched must mean that. Each Reserve is paid back by
+// Discard of the connection or by Unreserve.
+func (p *Pool) Reserve(t *loop.Task, node cluster.NodeID, cancelled func() bool, watched ...loop.Interest) error {
 	p.mu.Lock()
 	if p.total[node] < p.limits.PerNode && len(p.waiters[node]) == 0 {
 		p.total[node]++
@@ -158,16 +159,18 @@ func (p *Pool) Reserve(t *loop.Task, node cluster.NodeID, cancelled func() bool)
 	p.waiters[node] = append(p.waiters[node], w)
 	limit := p.limits.WaitTimeout
 	p.mu.Unlock()
-	return p.await(t, node, w, limit, cancelled)
-}
-
-func (p *Pool) await(t *loop.Task, node cluster.NodeID, w *waiter, limit time.Duration, cancelled func() bool) error {
 	var until time.Time
 	if limit > 0 {
 		until = t.Now().Add(limit)
 	}
+	return p.await(t, node, w, until, cancelled, watched)
+}
+
+func (p *Pool) await(
+	t *loop.Task, node cluster.NodeID, w *waiter, until time.Time, cancelled func() bool, watched []loop.Interest,
+) error {
 	for {
-		cause := t.Wait(until)
+		cause := t.Wait(until, watched...)
 		p.mu.Lock()
 		granted := w.granted
 		var err error

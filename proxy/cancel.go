@@ -100,7 +100,7 @@ func (srv *Server) cancel(t *loop.Task, c *pgwire.Cancel) {
 	})
 }
 
-// victims are the connections with client statements running. The session keeps them until the cancel was delivered: it must
+// victims are the connections with client statements running; a statement that waits to be sent ends without any. The session keeps them until the cancel was delivered: it must
 // not hit whoever has the connection next.
 func (s *session) victims() []victim {
 	view := s.srv.store.Current()
@@ -110,8 +110,12 @@ func (s *session) victims() []victim {
 			out = append(out, victim{b.c, view.Nodes[b.node]})
 		}
 	}
-	if len(out) > 0 {
+	switch {
+	case len(out) > 0:
 		s.cancels++
+	case s.placing:
+		s.cancelled = true
+		s.t.Wake()
 	}
 	return out
 }

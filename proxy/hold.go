@@ -44,16 +44,26 @@ var (
 		Code: "08006", Message: "the server connection that the statement needs is no longer there",
 		Detail: "The statement was not sent to any server.",
 	}
-	errPromoted = &clientError{
+	errCancelled = &clientError{Code: "57014", Message: "canceling statement due to user request"}
+	errPromoted  = &clientError{
 		Code: "40001", Message: "the transaction cannot go on, its node was promoted",
-		Detail: "It has only read. Nothing it did is lost.", Hint: "Repeat the transaction.",
+		Detail: "It was rolled back and has had no effect.", Hint: "Repeat the transaction.",
 	}
 )
 
 // attempt is one statement's way to a server. The zero attempt is the beginning.
 type attempt struct {
-	until time.Time // when the waiting ends; zero before it has begun
-	last  error     // why it waits
+	began time.Time // the waiting; zero before
+}
+
+// until is when the next wait ends, unless the waiting is over altogether: limit, which depends on what is waited for now, counts from
+// the first wait.
+func (a *attempt) until(now time.Time, limit, pause time.Duration) (until time.Time, over bool) {
+	end, until := a.began.Add(limit), now.Add(pause)
+	if end.Before(until) {
+		until = end
+	}
+	return until, !now.Before(end)
 }
 
 // tellLost tells failover of a server that could not be reached or that broke off; v is the View in force before.
@@ -78,11 +88,12 @@ func notServing(err error) bool {
 // statement while what it needs is not there but may come.
 func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	for {
+	defer s.placingDone()
+	for s.placing = true; ; {
 		d, p, err = s.decide(f, text)
 		if err == nil && d.Action == route.Send {
 			b, err = s.backendOr(&d)
-			if err == nil && !s.overtaken(b) {
+			if err == nil && !s.cancelled && !s.overtaken(b) {
 				return d, p, b, nil
 			}
 		}
@@ -95,11 +106,12 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 // placeBound is place for an extended message, which makes the connection the active one and brings it up to the session's state.
 func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	for {
+	defer s.placingDone()
+	for s.placing = true; ; {
 		d, p, err = decide()
 		if err == nil && d.Action == route.Send {
 			b, err = s.target(d)
-			if err == nil && !s.overtaken(b) {
+			if err == nil && !s.cancelled && !s.overtaken(b) {
 				return d, p, b, nil
 			}
 		}
@@ -108,6 +120,9 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 		}
 	}
 }
+
+// placingDone is the end of place: a request to cancel is about a server from now on.
+func (s *session) placingDone() { s.placing, s.cancelled = false, false }
 
 // onWriterHeld is the connection to the node that takes writes, whichever that is when there is one again.
 func (s *session) onWriterHeld() (*backend, error) {
@@ -137,6 +152,9 @@ func (s *session) overtaken(b *backend) bool {
 // again says whether a statement that could not be placed is to be tried again: nil after the waiting that this took, else the error
 // for the client.
 func (s *session) again(a *attempt, err error) error {
+	if s.cancelled && (err == nil || errors.Is(err, errChanged) || errors.Is(err, errSeeking) || isUnreachable(err)) {
+		return errCancelled
+	}
 	v := s.in.View
 	changed := v != s.srv.store.Current()
 	switch {
@@ -220,19 +238,15 @@ func (s *session) hold(a *attempt, v *cluster.View, pause time.Duration, why err
 // first wait, it returns why.
 func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duration, why error) error {
 	now := s.t.Now()
-	if a.until.IsZero() {
-		a.until = now.Add(limit)
+	if a.began.IsZero() {
+		a.began = now
 		s.logHeld(why)
 	}
-	a.last = why
-	if !now.Before(a.until) {
-		return a.last
+	until, over := a.until(now, limit, pause)
+	if over {
+		return why
 	}
-	until := now.Add(pause)
-	if a.until.Before(until) {
-		until = a.until
-	}
-	return s.pumpUntil(until, func() bool { return s.srv.store.Current() != v || !s.t.Now().Before(until) })
+	return s.pumpUntil(until, func() bool { return s.cancelled || s.srv.store.Current() != v || !s.t.Now().Before(until) })
 }
 
 func (s *session) logHeld(why error) {

@@ -89,6 +89,8 @@ func (s *session) whoKnows() (*backend, error) {
 		}
 		if b, err2 := s.backendFor(id); err2 == nil {
 			return b, nil
+		} else if s.mustEndNow(err2) || isOurs(err2) {
+			return nil, err2
 		}
 	}
 	return nil, err

@@ -227,11 +227,18 @@ func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
 		}
 		if b, err := s.backendFor(id); err == nil {
 			return b, nil
-		} else if s.mustEndNow(err) {
+		} else if s.mustEndNow(err) || isOurs(err) {
 			return nil, err
 		}
 	}
 	return nil, err
+}
+
+// isOurs reports an error that is about the session, not about the node that was to be connected to: trying another one would hide that
+// a transaction was lost.
+func isOurs(err error) bool {
+	var ce *clientError
+	return errors.As(err, &ce)
 }
 
 // balanced reports whether a decision was a choice among nodes that would all do.

@@ -91,6 +91,7 @@ func (s *session) giveBack(b *backend) {
 		if b.dropped { // while it was being reset
 			return
 		}
+		s.silence(b)
 		b.side.free()
 		s.srv.pool.Discard(b.c)
 		return

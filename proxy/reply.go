@@ -290,6 +290,9 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		s.state.Failed()
 		return true, nil // the client learns why; what follows it on this connection is dropped
 	}
+	if fatal && e.swallow && e.collect == nil && (f.Code == "57P01" || f.Code == "57P02") && s.stakeAt(b) == nothing {
+		return s.unasked(b, f, frame, true)
+	}
 	if fatal { // whatever was asked, the client has to know why its session ends
 		return s.serverEnds(b, f), nil
 	}

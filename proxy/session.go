@@ -89,6 +89,8 @@ type session struct {
 	suspects               []suspect
 	returning              *backend // being reset before it goes back to the pool
 	cancels                int      // cancel requests on their way: the connections stay ours meanwhile
+	placing                bool     // a statement is on its way to a server: nothing of it was sent
+	cancelled              bool     // and the client wants it no more
 	gone                   bool     // the client has left
 	leaving                bool     // it has said goodbye behind its last statement, which is finished
 	end                    error    // why the session is over
@@ -310,11 +312,17 @@ func (s *session) hungUp() error {
 			}
 		}
 	}
-	if p := s.client.pending(); len(p) > 0 && p[0] == pgwire.Terminate {
+	if s.saidGoodbye() {
 		s.leaving = true
 		return nil
 	}
 	return s.vanished()
+}
+
+// saidGoodbye reports whether all that the client has still said is that it goes.
+func (s *session) saidGoodbye() bool {
+	p := s.client.pending()
+	return len(p) > 0 && p[0] == pgwire.Terminate
 }
 
 // vanished is a client that has gone while its statement runs: it is cancelled when the session is cleared away.
@@ -397,10 +405,19 @@ func (s *session) dropBackend(b *backend) {
 		}
 	}
 	s.torn = s.torn || s.midFrame == b
+	s.silence(b)
 	s.forgetBackend(b)
 	b.side.free()
 	b.dropped = true
 	s.srv.pool.Discard(b.c)
+}
+
+// silence throws away what was sent and has not left the machine where the server still owes an answer or must hear nothing more: it
+// could be delivered long after the fence that a later failover puts up.
+func (s *session) silence(b *backend) {
+	if b.outstanding() > 0 || b.backlog() > 0 || fenced(b.c, s.srv.store.Current()) {
+		b.c.Wire.Abort()
+	}
 }
 
 // forgetBackend removes what refers to a connection.
@@ -483,6 +500,9 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 
 // promotedUnder ends a transaction that has read from a standby which is no standby any more.
 func (s *session) promotedUnder(b *backend) error {
+	if s.stakeAt(b) == writing {
+		return s.lostBackend(b, errNodeLeft)
+	}
 	s.dropBackend(b)
 	return errPromoted
 }

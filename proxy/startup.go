@@ -419,13 +419,20 @@ func (s *session) openOne(v *cluster.View, node cluster.NodeID) (*pool.Opening, 
 // open reserves a place and connects to a node.
 func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	v := s.srv.store.Current()
-	if !v.Live(node) {
+	switch {
+	case node == cluster.NoNode:
 		return nil, errNoNode
+	case !v.Live(node): // condemned since it was chosen
+		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
 	}
-	hungUp := func() bool { return s.client.conn.HungUp() }
-	if err := s.srv.pool.Reserve(s.t, node, hungUp); err != nil {
-		if hungUp() {
+	gone := func() bool { return s.client.conn.HungUp() && !s.saidGoodbye() }
+	watch := loop.Interest{Conn: s.client.conn, HangUp: !s.saidGoodbye()}
+	if err := s.srv.pool.Reserve(s.t, node, func() bool { return s.cancelled || gone() }, watch); err != nil {
+		switch {
+		case gone():
 			return nil, &clientGone{io.ErrUnexpectedEOF}
+		case s.cancelled && !s.t.Stopped():
+			return nil, errCancelled
 		}
 		return nil, err
 	}
