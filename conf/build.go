@@ -73,7 +73,7 @@ func (l *loader) fillDefault(c *Config, p *Param, n int) {
 	if _, isInt := p.at(c, n).(*int); isInt && p.Family != NotNumbered && p.Default == "0" {
 		return // a port outside its range: no node
 	}
-	if _, err := p.parse(c, n, p.Default); err != nil {
+	if _, err := p.parse(c, n, p.defaultIn(c.Dir)); err != nil {
 		panic("conf: default of " + p.Name + ": " + err.text)
 	}
 }

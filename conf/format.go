@@ -85,7 +85,7 @@ func (c *Config) text(p *Param, n int) string {
 	if a, ok := c.assigned[key{p.Name, n}]; ok {
 		return a.text
 	}
-	return p.Default
+	return p.defaultIn(c.Dir)
 }
 
 // raw is the value as SHOW pool_status prints it.
