@@ -242,7 +242,7 @@ func (s *site) settle(t *testing.T, want string) {
 	defer cancel()
 	seen, size, since := "", -1, time.Now()
 	err := pgcluster.Poll(ctx, want, func() (bool, error) {
-		if _, _, status := s.shell(t, "pgrep -f '[.]sample' >/dev/null"); status == 0 {
+		if _, _, status := s.shell(t, "grep -aqs '[.]sample' /proc/[0-9]*/cmdline"); status == 0 {
 			size = -1
 			return false, nil
 		}
