@@ -47,6 +47,8 @@ func (r Reason) course() (string, bool) {
 		return fmt.Sprintf("=== Starting follow primary command for node %d ===", n), true
 	case FollowEnds:
 		return fmt.Sprintf("=== Follow primary command for node %d ended ===", n), true
+	case FollowDropped:
+		return fmt.Sprintf("follow_primary_command is not run for node %d, node %s is no longer the primary", n, list(r.Others)), true
 	}
 	return "", false
 }

@@ -79,6 +79,23 @@ func TestPrimaryDiesWhileFollowing(t *testing.T) {
 	})
 }
 
+// Without the primary of the run the remaining nodes are left alone: a script would rebuild them from a server that is gone.
+func TestLastPrimaryDiesWhileFollowing(t *testing.T) {
+	inWorld(t, 3, func(t *testing.T, w *world) {
+		w.policy.FollowPrimaryCommand = "follow%d behind%m"
+		w.command = 10 * time.Second
+		w.begin()
+		w.lose(0)
+		w.settled()
+		time.Sleep(5 * time.Second) // node 0 is being rebuilt, node 2 has its turn next
+		w.lose(1)
+		time.Sleep(time.Minute)
+		w.wantView("0:down 2/2, 1:down 3/3, 2:down 2/2")
+		w.wantCommands("promote 1 failed 0 was0; follow 0 behind 1; promote -1 failed 1 was1")
+		w.wantLines("WARNING:  follow_primary_command is not run for node 2, node 1 is no longer the primary")
+	})
+}
+
 func TestFollowIsReplaced(t *testing.T) {
 	inWorld(t, 3, func(t *testing.T, w *world) {
 		w.policy.FollowPrimaryCommand = "follow%d behind%m"

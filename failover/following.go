@@ -33,7 +33,8 @@ func (c *Coordinator) follow(ctx context.Context, f *Follow, tasks *sync.WaitGro
 	})
 }
 
-// followAll runs the command for one node after another. Nodes that somebody has attached meanwhile are left alone.
+// followAll runs the command for one node after another. Nodes that somebody has attached meanwhile are left alone. Without the primary
+// it began for nobody is to be followed: a script would rebuild the remaining nodes from a server that is gone.
 func (c *Coordinator) followAll(ctx context.Context, f *Follow) {
 	for _, id := range f.Nodes {
 		if ctx.Err() != nil {
@@ -42,6 +43,10 @@ func (c *Coordinator) followAll(ctx context.Context, f *Follow) {
 		p, v := c.policy(), c.store.Current()
 		template := FollowCommand.Template(&p)
 		if template == "" || nodeOf(v, id).Status != cluster.StatusDown {
+			continue
+		}
+		if v.Primary != f.NewPrimary {
+			c.tell(Reason{Kind: FollowDropped, Node: id, Others: []cluster.NodeID{f.NewPrimary}})
 			continue
 		}
 		cmd := f.command(id)

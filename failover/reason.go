@@ -71,6 +71,7 @@ const (
 	CommandFailed
 	FollowBegins
 	FollowEnds
+	FollowDropped // the primary that was to be followed is lost
 
 	// Of a node.
 	FirstUse      // a waiting node was used
@@ -154,7 +155,7 @@ func (r Reason) String() string {
 func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
 	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
-		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed:
+		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed, FollowDropped:
 		return logging.Warning
 	case FirstUse, DetachInvalid, Outdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
 		return logging.Debug1
