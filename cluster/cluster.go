@@ -111,7 +111,9 @@ type Node struct {
 	AlwaysPrimary    bool
 	Status           Status
 	Role             Role
-	Epoch            Epoch
+	// Stray: no primary is known, and the node says it is one but was not taken, because it holds other data. It takes no writes.
+	Stray bool
+	Epoch Epoch
 	// Fenced is the epoch below which connections are cut at once, even in the middle of a statement: it rises when the node is
 	// condemned. Connections from Fenced up to below Epoch may finish what runs on them (the node was promoted meanwhile).
 	Fenced           Epoch
@@ -158,8 +160,8 @@ func (v *View) Main() NodeID {
 	return NoNode
 }
 
-// Writer returns the node that takes writes: the primary, or the main node where no live primary is known. While the primary is
-// sought nobody does.
+// Writer returns the node that takes writes: the primary or, where no live primary is known, the lowest-numbered live node that is no
+// stray. While the primary is sought nobody does.
 func (v *View) Writer() NodeID {
 	if v.Seeking {
 		return NoNode
@@ -167,7 +169,12 @@ func (v *View) Writer() NodeID {
 	if v.Mode.HasPrimary() && v.Live(v.Primary) {
 		return v.Primary
 	}
-	return v.Main()
+	for i := range v.Nodes {
+		if v.Nodes[i].Status.Live() && !v.Nodes[i].Stray {
+			return NodeID(i)
+		}
+	}
+	return NoNode
 }
 
 // Live reports whether id names a node that may be used.

@@ -150,6 +150,32 @@ func Decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan 
 	if v.Primary != cluster.NoNode {
 		m.Early = time.Time{}
 	}
+	plan := decide(v, m, r, p, now)
+	plan.markStrays(v)
+	return plan
+}
+
+// markStrays tells readers of the View which nodes must not be written to though they would take it: those that say they are the primary
+// while none was taken. Otherwise the main node stands in where no primary is known.
+func (plan *Plan) markStrays(v *cluster.View) {
+	next, cloned := plan.View, plan.View != nil
+	if next == nil {
+		next = v
+	}
+	for i := range next.Nodes {
+		stray := next.Mode.HasPrimary() && next.Primary == cluster.NoNode && i < len(plan.Memory.Was) && plan.Memory.Was[i] == cluster.RolePrimary
+		if next.Nodes[i].Stray == stray {
+			continue
+		}
+		if !cloned {
+			next, cloned = edit(next), true
+		}
+		next.Nodes[i].Stray = stray
+		plan.View = next
+	}
+}
+
+func decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan {
 	switch r := r.(type) {
 	case NodeUsed:
 		return used(v, m, r.Node, now)
@@ -192,7 +218,7 @@ func used(v *cluster.View, m Memory, id cluster.NodeID, now time.Time) Plan {
 // reloaded takes over what a reload may change. New nodes come as down, and a node keeps its place until a restart
 // (manual: backend settings).
 func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time) Plan {
-	next, fence := edit(v), false
+	next := edit(v)
 	var why []Reason
 	for i := range backends {
 		b, id := &backends[i], cluster.NodeID(i)
@@ -217,14 +243,27 @@ func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time)
 		}
 		configure(n, b)
 	}
-	if id := alwaysPrimary(next); next.Mode.HasPrimary() && id != cluster.NoNode && id != next.Primary && !next.Seeking {
-		why = append(why, Reason{Kind: AlwaysPrimarySo, Node: id})
-		fence = next.Primary != cluster.NoNode
-		m.Open = m.Open.install(next, id, now)
-	}
+	told, fence := m.flagged(next, now)
 	assignRoles(next)
 	// The status file is rewritten on reload even if nothing changed: somebody may have edited it.
-	return Plan{View: next, Memory: m, Reasons: why, Save: true, Fence: fence}
+	return Plan{View: next, Memory: m, Reasons: append(why, told...), Save: true, Fence: fence}
+}
+
+// flagged has the primary follow the flag ALWAYS_PRIMARY, which a reload may have moved or taken away. Fence: whoever writes to the
+// primary in force is to be cut off.
+func (m *Memory) flagged(next *cluster.View, now time.Time) (why []Reason, fence bool) {
+	id := alwaysPrimary(next)
+	switch {
+	case !next.Mode.HasPrimary() || next.Seeking || id == next.Primary:
+		return nil, false
+	case id != cluster.NoNode:
+		fence = next.Primary != cluster.NoNode
+		m.Open = m.Open.install(next, id, now)
+		return []Reason{{Kind: AlwaysPrimarySo, Node: id}}, fence
+	case !next.Live(next.Primary):
+		next.Primary, m.Vacant = cluster.NoNode, true // it was the primary by its flag alone
+	}
+	return nil, false
 }
 
 // install makes a node the primary because the configuration says so: at once, or when nobody writes to the one in force any more.

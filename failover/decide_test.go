@@ -322,3 +322,59 @@ func TestEarly(t *testing.T) {
 		t.Error("a mode without a primary searches for none")
 	}
 }
+
+// TestStraysAreNotWrittenTo: where the search ends without a primary the main node stands in for reads, but not for writes if it says it
+// is a primary that was not taken.
+func TestStraysAreNotWrittenTo(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(3), nil, start)
+	m := Memory{}
+	step := func(r Request) {
+		t.Helper()
+		plan := Decide(v, m, r, Policy{Failover: conf.Failover{FailoverOnBackendError: true}}, start)
+		m = plan.Memory
+		if plan.View != nil {
+			v = plan.View
+		}
+	}
+	says := func(roles ...cluster.Role) RolesSeen {
+		return RolesSeen{Seen: v, Roles: roles, Gone: make([]bool, len(roles))}
+	}
+	const P, S, none = cluster.RolePrimary, cluster.RoleStandby, cluster.RoleUnknown
+	step(says(P, P, S))
+	if v.Primary != 0 || v.Nodes[1].Stray || v.Writer() != 0 {
+		t.Fatalf("node 0 is the primary: %+v", v)
+	}
+	step(Detach{Nodes: []cluster.NodeID{0}, Origin: ByBackendError, Seen: v, Evidence: Refused})
+	if v.Writer() != cluster.NoNode {
+		t.Errorf("while it is sought %d takes writes", v.Writer())
+	}
+	step(Sought{Roles: says(none, P, S), Over: true})
+	if v.Primary != cluster.NoNode || !v.Nodes[1].Stray || v.Writer() != 2 {
+		t.Errorf("no primary was found, %d takes writes: %+v", v.Writer(), v)
+	}
+	step(Detach{Nodes: []cluster.NodeID{2}, Origin: ByOperator})
+	step(Sought{Roles: says(none, P, none), Over: true})
+	if v.Writer() != cluster.NoNode {
+		t.Errorf("only a stray is left, %d takes writes", v.Writer())
+	}
+	step(Promote{Node: 1})
+	step(Sought{Roles: says(none, P, none), Over: true})
+	if v.Primary != 1 || v.Nodes[1].Stray || v.Writer() != 1 {
+		t.Errorf("an administrator has taken it: %+v", v)
+	}
+}
+
+// A node that was the primary by its flag alone, and is down, is none when the flag goes: another one may be found.
+func TestReloadTakesTheFlagAway(t *testing.T) {
+	b := backends(2)
+	b[0].Flag.AlwaysPrimary = true
+	v, _ := First(cluster.ModeStreaming, b, []Mark{{Status: cluster.StatusDown}, {Status: cluster.StatusUp}}, start)
+	p := Decide(v, Memory{}, BackendsReloaded{Backends: backends(2)}, Policy{}, start)
+	if p.View.Primary != cluster.NoNode {
+		t.Errorf("primary %d", p.View.Primary)
+	}
+	seen := RolesSeen{Seen: p.View, Roles: []cluster.Role{0, cluster.RolePrimary}}
+	if p = Decide(p.View, p.Memory, seen, Policy{}, start); describe(p.View) != "0:down 1, 1:primary 2" {
+		t.Errorf("then %s", describe(p.View))
+	}
+}
