@@ -124,11 +124,23 @@ func (s *stage) round(t *testing.T, seed uint64, index int) bool {
 	if len(breaches) == 0 {
 		return true
 	}
-	t.Errorf("seed %d: %d breaches:\n%s\nwhat was done:\n%s", seed, len(breaches), strings.Join(first(breaches, 40), "\n"), strings.Join(s.story, "\n"))
+	t.Errorf("seed %d: %d breaches:\n%s\nwhat was done:\n%s", seed, len(breaches), strings.Join(likes(breaches, 4), "\n"), strings.Join(s.story, "\n"))
 	return false
 }
 
-func first(all []string, n int) []string { return all[:min(n, len(all))] }
+// likes are the breaches without those that are like n others.
+func likes(all []string, n int) (some []string) {
+	seen := map[string]int{}
+	for _, b := range all {
+		rule, rest, _ := strings.Cut(b, ": ")
+		_, what, _ := strings.Cut(rest, ": ")
+		if key := rule + nameless(what); seen[key] < n {
+			seen[key]++
+			some = append(some, b)
+		}
+	}
+	return some[:min(len(some), 60)]
+}
 
 // crew are the clients of a round: one or two of each kind.
 func (s *stage) crew(rng *rand.Rand, index int) []*client {
@@ -299,7 +311,11 @@ func (s *stage) settled(ctx context.Context) error {
 }
 
 // explained are parts of the messages that pgpool may log as an ERROR in such weather.
-var explained = []string{"could not process"}
+var explained = []string{
+	"could not process", "invalid promote request", "invalid degenerate backend request", "clients are still connected", // answers to administrators
+	"unable to read data from DB node", "ended the connection", "failed to create a backend", "is not accepting any new connections",
+	"terminating connection due to", // what clients are told
+}
 
 // complaints are lines of pgpool's log that nothing explains.
 func (s *stage) complaints(since time.Time) (all []string) {

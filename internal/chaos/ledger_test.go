@@ -110,10 +110,13 @@ func (f *fault) lost() bool {
 	return f.Code == "" || f.Code[:2] == "08" || f.Code[:2] == "57" && f.Code != "57014" || f.Code[:2] == "XX" || f.Code == "40003"
 }
 
+// unsent: there was no server to send the statement to.
+func (f *fault) unsent() bool { return f.Code == "08S01" || f.Code == "08001" }
+
 // outcomeOf is what an error means. committing: the end of the transaction may have been on its way.
 func outcomeOf(f *fault, committing bool) outcome {
 	switch {
-	case f.says(noEffect), !committing:
+	case f.says(noEffect), !committing, f.unsent():
 		return refused
 	case f.says(maybeEffect), f.lost():
 		return unknown
@@ -170,9 +173,9 @@ func (v *verdict) faults(e evidence) {
 			v.breach("no answer, or a wrong one: %v", a)
 		case f.Code == "" && !absent:
 			v.breach("no reason given: %v", a)
-		case f.Code == "XX000", f.Code == "08P01", f.Code == "26000", f.Code == "34000":
+		case f.Code == "XX000", f.Code == "08P01", f.Code == "26000", f.Code == "34000", f.Code == "42P01":
 			v.breach("improper error: %v", a)
-		case !a.Login && f.lost() && !absent && !f.says(noEffect) && !f.says(maybeEffect) && !f.says("state there that cannot be moved"):
+		case !a.Login && f.lost() && !f.unsent() && !absent && !f.says(noEffect) && !f.says(maybeEffect) && !f.says("state there that cannot be moved"):
 			v.breach("not told what has become of it: %v", a)
 		}
 	}

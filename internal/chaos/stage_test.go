@@ -69,7 +69,7 @@ type stage struct {
 }
 
 func startStage(t *testing.T) *stage {
-	c := pgcluster.StartTest(t, pgcluster.Options{Config: map[string]string{"max_connections": "300", "log_statement": "ddl"}})
+	c := pgcluster.StartTest(t, pgcluster.Options{Config: map[string]string{"max_connections": "300", "max_standby_streaming_delay": "500ms"}})
 	s := &stage{Cluster: c, t: t, hosts: make([]sync.Mutex, len(c.Nodes)), began: time.Now()}
 	bin := filepath.Join(c.Dir, "bin")
 	program, attach := pgcluster.BuildProgram(t, bin, "pgpool"), pgcluster.BuildProgram(t, bin, "pcp")
@@ -136,7 +136,10 @@ func (s *stage) serveNode(ctx context.Context, n *pgcluster.Node) {
 		return
 	}
 	up, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err == nil && up >= 0 && up < len(s.Nodes) && up != n.ID {
+	if err == nil && (up < 0 || up >= len(s.Nodes) || up == n.ID) {
+		err = fmt.Errorf("told to follow %d", up)
+	}
+	if err == nil {
 		bounded, cancel := context.WithTimeout(ctx, 20*time.Second)
 		err = s.subject(bounded, n, s.Nodes[up])
 		cancel()
