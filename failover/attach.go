@@ -22,8 +22,7 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 	case v.Nodes[id].Status.Live():
 		tell(AttachInvalid, statusNumber(v, id))
 		return plan
-	}
-	if r.outdated(v) {
+	case r.outdated(v):
 		tell(Outdated, r.Origin.String())
 		return plan
 	}

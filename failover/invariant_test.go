@@ -31,8 +31,11 @@ type gambler struct {
 
 func playRandom(seed uint64, steps int) string {
 	g := &gambler{Rand: rand.New(rand.NewPCG(seed, 1))}
-	n := 1 + g.IntN(4)
-	v, _ := First(cluster.ModeStreaming, backends(n), nil, start)
+	n, mode := 1+g.IntN(4), cluster.ModeStreaming
+	if g.IntN(5) == 0 {
+		mode = cluster.ModeRaw
+	}
+	v, _ := First(mode, backends(n), nil, start)
 	p := Policy{Failover: conf.Failover{
 		FailoverOnBackendError: true, FailoverOnBackendShutdown: g.IntN(2) == 0, DetachFalsePrimary: g.IntN(2) == 0,
 		FailoverCommand: "x", SearchPrimaryNodeTimeout: time.Minute,
@@ -72,13 +75,20 @@ func (g *gambler) request(n int, open bool) Request {
 	if open && g.IntN(3) == 0 {
 		return Sought{Roles: roles, Over: g.IntN(4) == 0}
 	}
+	if g.IntN(40) == 0 {
+		b := backends(n)
+		b[id].Flag.AlwaysPrimary = g.IntN(2) == 0
+		return BackendsReloaded{Backends: b}
+	}
 	switch g.IntN(8) {
 	case 0:
 		return Detach{Nodes: []cluster.NodeID{id}, Origin: ByOperator}
 	case 1, 2:
 		return Detach{Nodes: []cluster.NodeID{id}, Origin: Origin(1 + g.IntN(3)), Seen: seen, Evidence: Evidence(g.IntN(7))}
-	case 3, 4:
+	case 3:
 		return Attach{Node: id, Origin: ByOperator}
+	case 4:
+		return Attach{Node: id, Origin: ByAutoFailback, Seen: seen}
 	case 5:
 		return Promote{Node: id, Switchover: g.IntN(2) == 0}
 	case 6:
@@ -101,18 +111,23 @@ func broken(v, next *cluster.View, plan *Plan) string {
 		}
 	}
 	was, is := v.Primary, next.Primary
+	writer, heir := v.Writer(), next.Writer()
 	switch {
+	case !v.Mode.HasPrimary() && writer != cluster.NoNode && heir != writer && (next.Nodes[writer].Fenced <= v.Nodes[writer].Epoch || !plan.Fence):
+		return "writes go elsewhere without a fence"
+	case !v.Mode.HasPrimary() && writer != cluster.NoNode && heir != writer && heir != cluster.NoNode:
+		return "one main node follows another without a pause"
 	case next.Seeking && next.Op == cluster.OpNone:
 		return "a search without an operation"
 	case next.Seeking && is != cluster.NoNode:
 		return "a primary while one is searched for"
 	case (plan.Memory.Open.Op == cluster.OpNone) != (next.Op == cluster.OpNone):
 		return "the View and the memory disagree about the operation"
-	case is != cluster.NoNode && !next.Live(is):
+	case is != cluster.NoNode && !next.Live(is) && !next.Nodes[is].AlwaysPrimary && !v.Nodes[is].AlwaysPrimary:
 		return "the primary is down"
 	case was != cluster.NoNode && is != was && is != cluster.NoNode:
 		return "one primary follows another without a pause"
-	case was != cluster.NoNode && is == cluster.NoNode && (next.Nodes[was].Fenced <= v.Nodes[was].Epoch || !plan.Fence):
+	case v.Live(was) && is == cluster.NoNode && (next.Nodes[was].Fenced <= v.Nodes[was].Epoch || !plan.Fence):
 		return "the primary was deposed without a fence"
 	case was == cluster.NoNode && is != cluster.NoNode && v.Seeking && next.Nodes[is].Epoch == v.Nodes[is].Epoch:
 		return "a promotion did not raise the epoch"
