@@ -35,9 +35,9 @@ func (d dispatch) over(node int) bool {
 	return d.Answered && (d.By == "" || d.By == fmt.Sprintf("server%d", node))
 }
 
-// testimony is what the witness says. A late statement was sent before its node was condemned, lay in the socket of a frozen server and
-// ran when that thawed: nothing outside the server can prevent it, the client was told that its fate is unknown, and the old primary
-// loses it when it is rewound. It is told, not held against pgpool.
+// testimony is what the witness says. A late statement was sent before its node was condemned and carried out afterwards, by a server that
+// was frozen or by a process that had lost its postmaster: nothing outside the server can prevent it, the client was told that its fate is
+// unknown, and the old primary loses it when it is rewound. It is told, not held against pgpool.
 type testimony struct {
 	Accepted   int // writes accepted, over all nodes
 	Statements int
@@ -71,6 +71,9 @@ func testify(e evidence) testimony {
 			}
 			for _, c := range e.Condemned {
 				switch {
+				case e.outlasts(*s, c):
+					late[s] = true
+					t.Late = append(t.Late, fmt.Sprintf("%s; node condemned %s", s, clock(c.At)))
 				case !stale(*s, c):
 				case e.inTransit(*s, c):
 					t.InTransit++
@@ -103,6 +106,13 @@ func bounded(lines []string) []string {
 // stale tells whether a statement began after its node was condemned on a connection opened before.
 func stale(s statement, c condemnation) bool {
 	return s.Node == c.Node && s.Opened.Before(c.At) && s.Began.After(c.At.Add(clockStep))
+}
+
+// outlasts tells whether a write that was under way when its node was condemned was carried out after that, by a server process nobody
+// listened to any more: its client was not answered. A process that has lost its postmaster ends only when it has done its work.
+func (e evidence) outlasts(s statement, c condemnation) bool {
+	begun := s.Node == c.Node && s.Opened.Before(c.At) && !s.Began.After(c.At.Add(clockStep))
+	return begun && s.accepted() && s.Ended.After(c.At.Add(clockStep)) && !e.sentAfter(s, c)
 }
 
 // excused tells whether a stale statement lay in the socket of a server that was frozen when it was condemned: its client had sent it
