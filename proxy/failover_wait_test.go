@@ -158,3 +158,40 @@ func TestOtherNodesDoNotHideALoss(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginMoves: a client that is logging in when its server is lost is logged in to another, at whatever point it was.
+func TestLoginMoves(t *testing.T) {
+	for name, at := range map[string]fakepg.Moment{"connecting": fakepg.Started, "authenticated": fakepg.Admitted, "asked": fakepg.Asked} {
+		t.Run(name, func(t *testing.T) {
+			p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: "load_balance_mode = off\n"})
+			p.unseen = true
+			p.fakes[0].Misbehave(fakepg.Fault{At: at, User: "victim", Do: fakepg.Stall})
+			c := p.start(t, "victim")
+			p.fakes[0].Await("the login has begun", func() bool { return len(p.fakes[0].Conns()) > 0 })
+			p.publish(t, condemn)
+			p.publish(t, crown(1))
+			if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
+				t.Errorf("got %s", fakepg.Transcript(got))
+			}
+			ok(t, c, insert)
+			c.Bye()
+		})
+	}
+}
+
+// TestNameOfAFailedParse: the name of a statement that could not be parsed is free, though a Close of it stood behind.
+func TestNameOfAFailedParse(t *testing.T) {
+	p := newTestProxy(t, setup{world: stateful()})
+	c := p.connect(t, "victim")
+	for range 2 {
+		c.Send(synced(pgwire.AppendParse(nil, "x", "BAD"), pgwire.AppendClose(nil, 'S', "x")))
+		if got := fakepg.Errors(c.UntilReady()); len(got) != 1 || got[0] != "42601" {
+			t.Errorf("got %v", got)
+		}
+	}
+	c.Send(synced(pgwire.AppendParse(nil, "x", "SELECT 1")))
+	if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
+		t.Errorf("got %s", fakepg.Transcript(got))
+	}
+	c.Bye()
+}

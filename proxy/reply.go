@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -336,7 +337,7 @@ func (e *serverRefusal) SQLState() string { return e.f.Code }
 // failExtended is an error inside an extended batch: the server skips to Sync, and so do we.
 func (s *session) failExtended(b *backend, visible bool) {
 	at := b.head
-	var kept []*prepared
+	var kept, failed []*prepared
 	for at < len(b.queue) && b.queue[at].kind != pgwire.Sync {
 		e := &b.queue[at]
 		if e.kind == pgwire.Close && e.prep != nil {
@@ -346,6 +347,7 @@ func (s *session) failExtended(b *backend, visible bool) {
 		case e.prep == nil:
 		case e.kind == pgwire.Parse:
 			s.unparse(e.prep, b)
+			failed = append(failed, e.prep)
 		case e.kind == pgwire.Query: // a PREPARE of ours
 			e.prep.gone(b)
 		}
@@ -360,7 +362,9 @@ func (s *session) failExtended(b *backend, visible bool) {
 		b.queue, b.head = b.queue[:0], 0
 	}
 	for _, p := range kept {
-		s.reprepare(p)
+		if !slices.Contains(failed, p) {
+			s.reprepare(p)
+		}
 	}
 	if s.copyIn == b {
 		s.copyIn = nil

@@ -86,6 +86,7 @@ type session struct {
 	perNode                bool                    // log_per_node_statement or notice_per_node_statement
 	marks                  []*vsession.Mark
 	opening                *cluster.Node // of the connection being opened
+	openedUnder            *cluster.View // the View in force when it, or the last one, was begun
 	suspects               []suspect
 	returning              *backend // being reset before it goes back to the pool
 	cancels                int      // cancel requests on their way: the connections stay ours meanwhile

@@ -363,17 +363,29 @@ func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
 	for {
 		v := s.srv.store.Current()
 		o, err := s.openOne(v, node)
-		if err == nil || s.t.Now().Sub(began) >= s.worthWaiting(v, err) {
+		if err == nil || !s.openAgain(v, began, err) {
 			return o, err
 		}
-		if err := s.awaitView(v, s.t.Now().Add(retryRefused)); err != nil {
-			return nil, err
-		}
-		if err := s.awaitNode(); err != nil {
+		if err := s.awaitAnother(v); err != nil {
 			return nil, err
 		}
 		node = s.loginNode()
 	}
+}
+
+// openAgain tells whether a login that could not reach a server under v, and began to try then, is to go on: something has been decided
+// since, or will be.
+func (s *session) openAgain(v *cluster.View, began time.Time, err error) bool {
+	changed := v != s.srv.store.Current() && (isUnreachable(err) || notServing(err))
+	return changed || s.t.Now().Sub(began) < s.worthWaiting(v, err)
+}
+
+// awaitAnother waits for a View other than v, for a while, and then for one with a live node.
+func (s *session) awaitAnother(v *cluster.View) error {
+	if err := s.awaitView(v, s.t.Now().Add(retryRefused)); err != nil {
+		return err
+	}
+	return s.awaitNode()
 }
 
 // awaitView waits for a View other than v, or until the time has come.
@@ -444,7 +456,7 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	if limit := s.loginUntil(); s.secret == nil && !limit.IsZero() && limit.Before(until) {
 		until = limit // the client is not logged in so far
 	}
-	s.opening = &v.Nodes[node]
+	s.opening, s.openedUnder = &v.Nodes[node], v
 	o, err := s.srv.pool.Open(s.t, v.Nodes[node], s.keyFor(node), s.params, s.srv.tune, until)
 	if err != nil {
 		s.opening = nil
@@ -549,7 +561,27 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 			return nil, err
 		}
 	}
-	return s.finishOpening(f, opening)
+	return s.finishAny(f, opening)
+}
+
+// finishAny is finishOpening that begins again elsewhere when the server is lost on the way: the client has shown all it has to show.
+func (s *session) finishAny(f auth.Facts, o *pool.Opening) (*pool.Conn, error) {
+	began, v := s.t.Now(), s.openedUnder
+	for {
+		c, err := s.finishOpening(f, o)
+		if !isUnreachable(err) || !s.openAgain(v, began, err) {
+			return c, err
+		}
+		s.logUnreachable(nodeOf(err), err)
+		s.tellLost(nodeOf(err), v, err)
+		if err := s.awaitAnother(v); err != nil {
+			return nil, err
+		}
+		if o, err = s.openAny(s.loginNode()); err != nil {
+			return nil, err
+		}
+		v = s.openedUnder
+	}
 }
 
 // finishOpening logs in to a server with what the client has shown or pool_passwd knows.
