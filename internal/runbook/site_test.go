@@ -22,7 +22,7 @@ import (
 const (
 	examples  = "/usr/share/doc/pgpool2/examples"
 	dataDir   = "/var/lib/pgsql/data"
-	etcDir    = "/etc/pgpool-II"
+	etcDir    = "/etc/pgpool2"
 	pgpoolLog = "/var/log/pgpool/pgpool.log"
 	callLog   = "/var/log/pgpool/calls" // on every host: the scripts that ran there, with their arguments
 	ourDir    = "/srv/gopgpool"
@@ -72,8 +72,8 @@ func newSite(t *testing.T, bin, program string, settings ...string) *site {
 		s.servers[i] = w.Host(serverName(i))
 	}
 	for _, h := range w.Hosts() {
-		s.run(t, h, "root", "mkdir -p /var/lib/pgsql/archivedir /var/log/pgpool /run/postgresql "+etcDir+
-			" && chown -R postgres: /var/lib/pgsql /var/log/pgpool /run/postgresql "+etcDir)
+		s.run(t, h, "root", "mkdir -p /var/lib/pgsql/archivedir /var/log/pgpool /var/log/postgresql /run/postgresql"+
+			" && chown -R postgres: /var/lib/pgsql /var/log/pgpool /var/log/postgresql /run/postgresql "+etcDir)
 		must(t, h.WriteFile("postgres", "/var/lib/pgsql/.pgpass", "*:*:*:*:none asks\n", 0o600))
 		must(t, h.WriteFile("postgres", callLog, "", 0o644))
 	}
@@ -123,7 +123,7 @@ func (s *site) configure(t *testing.T, settings []string) {
 		"recovery_user = 'postgres'", "recovery_1st_stage_command = 'recovery_1st_stage'",
 		"failover_command = '" + etcDir + "/failover.sh %d %h %p %D %m %H %M %P %r %R %N %S'",
 		"follow_primary_command = '" + etcDir + "/follow_primary.sh %d %h %p %D %m %H %M %P %r %R'",
-		"pid_file_name = '/run/postgresql/pgpool.pid'", "log_line_prefix = '%t: pid %p: '", "num_init_children = 4",
+		"log_line_prefix = '%t: pid %p: '", "num_init_children = 4",
 	}, settings...)
 	for i := range s.servers {
 		lines = append(lines, fmt.Sprintf("backend_hostname%d = '%s'", i, serverName(i)), fmt.Sprintf("backend_port%d = 5432", i),
