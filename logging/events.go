@@ -126,3 +126,8 @@ func ReplicationDelayTime[T ~int](node, primary T, behind time.Duration) Event {
 func Started(version string) Event {
 	return Event{Severity: Log, Message: "pgpool-II successfully started. version " + version}
 }
+
+// NodeStatus is the line about a node at the start: 0 unused, 1 primary, 2 standby, 3 neither.
+func NodeStatus[T ~int](node T, status int) Event {
+	return Event{Severity: Log, Node: OnNode(node), Message: fmt.Sprintf("node status[%d]: %d", node, status)}
+}

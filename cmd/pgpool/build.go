@@ -287,11 +287,28 @@ func (p *parts) daemon() *daemon {
 			{name: "proxy", run: func(ctx context.Context) error { return p.serve(ctx, ready) }},
 			{name: "pcp", run: func(ctx context.Context) error { return p.servePCP(ctx, ready) }},
 		},
-		ready:  ready,
+		ready: ready, announce: p.tellNodes,
 		reload: p.reload,
 		rotate: p.rotate,
 		drain:  p.proxy.Drain,
 		close:  func() { p.listeners.removeFiles(); p.pcpSockets.removeFiles() },
+	}
+}
+
+// tellNodes tells what the nodes are at the start.
+func (p *parts) tellNodes() {
+	v := p.store.Current()
+	for i := range v.Nodes {
+		status := 3
+		switch n := &v.Nodes[i]; {
+		case n.Status == cluster.StatusUnused:
+			status = 0
+		case n.Role == cluster.RolePrimary || n.Role == cluster.RoleMain:
+			status = 1
+		case n.Role == cluster.RoleStandby || n.Role == cluster.RoleReplica:
+			status = 2
+		}
+		p.log.Log(logging.NodeStatus(i, status))
 	}
 }
 

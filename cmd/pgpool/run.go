@@ -27,6 +27,8 @@ type daemon struct {
 	log   logging.Logger
 	parts []part
 
+	// announce is called once clients are served, after the line that says so; may be nil.
+	announce func()
 	// ready is closed by a part once clients are served; nil: as soon as the parts run.
 	ready <-chan struct{}
 	// reload reads the files again (SIGHUP) and logs what came of it. It is called on the daemon's own goroutine.
@@ -95,6 +97,9 @@ func (d *daemon) supervise(ctx context.Context, cancel context.CancelCauseFunc, 
 		case <-ready:
 			ready = nil
 			started()
+			if d.announce != nil {
+				d.announce()
+			}
 		case r := <-results:
 			delete(running, r.name)
 			return partError(r)
