@@ -236,6 +236,9 @@ func (c *Coordinator) carryOut(r Request) {
 	_, roles := r.(RolesSeen)
 	plan := Decide(c.store.Current(), c.memory, r, c.policy(), c.now())
 	c.memory = plan.Memory
+	if c.memory.Open.Op == cluster.OpNone {
+		c.search.began = time.Time{}
+	}
 	if plan.View != nil {
 		c.store.Publish(plan.View)
 		c.current.judge(plan.View)

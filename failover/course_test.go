@@ -529,3 +529,17 @@ func TestJoinsInOrder(t *testing.T) {
 		}
 	}
 }
+
+// The round at the end of an attach finds that the primary is none any more: the search for another one is a new one.
+func TestSearchBehindALook(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		w.begin()
+		w.lose(1)
+		w.settled()
+		w.set(func() { w.servers[0].role, w.servers[1].dead = cluster.RoleStandby, false })
+		w.Report(Attach{Node: 1, Origin: ByOperator})
+		w.settled()
+		w.wantView("0:standby 2/2, 1:standby 3/2")
+		w.wantLines("LOG:  find_primary_node_repeatedly: waiting for finding a primary node", "DETAIL:  expired after 30 seconds")
+	})
+}

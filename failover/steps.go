@@ -62,7 +62,6 @@ func (c *Coordinator) proceed(ctx context.Context, tasks *sync.WaitGroup) {
 			c.todo = c.todo[1:]
 			c.begin(ctx, next, tasks)
 		case c.memory.Open.Op == cluster.OpNone:
-			c.search.began = time.Time{}
 			return
 		case c.memory.Open.Search == NoSearch || c.nobodyLeft():
 			c.carryOut(Sought{Over: true})
