@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gopgpool/cluster"
 	"gopgpool/pgwire"
 	"gopgpool/pool"
 )
@@ -406,13 +407,18 @@ func (s *session) serverEnds(b *backend, f pgwire.Fields) (pass bool) {
 		s.end = errServerEnded
 		return true
 	}
+	s.end = endedBy(b.node, f, at)
+	return false
+}
+
+// endedBy is a server's word that its process ends, with what that means for the session.
+func endedBy(node cluster.NodeID, f pgwire.Fields, at stake) error {
 	e := &clientError{Severity: f.Severity, Code: f.Code, Message: f.Message, Hint: f.Hint}
-	e.Detail = fmt.Sprintf("DB node %d ended the connection; %v", b.node, at)
+	e.Detail = fmt.Sprintf("DB node %d ended the connection; %v", node, at)
 	if f.Detail != "" {
 		e.Detail = f.Detail + "; " + e.Detail
 	}
-	s.end = e
-	return false
+	return e
 }
 
 var (

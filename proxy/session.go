@@ -379,7 +379,7 @@ func (s *session) woken() error {
 // runs on a node that was promoted may finish.
 func (s *session) nodeLeft(b *backend, v *cluster.View) error {
 	switch {
-	case fenced(b.c, v):
+	case fenced(b.c, v), !b.busy() && b.holds != 0:
 		return s.lostBackend(b, errNodeLeft)
 	case !b.busy():
 		s.dropBackend(b)
@@ -472,7 +472,7 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 		switch {
 		case !stale(b.c, v):
 			return b, nil
-		case fenced(b.c, v):
+		case fenced(b.c, v), !b.busy() && b.holds != 0:
 			if err := s.lostBackend(b, errNodeLeft); err != nil {
 				return nil, err
 			}

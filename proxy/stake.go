@@ -245,8 +245,7 @@ func (s *session) askSuspects() error {
 		case err == nil && !x.heart:
 			continue
 		case err == nil:
-			s.client.send(x.frame)
-			s.end = errServerEnded
+			s.end = endedBy(x.node, pgwire.ReadFields(x.frame[pgwire.HeaderSize:]), nothing)
 			return s.end
 		case s.mustEndNow(err), s.t.Stopped():
 			return loop.ErrStopped
