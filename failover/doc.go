@@ -42,6 +42,9 @@
 // A node that says it is a primary beside the known one stays a standby and is not written to. It holds other data, so it is not
 // promoted while there is another node, and does not become the primary by saying so.
 //
+// In modes without a primary the main node takes the writes. When a lower-numbered one comes back, the main node in force is fenced, and
+// nothing is written (Seeking) until that is done and failback_command has ended.
+//
 // It does no probing: what the servers say of themselves comes from health (Seeker, and through the inbox). Cutting the sessions of
 // a node that went, and telling when that is done (Fencer), is left to pool and proxy.
 package failover

@@ -16,7 +16,7 @@
 //
 // Each node has a goroutine of its own, every wait a bound, and a probe leaves nothing behind: a frozen server holds up nobody's check
 // but its own. While failover is at work the replication check rests and its rounds in flight are dropped; failover asks through
-// [Prober.Roles] itself.
+// [Prober.Roles] itself. Only a primary lost while follow_primary_command runs is searched for beside it.
 //
 // It draws no consequences. Roles and findings are reported to functions its caller gives it, which must not block; what follows is
 // failover's.
