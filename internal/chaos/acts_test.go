@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -106,9 +107,8 @@ func (s *stage) do(ctx context.Context, a act) error {
 	case "immediate":
 		return s.away(ctx, a, func(ctx context.Context) error { return n.Stop(ctx, pgcluster.Immediate) })
 	case "restart":
-		s.hosts[n.ID].Lock()
-		defer s.hosts[n.ID].Unlock()
-		return n.Restart(ctx)
+		a.For = 0
+		return s.away(ctx, a, func(ctx context.Context) error { return n.Stop(ctx, pgcluster.Fast) })
 	case "pause":
 		return s.freeze(ctx, a)
 	case "terminate", "terminateall":
@@ -177,12 +177,7 @@ func (s *stage) freeze(ctx context.Context, a act) error {
 	err := n.Pause()
 	s.hosts[n.ID].Unlock()
 	wait(ctx, a.For)
-	s.hosts[n.ID].Lock()
-	defer s.hosts[n.ID].Unlock()
-	if err != nil {
-		return err
-	}
-	return n.Resume()
+	return errors.Join(err, n.Resume()) // without the lock: whoever has it may wait for the frozen server
 }
 
 func (s *stage) terminate(ctx context.Context, a act) error {

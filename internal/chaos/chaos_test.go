@@ -103,6 +103,7 @@ func (s *stage) round(t *testing.T, seed uint64, index int) bool {
 	up, err := s.recover(t.Context())
 	close(stop)
 	working.Wait()
+	s.tell("the clients have stopped")
 	if err != nil {
 		complain("%v", err)
 	}
@@ -118,6 +119,7 @@ func (s *stage) round(t *testing.T, seed uint64, index int) bool {
 			complain("%v", err)
 		}
 	}
+	s.tell("judged")
 	breaches = append(breaches, v.Breaches...)
 	breaches = append(breaches, s.complaints(began)...)
 	t.Logf("seed %d: %d acts in %v, %d breaches\n%s", seed, len(schedule), time.Since(began).Round(time.Second), len(breaches), v.summary())

@@ -53,7 +53,7 @@ func (c *client) run() {
 			ctx, cancel := context.WithTimeout(context.Background(), patience)
 			c.kind.work(c, ctx)
 			cancel()
-			c.pause(time.Duration(c.rng.IntN(40)) * time.Millisecond)
+			c.pause(time.Duration(c.rng.IntN(20)) * time.Millisecond)
 		}
 		c.leave()
 	}
@@ -220,6 +220,7 @@ func kinds() []kind {
 			return fmt.Sprintf("SELECT * FROM chaos_write(%d, %d)", c.id, a.Seqs[0])
 		}),
 		texts("scalar", 1, func(c *client, a attempt) string { return fmt.Sprintf("SELECT chaos_note(%d, %d)", c.id, a.Seqs[0]) }),
+		texts("operator", 1, func(c *client, a attempt) string { return fmt.Sprintf("SELECT %d @@@ %d", c.id, a.Seqs[0]) }),
 		texts("with", 1, func(c *client, a attempt) string {
 			return "WITH w AS (" + c.insertText(a) + " RETURNING client) SELECT " + herePlace + " FROM w"
 		}),
@@ -230,6 +231,14 @@ func kinds() []kind {
 		}),
 		texts("once", 1, func(c *client, a attempt) string { return c.insertText(a) + returning }), // leaves each time, see below
 		{name: "extended", work: (*client).extended},
+		{name: "hidden", set: func(c *client, ctx context.Context) error {
+			_, err := c.conn.Prepare(ctx, "w", "SELECT x FROM (SELECT $1::int @@@ $2::int) AS t (x)", nil)
+			return err
+		}, work: (*client).prepared},
+		{name: "called", set: func(c *client, ctx context.Context) error {
+			_, err := c.conn.Prepare(ctx, "w", "SELECT chaos_note($1::int, $2::int)", nil)
+			return err
+		}, work: (*client).prepared},
 		{name: "prepared", set: (*client).setPrepared, work: (*client).prepared},
 		{name: "execute", set: func(c *client, ctx context.Context) error {
 			_, err := c.exec(ctx, "PREPARE x (int, int) AS INSERT INTO chaos_rows (client, seq) VALUES ($1, $2)"+returning)

@@ -97,10 +97,11 @@ func faultOf(err error, cut bool, last *pgconn.PgError) *fault {
 	return f
 }
 
-// The two things pgpool says about a statement it has lost.
+// What pgpool says about a statement it has lost, or never sent.
 const (
 	noEffect    = "had no effect"
 	maybeEffect = "may have taken effect"
+	notRunning  = "nothing was running there"
 )
 
 func (f *fault) says(what string) bool { return strings.Contains(f.Message+f.Detail, what) }
@@ -111,7 +112,7 @@ func (f *fault) lost() bool {
 }
 
 // unsent: there was no server to send the statement to.
-func (f *fault) unsent() bool { return f.Code == "08S01" || f.Code == "08001" }
+func (f *fault) unsent() bool { return f.Code == "08S01" || f.Code == "08001" || f.says(notRunning) }
 
 // outcomeOf is what an error means. committing: the end of the transaction may have been on its way.
 func outcomeOf(f *fault, committing bool) outcome {
@@ -254,29 +255,40 @@ func (v *verdict) survivors(e evidence) {
 	}
 }
 
-// writers looks for two servers that take writes in turns. Between the first and the last write of one server nobody else may
-// acknowledge one, unless pgpool has meanwhile changed its primary twice.
+// writers looks for two servers that take writes in turns. Between two writes of one server nobody else may acknowledge one, unless
+// pgpool has meanwhile changed its primary twice.
 func (v *verdict) writers(e evidence) {
-	var all []attempt
+	bySent, byDone := map[string][]attempt{}, map[string][]attempt{}
 	for _, a := range e.Attempts {
 		if a.Outcome == acknowledged && a.At.Server != "" {
-			all = append(all, a)
+			bySent[a.At.branch()] = append(bySent[a.At.branch()], a)
+			byDone[a.At.branch()] = append(byDone[a.At.branch()], a)
 		}
 	}
-	slices.SortFunc(all, func(a, b attempt) int { return a.Sent.Compare(b.Sent) })
-	for i, a := range all {
-		for _, b := range all[i+1:] {
-			if !b.Sent.After(a.Done) || b.At.branch() == a.At.branch() {
-				continue
+	for branch := range bySent {
+		slices.SortFunc(bySent[branch], func(a, b attempt) int { return a.Sent.Compare(b.Sent) })
+		slices.SortFunc(byDone[branch], func(a, b attempt) int { return a.Done.Compare(b.Done) })
+	}
+	for one := range bySent {
+		for other := range bySent {
+			if one != other && v.inTurns(e, byDone[one], bySent[other], bySent[one]) {
+				break
 			}
-			later := slices.IndexFunc(all, func(c attempt) bool { return c.At.branch() == a.At.branch() && c.Sent.After(b.Done) })
-			if later >= 0 && v.changes(e, a.Sent, all[later].Done) < 2 {
-				v.breach("two writers: %v; %v; %v", a, b, all[later])
-				return
-			}
-			break
 		}
 	}
+}
+
+// inTurns tells whether one of between was sent after an attempt of one server was done, and done before another one was sent.
+func (v *verdict) inTurns(e evidence, before, between, after []attempt) bool {
+	for _, b := range between {
+		i, _ := slices.BinarySearchFunc(before, b.Sent, func(a attempt, t time.Time) int { return a.Done.Compare(t) })
+		j, _ := slices.BinarySearchFunc(after, b.Done, func(a attempt, t time.Time) int { return a.Sent.Compare(t) })
+		if i > 0 && j < len(after) && v.changes(e, before[i-1].Sent, after[j].Done) < 2 {
+			v.breach("two writers: %v; %v; %v", before[i-1], b, after[j])
+			return true
+		}
+	}
+	return false
 }
 
 func (*verdict) changes(e evidence, from, to time.Time) int {

@@ -52,6 +52,7 @@ var tables = []string{
 		$$INSERT INTO chaos_rows (client, seq) VALUES (c, s) RETURNING server, timeline, lsn$$`,
 	`CREATE FUNCTION chaos_note(c int, s int) RETURNS int VOLATILE LANGUAGE plpgsql AS
 		$$BEGIN INSERT INTO chaos_rows (client, seq) VALUES (c, s); RETURN s; END$$`,
+	"CREATE OPERATOR @@@ (FUNCTION = chaos_note, LEFTARG = int, RIGHTARG = int)", // a write that nobody sees in the statement
 }
 
 // stage is the servers and the pgpool, and who works on them.
