@@ -16,6 +16,9 @@ type harm struct {
 	Restart  bool      // pgpool itself was stopped: nothing is judged
 }
 
+// diskFull is the SQLSTATE of a full disk.
+const diskFull = "53100"
+
 // rules are what clients may feel.
 type rules struct {
 	// Patience is the longest time a client that does not need a lost node may wait for an answer. A writer needs the primary.
@@ -54,7 +57,8 @@ func judge(h harm, n notes, r rules) []complaint {
 		for _, rule := range breaches(h, a) {
 			add(rule, "%s", a)
 		}
-		if a.Fault.During == atWork && !h.NoneLeft {
+		// A server that panics over a full disk says so first, and may be logged in to until it is gone.
+		if a.Fault.During == atWork && !h.NoneLeft && a.Fault.Code != diskFull {
 			who := fmt.Sprintf("%s %d", a.Role, a.Client)
 			if told[who]++; told[who] == 1+max(1, len(h.Nodes)) {
 				add(ruleOnce, "%s got %d errors, the last: %s", who, told[who], a)
