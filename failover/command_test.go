@@ -204,19 +204,6 @@ func TestShellIsPatientWithScripts(t *testing.T) {
 	}
 }
 
-// groupLives reports whether a process group has members that are not just waiting to be reaped.
-func groupLives(group int) bool {
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
-	for _, file := range stats {
-		data, _ := os.ReadFile(file)
-		_, rest, _ := strings.Cut(string(data), ") ")
-		if f := strings.Fields(rest); len(f) > 2 && f[2] == strconv.Itoa(group) && f[0] != "Z" {
-			return true
-		}
-	}
-	return false
-}
-
 // A daemon the script has started keeps the script's output open: nobody waits for it at the end.
 func TestShellClose(t *testing.T) {
 	s, out := newTestShell()

@@ -1,11 +1,15 @@
 package failover
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -68,10 +72,10 @@ func (s *shell) terminate(ctx context.Context, group int, ended <-chan struct{})
 	case <-ctx.Done():
 	}
 	_ = syscall.Kill(-group, syscall.SIGTERM)
-	patience, again := time.NewTimer(s.patience), time.NewTicker(20*time.Millisecond)
+	patience, again := time.NewTimer(s.patience), time.NewTicker(50*time.Millisecond)
 	defer patience.Stop()
 	defer again.Stop()
-	for syscall.Kill(-group, 0) == nil {
+	for groupLives(group) {
 		select {
 		case <-again.C:
 		case <-patience.C:
@@ -79,6 +83,28 @@ func (s *shell) terminate(ctx context.Context, group int, ended <-chan struct{})
 			return
 		}
 	}
+}
+
+// groupLives reports whether a process group has members that are not just waiting to be reaped: whoever inherits orphans, the first
+// process of a container say, may be slow at that, or never do it.
+func groupLives(group int) bool {
+	if syscall.Kill(-group, 0) != nil {
+		return false
+	}
+	const state, groupID = 0, 2 // behind the name of the program, which may hold anything
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			continue // gone
+		}
+		end := bytes.LastIndexByte(data, ')')
+		f := strings.Fields(string(data[end+1:]))
+		if len(f) > groupID && f[groupID] == strconv.Itoa(group) && f[state] != "Z" {
+			return true
+		}
+	}
+	return len(files) == 0 // nobody can tell without /proc
 }
 
 func (s *shell) listen(read *os.File) {
