@@ -92,6 +92,9 @@ func ParseLSN(s string) (LSN, error) {
 
 func (l LSN) String() string { return fmt.Sprintf("%X/%X", uint64(l)>>32, uint32(l)) }
 
+// Timeline is a server's timeline: it rises with each promotion. 0 is unknown.
+type Timeline uint32
+
 // Generation counts the Views published; it only rises.
 type Generation uint64
 

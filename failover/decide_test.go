@@ -378,3 +378,24 @@ func TestReloadTakesTheFlagAway(t *testing.T) {
 		t.Errorf("then %s", describe(p.View))
 	}
 }
+
+// TestNewestTimeline: an old primary that was started again beside its successor is not taken.
+func TestNewestTimeline(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(3), nil, start)
+	const P, S = cluster.RolePrimary, cluster.RoleStandby
+	for _, c := range []struct {
+		timelines []cluster.Timeline
+		want      cluster.NodeID
+	}{
+		{[]cluster.Timeline{1, 2, 0}, 1},
+		{[]cluster.Timeline{2, 1, 0}, 0},
+		{[]cluster.Timeline{3, 3, 0}, 0},
+		{[]cluster.Timeline{0, 1, 0}, 1},
+		{nil, 0},
+	} {
+		r := RolesSeen{Seen: v, Roles: []cluster.Role{P, P, S}, Gone: make([]bool, 3), Timelines: c.timelines}
+		if got := Decide(v, Memory{}, r, Policy{}, start).View.Primary; got != c.want {
+			t.Errorf("timelines %v: node %d, want %d", c.timelines, got, c.want)
+		}
+	}
+}

@@ -19,6 +19,8 @@ type RolesSeen struct {
 	// Gone, index = NodeID: nothing listens at the node's address, so no server can be at work there. Silence, a time-out
 	// or a name that does not resolve is not that.
 	Gone []bool
+	// Timelines, index = NodeID: of those that say they are the primary; 0 where that is not known.
+	Timelines []cluster.Timeline
 	// Upstream, index = NodeID: whom a standby streams from, by pg_stat_wal_receiver; asked only with detach_false_primary.
 	// NoNode where it does not stream, does not tell, or streams from nobody we know.
 	Upstream []cluster.NodeID

@@ -106,7 +106,8 @@ type evidence struct {
 	upstream []cluster.NodeID // whom a standby streams from
 	memory   Memory           // with this round taken in
 	claims   []cluster.NodeID
-	stray    []bool // claimed to be a primary before this round and was not promoted under our eyes
+	timeline []cluster.Timeline // of the claims
+	stray    []bool             // claimed to be a primary before this round and was not promoted under our eyes
 }
 
 // gather sorts the answers. An answer about a node that was promoted, demoted or detached since the question was put is
@@ -115,6 +116,7 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 	n := len(v.Nodes)
 	e := evidence{
 		says: make([]cluster.Role, n), gone: make([]bool, n), upstream: make([]cluster.NodeID, n), stray: make([]bool, n), memory: m,
+		timeline: make([]cluster.Timeline, n),
 	}
 	e.memory.Was, e.memory.Promoted = make([]cluster.Role, n), make([]bool, n)
 	copy(e.memory.Was, m.Was)
@@ -128,6 +130,9 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 		e.gone[i] = i < len(r.Gone) && r.Gone[i]
 		if i < len(r.Upstream) {
 			e.upstream[i] = r.Upstream[i]
+		}
+		if i < len(r.Timelines) {
+			e.timeline[i] = r.Timelines[i]
 		}
 		if i < len(r.Roles) {
 			e.note(i, r.Roles[i])
@@ -213,16 +218,23 @@ func (e *evidence) trusted(mode cluster.Mode) []cluster.NodeID {
 	return slices.DeleteFunc(slices.Clone(e.claims), func(id cluster.NodeID) bool { return e.stray[id] })
 }
 
-// find picks the lowest of those who claim to be primary.
+// find picks one of those who claim to be primary: the one that was promoted last, by its timeline, for the others have been left
+// behind; else the lowest.
 func (e *evidence) find(claims []cluster.NodeID, mode cluster.Mode) (cluster.NodeID, []Reason) {
 	if len(claims) == 0 {
 		return cluster.NoNode, nil
 	}
+	pick := claims[0]
+	for _, id := range claims[1:] {
+		if mode == cluster.ModeStreaming && e.timeline[id] > e.timeline[pick] {
+			pick = id
+		}
+	}
 	var why []Reason
 	if len(claims) > 1 && mode == cluster.ModeStreaming {
-		why = append(why, Reason{Kind: SeveralPrimary, Node: claims[0], Others: claims})
+		why = append(why, Reason{Kind: SeveralPrimary, Node: pick, Others: claims})
 	}
-	return claims[0], append(why, Reason{Kind: PrimaryFound, Node: claims[0]})
+	return pick, append(why, Reason{Kind: PrimaryFound, Node: pick})
 }
 
 // replaceDemoted picks a successor for a primary that says it is a standby now. A node promoted under our eyes comes before one that

@@ -31,17 +31,20 @@ type Answer struct {
 	Role cluster.Role // RolePrimary or RoleStandby
 	// LSN is the write position of a primary, the replay position of a standby; Received is how far a standby has received.
 	LSN, Received cluster.LSN
-	Version       int // major version, 0 if the server did not tell
+	Timeline      cluster.Timeline // of a primary
+	Version       int              // major version, 0 if the server did not tell
 }
 
 // The positions under the names of version 10 and those before.
 const (
 	positionSQL = "SELECT pg_catalog.pg_is_in_recovery()," +
 		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()" +
-		" ELSE pg_catalog.pg_current_wal_lsn() END, pg_catalog.pg_last_wal_receive_lsn()"
+		" ELSE pg_catalog.pg_current_wal_lsn() END, pg_catalog.pg_last_wal_receive_lsn()," +
+		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END"
 	positionSQL9 = "SELECT pg_catalog.pg_is_in_recovery()," +
 		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xlog_replay_location()" +
-		" ELSE pg_catalog.pg_current_xlog_location() END, pg_catalog.pg_last_xlog_receive_location()"
+		" ELSE pg_catalog.pg_current_xlog_location() END, pg_catalog.pg_last_xlog_receive_location()," +
+		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_xlogfile_name(pg_catalog.pg_current_xlog_location()) END"
 )
 
 // Position asks for role and position in the write-ahead log.
@@ -55,7 +58,7 @@ func (c *Conn) Position(ctx context.Context) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	if len(rows) != 1 || len(rows[0]) != 3 {
+	if len(rows) != 1 || len(rows[0]) != 4 {
 		return Answer{}, &Error{Node: c.node, Trouble: Broken, Err: errors.New("unexpected answer to the question for its role")}
 	}
 	row := rows[0]
@@ -74,7 +77,21 @@ func (c *Conn) Position(ctx context.Context) (Answer, error) {
 	if err != nil {
 		return Answer{}, &Error{Node: c.node, Trouble: Broken, Err: err}
 	}
+	a.Timeline = timeline(row[3])
 	return a, nil
+}
+
+// timeline reads the first eight digits of the name of a WAL file, which are hexadecimal.
+func timeline(file []byte) cluster.Timeline {
+	const digits = 8
+	if len(file) < digits {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(file[:digits]), 16, 32)
+	if err != nil {
+		return 0
+	}
+	return cluster.Timeline(n)
 }
 
 // tellsOf asks for role and position and, if upstream is set, a standby for the node it streams from.

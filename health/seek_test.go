@@ -15,11 +15,11 @@ import (
 
 // tells is the answer to the question for role and position.
 func tells(role string) fakepg.World {
-	columns := []fakepg.Column{fakepg.TextColumn("role"), fakepg.TextColumn("lsn"), fakepg.TextColumn("received")}
+	columns := []fakepg.Column{fakepg.TextColumn("role"), fakepg.TextColumn("lsn"), fakepg.TextColumn("received"), fakepg.TextColumn("file")}
 	return fakepg.World{
-		positionSQL: {Columns: columns, Rows: [][]string{{role, "0/100", ""}}, Tag: "SELECT 1"},
+		positionSQL: {Columns: columns, Rows: [][]string{{role, "0/100", "", "0000000A0000000000000001"}}, Tag: "SELECT 1"},
 		receiverSQL: {
-			Columns: append(columns, fakepg.TextColumn("conninfo")),
+			Columns: columns,
 			Rows:    [][]string{{"streaming", "127.0.0.1", "1", ""}}, Tag: "SELECT 1",
 		},
 	}

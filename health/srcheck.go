@@ -14,6 +14,8 @@ type Roles struct {
 	Seen  *cluster.View  // the View in force when the nodes were asked
 	Roles []cluster.Role // index = NodeID; unknown for a node that was not asked or did not answer
 	Gone  []bool         // index = NodeID; nothing listens at the node's address
+	// Timelines, index = NodeID: of the primaries; 0 where that is not known.
+	Timelines []cluster.Timeline
 	// Upstream, index = NodeID: the node a standby streams from; NoNode where that is not known or was not asked.
 	Upstream []cluster.NodeID
 }
@@ -277,11 +279,12 @@ func (c *ReplicationCheck) tellFailures(got []reading) {
 func rolesOf(v *cluster.View, got []reading) Roles {
 	r := Roles{
 		Seen: v, Roles: make([]cluster.Role, len(got)), Gone: make([]bool, len(got)), Upstream: make([]cluster.NodeID, len(got)),
+		Timelines: make([]cluster.Timeline, len(got)),
 	}
 	for i := range got {
 		r.Upstream[i] = cluster.NoNode
 		if got[i].ok() {
-			r.Roles[i], r.Upstream[i] = got[i].answer.Role, got[i].upstream
+			r.Roles[i], r.Upstream[i], r.Timelines[i] = got[i].answer.Role, got[i].upstream, got[i].answer.Timeline
 		}
 		r.Gone[i] = gone(got[i].err)
 	}

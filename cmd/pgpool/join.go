@@ -17,7 +17,7 @@ func (p *parts) failoverPolicy() failover.Policy {
 }
 
 func rolesSeen(r health.Roles) failover.RolesSeen {
-	return failover.RolesSeen{Seen: r.Seen, Roles: r.Roles, Gone: r.Gone, Upstream: r.Upstream}
+	return failover.RolesSeen{Seen: r.Seen, Roles: r.Roles, Gone: r.Gone, Timelines: r.Timelines, Upstream: r.Upstream}
 }
 
 // healthFinding turns what a health check found into a request to failover.
