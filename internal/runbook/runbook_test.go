@@ -52,6 +52,9 @@ type account struct {
 }
 
 func TestRunbook(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute: two pgpools are put through every step")
+	}
 	bin := requirePackages(t)
 	ours := filepath.Dir(pgcluster.BuildProgram(t, filepath.Join(t.TempDir(), "bin"), "pgpool"))
 	var their, our []account

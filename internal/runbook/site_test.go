@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -246,7 +247,7 @@ func (s *site) settle(t *testing.T, want string) {
 			size = -1
 			return false, nil
 		}
-		if log := s.log(t); size < 0 || ended(log[size:]) {
+		if log := s.log(t); size < 0 || stirs(log[size:]) {
 			size, since = len(log), time.Now()
 		}
 		if time.Since(since) < time.Second {
@@ -261,8 +262,15 @@ func (s *site) settle(t *testing.T, want string) {
 	}
 }
 
-// ended tells whether a log tells of processes that end.
-func ended(log string) bool { return strings.Contains(log, "exits with status 256") }
+// stirs tells whether a piece of the log tells of a change, or of processes that end after one.
+func stirs(log string) bool {
+	if strings.Contains(log, "exits with status 256") {
+		return true
+	}
+	return slices.ContainsFunc(message.FindAllStringSubmatch(log, -1), func(m []string) bool {
+		return sought.MatchString(m[1]) || banner.MatchString(m[1])
+	})
+}
 
 func (s *site) log(t *testing.T) string {
 	t.Helper()
