@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"gopgpool/cluster"
@@ -19,6 +20,39 @@ import (
 type storm struct {
 	*testProxy
 	tb testing.TB
+
+	mu   sync.Mutex
+	next chan struct{} // guarded by mu; closed with the next View
+	over bool          // guarded by mu
+}
+
+// beat tells the servers that a View was published. The last one ends their waiting.
+func (s *storm) beat(last bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next != nil {
+		close(s.next)
+	}
+	s.next, s.over = make(chan struct{}), last
+}
+
+// lag has every fourth statement of the servers wait for the next View.
+func (s *storm) lag(moments ...fakepg.Moment) {
+	s.beat(false)
+	var n atomic.Int64
+	for _, at := range moments {
+		for _, f := range s.fakes {
+			f.Misbehave(fakepg.Fault{At: at, Do: func(c *fakepg.Conn) bool {
+				s.mu.Lock()
+				next, over := s.next, s.over
+				s.mu.Unlock()
+				if !over && n.Add(1)%4 == 0 {
+					return fakepg.Wait(next)(c)
+				}
+				return true
+			}})
+		}
+	}
 }
 
 // exchange is something a client sends and how many ReadyForQuery answer it.
@@ -126,11 +160,13 @@ func (s *storm) weather(dice *rand.Rand, stop <-chan struct{}) {
 		select {
 		case <-stop:
 			s.publish(s.tb, func(v *cluster.View) { calm(v) })
+			s.beat(true)
 			return
 		default:
 		}
 		n := cluster.NodeID(dice.IntN(3))
 		s.publish(s.tb, func(v *cluster.View) { lose(v, n) })
+		s.beat(false)
 		for range dice.IntN(3) {
 			s.onLoops(func(*home) {})
 		}
@@ -181,7 +217,8 @@ func TestStorm(t *testing.T) {
 				conf:  "statement_level_load_balance = on\nrelcache_size = 1\nload_balance_mode = " + mode + "\nread_only_function_list = '.*'\n",
 				tweak: func(c *conf.Config) { c.Pool.NumInitChildren = 12 },
 			})
-			s := &storm{p, t}
+			s := &storm{testProxy: p, tb: t}
+			s.lag(fakepg.Started, fakepg.Asked, fakepg.HalfRow)
 			stop := make(chan struct{})
 			var clients, sky sync.WaitGroup
 			sky.Go(func() { s.weather(rand.New(rand.NewPCG(7, 7)), stop) })

@@ -66,15 +66,16 @@ type hostileServer struct {
 // midStatement are the misbehaviours of a server that has been asked something.
 func midStatement() []hostileServer {
 	garbage := []byte("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 this is no protocol of ours at all")
-	row := pgwire.AppendDataRow(nil, []string{strings.Repeat("v", 400)})
-	almost := row[:len(row)-3] // less is missing than an error message has
+	row := rowOf(4 * inspected) // too long to be held back until it is whole
+	almost := row[:len(row)-3]  // less is missing than an error message has
 	return []hostileServer{
 		{"closes before it answers", fakepg.Asked, fakepg.Drop, "08006", false},
 		{"resets before it answers", fakepg.Asked, fakepg.Reset, "08006", false},
 		{"closes after the description", fakepg.Described, fakepg.Drop, "08006", false},
-		{"closes within a row", fakepg.HalfRow, fakepg.Drop, "08006", true},
-		{"closes at the end of a row", fakepg.Described, fakepg.SayAndDrop(almost), "08006", true},
-		{"resets within a row", fakepg.HalfRow, fakepg.Reset, "08006", true},
+		{"closes within a row", fakepg.HalfRow, fakepg.Drop, "08006", false},
+		{"closes within a long row", fakepg.Described, fakepg.SayAndDrop(row[:2*inspected]), "08006", true},
+		{"closes at the end of a long row", fakepg.Described, fakepg.SayAndDrop(almost), "08006", true},
+		{"resets within a row", fakepg.HalfRow, fakepg.Reset, "08006", false},
 		{"closes after the rows", fakepg.Rows, fakepg.Drop, "08006", false},
 		{"closes before it is ready", fakepg.Completed, fakepg.Drop, "08006", false},
 		{"closes after it was ready", fakepg.Answered, fakepg.Drop, "", false},
