@@ -349,3 +349,26 @@ func TestOpeningEndsWithTheNode(t *testing.T) {
 	}
 	c.Bye()
 }
+
+// TestOnlyStrays: nodes that hold other data than the lost primary are read and not written to, and the client is told why.
+func TestOnlyStrays(t *testing.T) {
+	p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby})
+	c := p.connect(t, "victim")
+	p.publish(t, condemn)
+	p.publish(t, func(v *cluster.View) { v.Nodes[1].Stray, v.Seeking, v.Op = true, false, cluster.OpNone })
+	ok(t, c, "SELECT 1")
+	for _, message := range [][]byte{pgwire.AppendQuery(nil, insert), extended(insert)} {
+		c.Send(message)
+		got := errorsOf(c.UntilReady())
+		if len(got) != 1 || got[0].Code != "57P03" || got[0].Severity != "ERROR" || !strings.Contains(got[0].Hint, "pcp_promote_node") {
+			t.Errorf("got %v", got)
+		}
+	}
+	if p.fakes[1].Last().Has(insert) {
+		t.Error("it was written to")
+	}
+	late := p.connect(t, "late")
+	ok(t, late, "SELECT 1")
+	late.Bye()
+	c.Bye()
+}

@@ -40,6 +40,11 @@ var (
 		Detail: "The statement was not sent to any server; it has waited for " + holdFor.String() + ".",
 		Hint:   "Try again later.",
 	}
+	errNoPrimary = &clientError{
+		Code: "57P03", Message: "no primary node is available",
+		Detail: "The nodes that are up say they are primaries but were not taken, for they hold other data than the one that is lost.",
+		Hint:   "An administrator can choose one with pcp_promote_node.",
+	}
 	errNodeGone = &clientError{
 		Code: "08006", Message: "the server connection that the statement needs is no longer there",
 		Detail: "The statement was not sent to any server.",
@@ -137,7 +142,7 @@ func (s *session) toWriter() (route.Decision, *prepared, error) {
 	d := route.Decision{Node: v.Writer()}
 	if d.Node == cluster.NoNode {
 		if !v.Seeking {
-			return d, nil, errNoNode
+			return d, nil, s.noWriter()
 		}
 		d.Action = route.Hold
 	}

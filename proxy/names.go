@@ -78,7 +78,7 @@ func (s *session) whoKnows() (*backend, error) {
 		return s.backendOr(&route.Decision{Node: s.in.L})
 	}
 	b, err := s.onWriter()
-	if err == nil || !isUnreachable(err) && !errors.Is(err, errSeeking) {
+	if err == nil || !isUnreachable(err) && !errors.Is(err, errSeeking) && !errors.Is(err, errNoPrimary) {
 		return b, err
 	}
 	v := s.srv.store.Current()

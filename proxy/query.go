@@ -286,7 +286,7 @@ func (s *session) refusal(d *route.Decision) error {
 	if d.Reason.Code == route.ReasonFailedTransaction {
 		return errFailedTransaction
 	}
-	return errNoNode
+	return s.noWriter()
 }
 
 // activate makes b the server whose answers the client reads next.
@@ -294,8 +294,11 @@ func (s *session) activate(b *backend) { s.active = b }
 
 // noWriter is why no node takes writes now.
 func (s *session) noWriter() error {
-	if s.srv.store.Current().Seeking {
+	switch v := s.srv.store.Current(); {
+	case v.Seeking:
 		return errSeeking
+	case v.Main() != cluster.NoNode:
+		return errNoPrimary
 	}
 	return errNoNode
 }

@@ -19,7 +19,7 @@ func Choose(in *Input) Choice {
 	v := in.View
 	writer := v.Writer()
 	switch {
-	case writer == cluster.NoNode && !v.Seeking:
+	case v.Main() == cluster.NoNode && !v.Seeking:
 		return Choice{cluster.NoNode, Reason{Code: ReasonNoNode}}
 	case !v.Mode.HasPrimary():
 		return Choice{writer, Reason{Code: ReasonMainNode}}

@@ -111,6 +111,9 @@ func Decide(in *Input) (d Decision) {
 	decide(in, &d)
 	if d.Action == Send && d.Node == cluster.NoNode {
 		d.Action, d.Reason.Code = Hold, ReasonSeeking
+		if !in.View.Seeking {
+			d.Action, d.Reason.Code = Refuse, ReasonNoPrimary
+		}
 	}
 	return d
 }
@@ -141,7 +144,7 @@ func settle(in *Input, d *Decision) openness {
 	case f.Kind == stmt.KindPool:
 		d.Action, d.Node, d.Reason.Code = Answer, cluster.NoNode, ReasonProxy
 		return settled
-	case d.Node == cluster.NoNode && !in.View.Seeking:
+	case in.View.Main() == cluster.NoNode && !in.View.Seeking:
 		d.Action, d.Reason.Code = Refuse, ReasonNoNode
 		return settled
 	case in.State.failed && !leavesFailed(f):

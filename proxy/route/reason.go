@@ -65,6 +65,7 @@ const (
 	ReasonFailedTransaction // SQLSTATE 25P02
 	ReasonNoNode            // no node is live
 	ReasonSeeking           // the primary is being sought
+	ReasonNoPrimary         // no live node may be written to
 	ReasonProxy             // answered by the proxy itself
 )
 
@@ -108,6 +109,7 @@ var reasonTexts = [...]string{
 	ReasonFailedTransaction:  "transaction has failed",
 	ReasonNoNode:             "no node is up",
 	ReasonSeeking:            "waits for the new primary",
+	ReasonNoPrimary:          "no node may be written to",
 	ReasonProxy:              "answered by pgpool",
 }
 
