@@ -112,19 +112,10 @@ func need(b *backend, typ byte, size int) int {
 		if e := b.front(); e != nil && e.collect != nil {
 			return min(size, bufferSize)
 		}
-		return min(size, inspected) // half a row that will never be finished leaves no room for a word to the client
-	case pgwire.CopyData:
-		return min(size, inspected)
-	case pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse,
+		return min(size, inspected) // half a message that will never be finished leaves no room for a word to the client
+	case pgwire.CopyData, pgwire.RowDescription, pgwire.CommandComplete, pgwire.FunctionCallResponse,
 		pgwire.ParameterDescription, pgwire.CopyInResponse, pgwire.CopyOutResponse, pgwire.CopyBothResponse,
-		pgwire.NotificationResponse:
-		return pgwire.HeaderSize
-	case pgwire.NoticeResponse:
-		if b.outstanding() > 0 {
-			return pgwire.HeaderSize
-		}
-		return min(size, inspected)
-	case pgwire.ParameterStatus, pgwire.ErrorResponse:
+		pgwire.NotificationResponse, pgwire.ParameterStatus, pgwire.ErrorResponse, pgwire.NoticeResponse:
 		return min(size, inspected)
 	case pgwire.ReadyForQuery:
 		return exactly(size, pgwire.HeaderSize+1)
