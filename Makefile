@@ -2,7 +2,7 @@
 # installed through apt for root; for others the exact command is printed, see scripts/need.
 #
 #   make build     every program of cmd/ into bin/, with the names of pcp
-#   make install   the programs into PREFIX=/usr/local, below DESTDIR
+#   make install   the programs and sample scripts into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
 #   make scenario  the example of three servers, step by step: recovery, failover, cut networks
@@ -48,6 +48,8 @@ install: build
 	install bin/pgpool bin/pgpool_setup bin/pcp $(DESTDIR)$(PREFIX)/bin
 	for name in $(PCP_NAMES); do ln -sf pcp $(DESTDIR)$(PREFIX)/bin/$$name; done
 	install -m 644 pgpool.conf.sample $(DESTDIR)$(PREFIX)/etc
+	install -d $(DESTDIR)$(PREFIX)/share/pgpool/scripts
+	install samples/scripts/* $(DESTDIR)$(PREFIX)/share/pgpool/scripts
 
 demo: build need-server
 	bin/pgpool_demo -port $(PORT) -nodes $(NODES) -pgport $(PGPORT) $(if $(filter-out 0,$(CHECK)),-check)
