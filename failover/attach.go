@@ -27,6 +27,7 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 		return plan
 	}
 	tell(AttachAsked, r.Origin.String())
+	plan.Reasons = append(plan.Reasons, Reason{Kind: FailoverBegins, Node: cluster.NoNode})
 	tell(FailbackBegins, place(v, id))
 	next, e := edit(v), m.Open
 	if e.Op == cluster.OpNone {
