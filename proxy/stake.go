@@ -100,13 +100,13 @@ func (s *session) mayLast(b *backend, e *expect) bool {
 }
 
 // mayWrite tells whether a statement that routing takes for a read may write all the same: where the answer changes nothing about its
-// way, nobody has looked what its functions do.
+// way, nobody has looked what its functions do, and a view may call any.
 func (s *session) mayWrite(b *backend, f *stmt.Facts) bool {
 	if b.standby {
 		return false
 	}
 	for _, f := range []*stmt.Facts{f, s.subject(f)} {
-		if f.MayTouchSession {
+		if f.MayTouchSession || len(f.Relations) > 0 {
 			return true
 		}
 		for i := range f.Functions {
