@@ -372,3 +372,20 @@ func TestOnlyStrays(t *testing.T) {
 	late.Bye()
 	c.Bye()
 }
+
+// TestQuestionOnDeadConnection: a question of ours that finds its connection dead is put again on another one; the client's statement was
+// not sent and need not fail.
+func TestQuestionOnDeadConnection(t *testing.T) {
+	w := stateful()
+	w["SELECT f()"] = fakepg.One()
+	p := newTestProxy(t, setup{world: w, nodes: 2, conf: onStandby})
+	p.unseen = true
+	c := p.connect(t, "victim")
+	ok(t, c, insert)
+	p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Asked, User: "victim", Times: 1, Do: fakepg.Drop})
+	if got := errorsOf(c.Query("SELECT f()")); len(got) == 1 && got[0].Severity == "FATAL" {
+		t.Errorf("got %v", got)
+	}
+	ok(t, c, insert)
+	c.Bye()
+}

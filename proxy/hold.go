@@ -58,7 +58,8 @@ var (
 
 // attempt is one statement's way to a server. The zero attempt is the beginning.
 type attempt struct {
-	began time.Time // the waiting; zero before
+	began   time.Time // the waiting; zero before
+	renewed bool      // a connection that had ended unnoticed was replaced
 }
 
 // until is when the next wait ends, unless the waiting is over altogether: limit, which depends on what is waited for now, counts from
@@ -167,6 +168,9 @@ func (s *session) again(a *attempt, err error) error {
 		return nil
 	case errors.Is(err, errChanged):
 		return errNodeGone
+	case errors.Is(err, errNodeLeft) && !a.renewed:
+		a.renewed = true
+		return nil
 	case err == nil, errors.Is(err, errSeeking):
 		return s.hold(a, v, s.srv.patience, errHeld)
 	}
