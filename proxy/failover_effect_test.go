@@ -88,7 +88,9 @@ func TestEffectIsToldTruly(t *testing.T) {
 		{"an unknown function, Sync sent", nil, flushed(run(callsUnknown)), 1, "SELECT 1", fakepg.Asked, synced(run("SELECT 1")), maybe},
 		{"an unknown function in a block", []string{"BEGIN"}, nil, 0, callsUnknown, fakepg.Asked, pgwire.AppendQuery(nil, callsUnknown), none},
 		{"nextval", nil, nil, 0, callsNextval, fakepg.Asked, pgwire.AppendQuery(nil, callsNextval), maybe},
-		{"a harmless function", nil, nil, 0, callsNow, fakepg.Asked, pgwire.AppendQuery(nil, callsNow), none},
+		{"a read, whose operators may call anything", nil, nil, 0, callsNow, fakepg.Asked, pgwire.AppendQuery(nil, callsNow), maybe},
+		{"a read in a block", []string{"BEGIN"}, nil, 0, callsNow, fakepg.Asked, pgwire.AppendQuery(nil, callsNow), none},
+		{"SHOW", nil, nil, 0, "SHOW work_mem", fakepg.Asked, pgwire.AppendQuery(nil, "SHOW work_mem"), none},
 		{"COPY", nil, nil, 0, copyIn, fakepg.Asked, pgwire.AppendQuery(nil, copyIn), maybe},
 		{"rows that were sent", nil, nil, 0, insert, fakepg.Completed, synced(run(insert)), maybe},
 	}

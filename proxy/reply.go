@@ -278,6 +278,14 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	if e == nil {
 		return s.unasked(b, f, frame, fatal)
 	}
+	ends := f.Code == "57P01" || f.Code == "57P02" // the server process is told to end, or another one has crashed
+	switch {
+	case fatal && ends && e.prelude:
+		s.end = endedBy(b.node, f, notRun)
+		return false, nil
+	case fatal && ends && e.collect != nil && s.stakeAt(b) == nothing: // a question of ours: it can be put to another server
+		return false, s.lostBackend(b, errServerEnded)
+	}
 	if e.prelude {
 		s.logPreludeFailure(b, f)
 		b.spent = true
@@ -285,7 +293,7 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		s.state.Failed()
 		return true, nil // the client learns why; what follows it on this connection is dropped
 	}
-	if fatal && e.swallow && e.collect == nil && (f.Code == "57P01" || f.Code == "57P02") && s.stakeAt(b) == nothing {
+	if fatal && ends && e.swallow && e.collect == nil && s.stakeAt(b) == nothing {
 		return s.unasked(b, f, frame, true)
 	}
 	if fatal { // whatever was asked, the client has to know why its session ends

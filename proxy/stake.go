@@ -16,6 +16,7 @@ type stake uint8
 
 const (
 	nothing     stake = iota // what it has there is known and can be had elsewhere
+	notRun                   // a statement was sent and the server ended before it came to it
 	stateThere               // temporary tables and the like, see holding
 	transaction              // an open transaction has been there
 	reading                  // a statement that only reads is running
@@ -24,6 +25,8 @@ const (
 
 func (s stake) String() string {
 	switch s {
+	case notRun:
+		return "the statement has not been run"
 	case stateThere:
 		return "the session had state there that cannot be moved (temporary tables, LISTEN, advisory locks, cursors or the like)"
 	case transaction:
@@ -99,41 +102,10 @@ func (s *session) mayLast(b *backend, e *expect) bool {
 	}
 }
 
-// mayWrite tells whether a statement that routing takes for a read may write all the same: where the answer changes nothing about its
-// way, nobody has looked what its functions do, and a view may call any.
+// mayWrite tells whether a statement that routing takes for a read may write all the same: a function may, and views, operators, casts
+// and rules may call any. Only a standby never writes.
 func (s *session) mayWrite(b *backend, f *stmt.Facts) bool {
-	if b.standby {
-		return false
-	}
-	for _, f := range []*stmt.Facts{f, s.subject(f)} {
-		if f.MayTouchSession || len(f.Relations) > 0 {
-			return true
-		}
-		for i := range f.Functions {
-			if builtinWrites(f.Functions[i].Name) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// builtinWrites reports PostgreSQL's own functions that change something outside their session.
-func builtinWrites(function string) bool {
-	switch function {
-	case "nextval", "setval", "gin_clean_pending_list", "ts_stat":
-		return true
-	case "pg_notify", "pg_switch_wal", "pg_create_restore_point", "pg_logical_emit_message", "pg_reload_conf", "pg_rotate_logfile",
-		"pg_terminate_backend", "pg_cancel_backend", "pg_promote", "pg_import_system_collations", "pg_drop_replication_slot",
-		"pg_log_backend_memory_contexts":
-		return true
-	}
-	for _, prefix := range []string{"lo_", "brin_", "pg_replication_", "pg_logical_slot_", "pg_stat_reset", "pg_wal_replay_"} {
-		if strings.HasPrefix(function, prefix) {
-			return true
-		}
-	}
-	return false
+	return !b.standby && f.Kind != stmt.KindShow && f.Kind != stmt.KindEmpty
 }
 
 // stakes notes what a statement that is sent now may do, for as long as its transaction is not over.
