@@ -59,6 +59,15 @@ func Differences() []Difference {
 			},
 		},
 		{
+			Name:   "end of a server process",
+			Reason: "the proxy adds what that means for the session",
+			erase: onError(func(m *pgproto3.ErrorResponse) {
+				if m.Code == "57P01" || m.Code == "57P02" {
+					m.Detail = ""
+				}
+			}),
+		},
+		{
 			Name: "longer-key", Optional: true,
 			Reason: "protocol 3.2 is the proxy's to speak whatever its servers know: it negotiates nothing down and has longer cancel keys",
 			erase: func(m pgproto3.BackendMessage) bool {
