@@ -26,7 +26,7 @@ const (
 func (s stake) String() string {
 	switch s {
 	case notRun:
-		return "the statement has not been run"
+		return "the statement has not been run and has had no effect"
 	case stateThere:
 		return "the session had state there that cannot be moved (temporary tables, LISTEN, advisory locks, cursors or the like)"
 	case transaction:
