@@ -84,6 +84,10 @@ func possible() error {
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("%w: this is not root", ErrUnavailable)
 	}
+	var root unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, "/", 0, 0, &root); err != nil || root.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return fmt.Errorf("%w: the root directory is no mount of its own, as in a chroot, so mounts cannot be made private", ErrUnavailable)
+	}
 	err := onOwnThread(func() error {
 		return unix.Unshare(unix.CLONE_NEWNET | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC)
 	})
