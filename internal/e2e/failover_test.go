@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -221,5 +223,38 @@ func TestFrozenPrimary(t *testing.T) {
 	}
 	if got, err := c.Nodes[0].Value(t.Context(), "SELECT count(*)::text FROM t"); err != nil || got != "1" {
 		t.Errorf("the old primary has %s rows, %v", got, err)
+	}
+}
+
+// TestNothingWaitsForAdministrators: neither a command that hangs nor connections that clog PCP keep a client from its work.
+func TestNothingWaitsForAdministrators(t *testing.T) {
+	c := failing(t, map[string]string{"failover_command": "sleep 600"})
+	writer := connect(t, c.pool)
+	exec(t, writer, "CREATE TABLE t (a int)")
+	for range 200 {
+		conn, err := net.Dial("tcp", net.JoinHostPort(c.pool.Host, fmt.Sprint(c.pool.PCPPort)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = conn.Write([]byte("M\x00\x00")) // half a request; the oldest have been sent away
+	}
+	if err := c.Nodes[2].Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := c.pool.WaitLog(ctx, regexp.MustCompile(`execute command: sleep 600`)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for i := range 50 {
+		exec(t, writer, "INSERT INTO t VALUES ($1)", i)
+		late := connect(t, c.pool, simple)
+		value(t, late, where)
+		late.Close(t.Context())
+	}
+	if took := time.Since(began); took > patience {
+		t.Errorf("50 statements and logins took %v", took)
 	}
 }
