@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"gopgpool/internal/hosts"
 	"gopgpool/internal/pgcluster"
 )
 
@@ -135,16 +136,27 @@ func masked(nodes string) string {
 
 // calls returns the scripts that were called since the last time.
 func (s *site) calls(t *testing.T) (all []string) {
-	all = strings.Split(s.run(t, s.pgpool, "postgres", "cat "+callLog+"; : >"+callLog), "\n")
+	all = s.newCalls(t, s.pgpool)
 	for i, h := range s.servers {
-		for line := range strings.Lines(s.run(t, h, "postgres", "cat "+callLog+"; : >"+callLog)) {
-			all = append(all, serverName(i)+": "+strings.TrimSpace(line))
+		for _, line := range s.newCalls(t, h) {
+			all = append(all, serverName(i)+": "+line)
 		}
 	}
 	slices.Sort(all)
 	// The release 4.3 calls failover_command again for a node that went down just before another one.
 	all = slices.Compact(all)
 	return slices.DeleteFunc(all, func(line string) bool { return line == "" })
+}
+
+// newCalls returns the lines a host has written into its call log since the last time.
+func (s *site) newCalls(t *testing.T, h *hosts.Host) []string {
+	var lines []string
+	for line := range strings.Lines(s.run(t, h, "postgres", "cat "+callLog)) {
+		lines = append(lines, strings.TrimSpace(line))
+	}
+	taken := s.called[h]
+	s.called[h] = len(lines)
+	return lines[min(taken, len(lines)):]
 }
 
 // notable returns the lines administrators look for, of what the log says since the last time.

@@ -36,7 +36,8 @@ type site struct {
 	bin     string    // PostgreSQL's programs
 	daemon  *exec.Cmd // pgpool
 	ended   chan error
-	read    int // what of the log was looked at
+	read    int                 // what of the log was looked at
+	called  map[*hosts.Host]int // what of the call logs was, in lines
 }
 
 // requirePackages skips where Debian's packages are not installed: they are what this compares with.
@@ -68,7 +69,7 @@ func newSite(t *testing.T, bin, program string, settings ...string) *site {
 		opts.Hosts = append(opts.Hosts, hosts.Spec{Name: name, Devices: []hosts.Device{{Address: address}}})
 	}
 	w := hosts.StartTest(t, opts)
-	s := &site{pgpool: w.Host("pgpool"), bin: bin}
+	s := &site{pgpool: w.Host("pgpool"), bin: bin, called: make(map[*hosts.Host]int)}
 	for i := range s.servers {
 		s.servers[i] = w.Host(serverName(i))
 	}

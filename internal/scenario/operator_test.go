@@ -127,11 +127,14 @@ func (s *site) mark(t *testing.T) int { return len(s.log(t)) }
 // commands returns how failover_command and follow_primary_command were called since the last time.
 func (s *site) commands(t *testing.T) []string {
 	t.Helper()
-	text := s.run(t, s.pgpool, "postgres", "cat "+commandLog+"; : >"+commandLog)
+	text := s.run(t, s.pgpool, "postgres", "cat "+commandLog)
 	if text == "" {
 		return nil
 	}
-	return strings.Split(text, "\n")
+	all := strings.Split(text, "\n")
+	taken := s.taken
+	s.taken = len(all)
+	return all[taken:]
 }
 
 // awaitCommands waits until the commands were called, and expects no other call.

@@ -47,6 +47,7 @@ type site struct {
 	bin     string    // PostgreSQL's programs
 	daemon  *exec.Cmd // pgpool
 	ended   chan error
+	taken   int // lines of commandLog that have been looked at
 }
 
 // newSite makes the machines and what must be on them before anything starts.
