@@ -17,7 +17,7 @@ import (
 // script of its own, and pgpool tells so in the lines administrators look for, in their order.
 func TestRealFailover(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts three servers and a pgpool")
+		t.Skip("left out with -short: starts three servers and a pgpool")
 	}
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3})
 	ran := filepath.Join(c.Dir, "ran")
@@ -108,7 +108,7 @@ func wantFile(t *testing.T, path, want string) {
 // TestRealTwoAtOnce kills the primary and the node that would be promoted: the third one is.
 func TestRealTwoAtOnce(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts three servers and a pgpool")
+		t.Skip("left out with -short: starts three servers and a pgpool")
 	}
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3})
 	p := c.TestPgpool(t, pgcluster.PgpoolOptions{
@@ -143,7 +143,7 @@ func TestRealTwoAtOnce(t *testing.T) {
 // TestRealFalsePrimary promotes a standby beside the primary, whom the other standby goes on to follow.
 func TestRealFalsePrimary(t *testing.T) {
 	if testing.Short() {
-		t.Skip("starts three servers and a pgpool")
+		t.Skip("left out with -short: starts three servers and a pgpool")
 	}
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 3})
 	p := c.TestPgpool(t, pgcluster.PgpoolOptions{

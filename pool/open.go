@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
@@ -45,6 +47,16 @@ type ConnectError struct {
 
 func (e *ConnectError) Error() string { return fmt.Sprintf("DB node %d: %v", e.Node, e.Err) }
 func (e *ConnectError) Unwrap() error { return e.Err }
+
+// Refused reports whether an error of connecting says that nothing listens at the address.
+func Refused(err error) bool {
+	return errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOENT)
+}
+
+// Unreachable reports whether an error of connecting says that there is no way to the host.
+func Unreachable(err error) bool {
+	return errors.Is(err, unix.EHOSTUNREACH) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTDOWN)
+}
 
 // Opening is a connection on its way: the server has told how it wants to be convinced. Finish it with Login or Abandon.
 type Opening struct {

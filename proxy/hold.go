@@ -4,8 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gopgpool/cluster"
 	"gopgpool/logging"
 	"gopgpool/pool"
@@ -142,10 +140,7 @@ func (s *session) toWriter() (route.Decision, *prepared, error) {
 	s.in.View = v
 	d := route.Decision{Node: v.Writer()}
 	if d.Node == cluster.NoNode {
-		if !v.Seeking {
-			return d, nil, s.noWriter()
-		}
-		d.Action = route.Hold
+		return d, nil, s.noWriter()
 	}
 	return d, nil, nil
 }
@@ -219,14 +214,7 @@ func (s *session) worthWaiting(v *cluster.View, err error) time.Duration {
 }
 
 // condemns reports whether an error says for certain that nobody serves at a node's address.
-func condemns(err error) bool {
-	for _, e := range []unix.Errno{unix.ECONNREFUSED, unix.ENOENT, unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
-}
+func condemns(err error) bool { return pool.Refused(err) || pool.Unreachable(err) }
 
 // unreplaceable is the error for a server that cannot be reached and that nobody will replace.
 func (s *session) unreplaceable(co *pool.ConnectError) error {

@@ -223,6 +223,35 @@ func (srv *Server) workers(t *loop.Task) ([]show.Process, []show.Slot) {
 	return processes, slots
 }
 
+// Workers tells what SHOW pool_processes and pool_pools tell. It may be called from any goroutine but a loop's.
+func (s *Server) Workers(ctx context.Context) (processes []show.Process, slots []show.Slot) {
+	type answer struct {
+		processes []show.Process
+		slots     []show.Slot
+	}
+	done := make(chan answer, 1)
+	l := s.homes[0].loop
+	began := l.Post(func() {
+		l.Go("workers", func(t *loop.Task) {
+			var a answer
+			a.processes, a.slots = s.workers(t)
+			done <- a
+		})
+	})
+	if !began {
+		return nil, nil
+	}
+	select {
+	case a := <-done:
+		return a.processes, a.slots
+	case <-ctx.Done():
+		return nil, nil
+	}
+}
+
+// Stats are the rows behind SHOW pool_backend_stats, index = NodeID, for n nodes.
+func (s *Server) Stats(n int) []show.BackendStat { return s.counters.Snapshot(n) }
+
 // slotRows are the rows of one pool slot, one per node.
 func slotRows(p *show.Process, id, nodes int, used []show.Slot) []show.Slot {
 	rows := make([]show.Slot, nodes)

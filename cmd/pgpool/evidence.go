@@ -4,10 +4,10 @@ import (
 	"errors"
 	"net"
 	"os"
-	"syscall"
 
 	"gopgpool/cluster"
 	"gopgpool/failover"
+	"gopgpool/pool"
 )
 
 // nodeLost turns a session's trouble with a server into a request to failover.
@@ -34,9 +34,9 @@ func evidenceOf(err error) failover.Evidence {
 	switch {
 	case errors.As(err, &dns):
 		return failover.Unresolved
-	case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOENT):
+	case pool.Refused(err):
 		return failover.Refused
-	case errors.Is(err, syscall.EHOSTUNREACH), errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTDOWN):
+	case pool.Unreachable(err):
 		return failover.Unreachable
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return failover.TimedOut

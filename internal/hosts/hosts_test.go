@@ -346,7 +346,7 @@ func TestNothingOutlivesTheProcess(t *testing.T) {
 
 func TestWithoutRights(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("takes rights away, which only root has")
+		t.Skip("needs root, whose rights it takes away")
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run", "^TestNamesLeadToHosts$", "-test.v")
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, RequireEnv) }), "GORACE=atexit_sleep_ms=0")

@@ -54,7 +54,7 @@ type account struct {
 
 func TestRunbook(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes half a minute: two pgpools are put through every step")
+		t.Skip("left out with -short: takes half a minute: two pgpools are put through every step")
 	}
 	bin := requirePackages(t)
 	ours := filepath.Dir(pgcluster.BuildProgram(t, filepath.Join(t.TempDir(), "bin"), "pgpool"))
