@@ -288,9 +288,18 @@ type Watchdog struct {
 	WdPriority                            int
 	WdAuthkey                             string
 	WdIpcSocketDir                        string
+	WdSSL                                 bool
+	WdSSLCert                             string        // absolute file name or empty
+	WdSSLKey                              string        // absolute file name or empty
+	WdSSLCACert                           string        // absolute file name or empty
+	WdLeaseTime                           time.Duration // 0 = see Lease
+	WdStateDirectory                      string        // empty = see StateDirectory
+	WdStateOnTmpfs                        bool
 	TrustedServers                        []string
 	TrustedServerCommand                  string
 	DelegateIP                            string
+	DelegateDevice                        string
+	DelegatePrefix                        int // 0 = the whole address
 	IfCmdPath                             string
 	IfUpCmd                               string
 	IfDownCmd                             string
@@ -300,6 +309,7 @@ type Watchdog struct {
 	ClearMemqcacheOnEscalation            bool
 	WdEscalationCommand                   string
 	WdDeEscalationCommand                 string
+	WdCommandTimeout                      time.Duration
 	FailoverWhenQuorumExists              bool
 	FailoverRequireConsensus              bool
 	AllowMultipleFailoverRequestsFromNode bool

@@ -134,9 +134,13 @@ func TestReloadRefused(t *testing.T) {
 			t.Errorf("%s: %v %v", text, changes, problems)
 		}
 	}
-	running := mustLoad(t, "use_watchdog = on wd_hostname = 'a'")
-	_, _, problems := reload(running, "")
-	wantProblem(t, problems, Error, "no watchdog configuration for local pgpool node", "count with their running values")
+	running := mustLoad(t, "max_spare_children = 5")
+	_, _, problems := reload(running, "num_init_children = 100 max_spare_children = 40 process_management_mode = dynamic")
+	if Refused(problems) {
+		wantProblem(t, problems, Error, "must not be greater than num_init_children", "count with their running values")
+	} else {
+		t.Error("accepted")
+	}
 	c := mustLoad(t, "")
 	next, _, problems := c.reloadWith(mainFile, memory{}.read)
 	if next != c || !Refused(problems) {

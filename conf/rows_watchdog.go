@@ -1,6 +1,9 @@
 package conf
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // watchdogNode is the place of hostnameN and its like; of a node that does not exist one nobody reads.
 func (c *Config) watchdogNode(n int) *WatchdogNode {
@@ -20,7 +23,7 @@ func (c *Config) heartbeatPeer(n int) *HeartbeatPeer {
 
 func watchdogRows() []Param {
 	rows := append(memberRows(), localWatchdogRows()...)
-	return append(append(rows, virtualIPRows()...), quorumRows()...)
+	return slices.Concat(rows, channelRows(), stateRows(), virtualIPRows(), quorumRows())
 }
 
 func memberRows() []Param {
@@ -29,11 +32,11 @@ func memberRows() []Param {
 		boolean("use_watchdog", Start, "off",
 			"be one of a group of pgpool nodes; needs the file pgpool_node_id",
 			func(c *Config) *bool { return &c.Watchdog.UseWatchdog }),
-		numbered(f, text("hostname", Reload, "", "host of pgpool node N", nil),
+		numbered(f, text("hostname", Start, "", "host of pgpool node N", nil),
 			func(c *Config, n int) *string { return &c.watchdogNode(n).Hostname }),
-		numbered(f, integer("pgpool_port", Reload, 1024, 65535, "0", "client port of pgpool node N", nil),
+		numbered(f, integer("pgpool_port", Start, 1024, 65535, "0", "client port of pgpool node N", nil),
 			func(c *Config, n int) *int { return &c.watchdogNode(n).PgpoolPort }),
-		numbered(f, integer("wd_port", Reload, 1024, 65535, "0",
+		numbered(f, integer("wd_port", Start, 1024, 65535, "0",
 			"watchdog port of pgpool node N; the node exists when it is set", nil),
 			func(c *Config, n int) *int { return &c.watchdogNode(n).WdPort }),
 	}
@@ -50,7 +53,7 @@ func localWatchdogRows() []Param {
 		integer("wd_priority", Start, 0, maxInt, "1",
 			"the node with the highest one becomes the leader",
 			func(c *Config) *int { return &c.Watchdog.WdPriority }),
-		text("wd_authkey", Reload, "",
+		text("wd_authkey", Start, "",
 			"secret all nodes share",
 			func(c *Config) *string { return &c.Watchdog.WdAuthkey }),
 		text("wd_ipc_socket_dir", Start, "/tmp",
@@ -68,11 +71,54 @@ func localWatchdogRows() []Param {
 	}
 }
 
+// channelRows are about the connections between nodes.
+func channelRows() []Param {
+	return []Param{
+		ours(boolean("wd_ssl", Start, "off",
+			"encrypt connections between pgpool nodes; each proves itself by a certificate",
+			func(c *Config) *bool { return &c.Watchdog.WdSSL })),
+		ours(path("wd_ssl_cert", Start, "",
+			"this node's certificate, naming its hostnameN",
+			func(c *Config) *string { return &c.Watchdog.WdSSLCert })),
+		ours(path("wd_ssl_key", Start, "",
+			"private key of wd_ssl_cert",
+			func(c *Config) *string { return &c.Watchdog.WdSSLKey })),
+		ours(path("wd_ssl_ca_cert", Start, "",
+			"authority that signed the certificates of all nodes",
+			func(c *Config) *string { return &c.Watchdog.WdSSLCACert })),
+	}
+}
+
+// stateRows are about what a node remembers and how long the leader may lead without being heard.
+func stateRows() []Param {
+	return []Param{
+		ours(zeroAllowed(duration("wd_lease_time", Start, "s", 3, "0",
+			"time within which a cut-off leader gives up; 0 = deadtime, 3 to 10 s",
+			func(c *Config) *time.Duration { return &c.Watchdog.WdLeaseTime }))),
+		ours(path("wd_state_directory", Start, "",
+			"directory of the node's memory; empty = /var/lib/pgpool/wd_ and the wd_portN",
+			func(c *Config) *string { return &c.Watchdog.WdStateDirectory })),
+		ours(boolean("wd_state_on_tmpfs", Start, "off",
+			"accept a wd_state_directory that a restart of the host wipes",
+			func(c *Config) *bool { return &c.Watchdog.WdStateOnTmpfs })),
+	}
+}
+
 func virtualIPRows() []Param {
+	return append(addressRows(), commandRows()...)
+}
+
+func addressRows() []Param {
 	return []Param{
 		text("delegate_ip", Start, "",
 			"virtual address the leader holds",
 			func(c *Config) *string { return &c.Watchdog.DelegateIP }),
+		ours(text("delegate_device", Start, "",
+			"network device of delegate_ip when if_up_cmd is empty",
+			func(c *Config) *string { return &c.Watchdog.DelegateDevice })),
+		ours(zeroAllowed(integer("delegate_prefix", Start, 1, 128, "0",
+			"bits of delegate_ip's network when if_up_cmd is empty; 0 = 32, IPv6 128",
+			func(c *Config) *int { return &c.Watchdog.DelegatePrefix }))),
 		text("if_cmd_path", Start, "/sbin",
 			"directory of if_up_cmd and if_down_cmd",
 			func(c *Config) *string { return &c.Watchdog.IfCmdPath }),
@@ -91,6 +137,11 @@ func virtualIPRows() []Param {
 		text("ping_path", Start, "/bin",
 			"directory of ping",
 			func(c *Config) *string { return &c.Watchdog.PingPath }),
+	}
+}
+
+func commandRows() []Param {
+	return []Param{
 		boolean("clear_memqcache_on_escalation", Reload, "on",
 			"empty the query cache when becoming the leader",
 			func(c *Config) *bool { return &c.Watchdog.ClearMemqcacheOnEscalation }),
@@ -100,6 +151,9 @@ func virtualIPRows() []Param {
 		text("wd_de_escalation_command", Reload, "",
 			"command run when no longer being the leader",
 			func(c *Config) *string { return &c.Watchdog.WdDeEscalationCommand }),
+		ours(duration("wd_command_timeout", Reload, "s", 1, "30",
+			"time after which a command about the virtual address is ended",
+			func(c *Config) *time.Duration { return &c.Watchdog.WdCommandTimeout })),
 	}
 }
 
@@ -143,14 +197,14 @@ func lifecheckRows() []Param {
 func heartbeatRows() []Param {
 	const f = FamilyHeartbeat
 	lists := func(name, doc string, at func(c *Config, n int) *[]string) Param {
-		return numbered(f, list(name, Reload, ';', "", doc, nil), at)
+		return numbered(f, list(name, Start, ';', "", doc, nil), at)
 	}
 	return []Param{
 		within(14, lists("heartbeat_device", "network device for heartbeats to node N, separated by ;",
 			func(c *Config, n int) *[]string { return &c.heartbeatPeer(n).Devices })),
 		lists("heartbeat_hostname", "host that gets heartbeats for node N, separated by ;",
 			func(c *Config, n int) *[]string { return &c.heartbeatPeer(n).Hostnames }),
-		numbered(f, integer("heartbeat_port", Reload, 1024, 65535, "0",
+		numbered(f, integer("heartbeat_port", Start, 1024, 65535, "0",
 			"UDP port of node N for heartbeats; the peer exists when it is set", nil),
 			func(c *Config, n int) *int { return &c.heartbeatPeer(n).Port }),
 		list("wd_heartbeat_listen_addresses", Start, ';', "",
