@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,7 +76,8 @@ func (w *World) boot(ctx context.Context, spec Spec) (_ *Host, err error) {
 	stop := context.AfterFunc(ctx, func() { _ = h.helper.Process.Kill() }) // or it has ended
 	defer stop()
 	_, err = h.ask(plan{
-		Name: spec.Name, Program: program, Hosts: w.hostsFile(), Shares: w.opts.Shares, Users: w.opts.Users, Path: w.opts.Path,
+		Name: spec.Name, Program: program, Hosts: w.hostsFile(), Shares: slices.Concat(w.opts.Shares, spec.Shares), Users: w.opts.Users,
+		Path: w.opts.Path,
 	})
 	if err != nil {
 		return nil, err

@@ -217,6 +217,13 @@ func (h *Host) Block(other *Host) error { return both(h, other, (*netlink.Handle
 // Unblock undoes Block.
 func (h *Host) Unblock(other *Host) error { return both(h, other, (*netlink.Handle).NeighDel) }
 
+// BlockTo makes packets from this host to another vanish, while those of the other one arrive. Like Block, it is about the addresses that
+// devices were given.
+func (h *Host) BlockTo(other *Host) error { return h.neighbours(other, (*netlink.Handle).NeighSet) }
+
+// UnblockTo undoes BlockTo.
+func (h *Host) UnblockTo(other *Host) error { return h.neighbours(other, (*netlink.Handle).NeighDel) }
+
 type neighbourChange func(*netlink.Handle, *netlink.Neigh) error
 
 func both(a, b *Host, change neighbourChange) error {

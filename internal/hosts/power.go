@@ -31,8 +31,8 @@ func (h *Host) Thaw() error {
 	return err
 }
 
-// PowerOff is a loss of power: first the host falls silent, then its processes are no more. What they wrote to files is kept; /run
-// and /tmp are kept too, except by [Host.PowerOn].
+// PowerOff is a loss of power: first the host falls silent, then its processes are no more, and the addresses that were added. What they
+// wrote to files is kept; /run and /tmp are kept too, except by [Host.PowerOn].
 func (h *Host) PowerOff(ctx context.Context) error {
 	if err := h.Cut(); err != nil {
 		return err
@@ -44,6 +44,9 @@ func (h *Host) PowerOff(ctx context.Context) error {
 			break
 		}
 		err = pause(ctx, 5*time.Millisecond)
+	}
+	if err == nil {
+		err = h.resetAddresses()
 	}
 	if err != nil {
 		return fmt.Errorf("host %s: power off: %w", h.Name, err)
@@ -65,9 +68,6 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // PowerOn brings a host back that was switched off: with an empty /tmp, the addresses it was made with, and no process.
 func (h *Host) PowerOn(ctx context.Context) error {
-	if err := h.resetAddresses(); err != nil {
-		return err
-	}
 	if _, err := h.Run(ctx, "root", "rm -rf /tmp/* /tmp/.[!.]*"); err != nil {
 		return err
 	}

@@ -26,8 +26,11 @@ const (
 // stagingDir is where the new root is put together; it exists on every machine and is covered in the host's namespace only.
 const stagingDir = "/tmp"
 
-// Share makes a file or directory of the machine visible on every host, read-only.
-type Share struct{ Source, Target string }
+// Share makes a file or directory of the machine visible on a host, read-only unless it says otherwise.
+type Share struct {
+	Source, Target string
+	Writable       bool // what the host writes there outlives it, and is on a file system of the machine's
+}
 
 // plan is what the helper is told when it starts.
 type plan struct {
@@ -72,14 +75,15 @@ func (r *rooter) build() error {
 	type mount struct {
 		source, target string
 		isDir          bool
+		readOnly       bool
 	}
 	var mounts []mount
-	for _, s := range append([]Share{{r.plan.Program, programFile}}, r.plan.Shares...) {
+	for _, s := range append([]Share{{Source: r.plan.Program, Target: programFile}}, r.plan.Shares...) {
 		source, isDir, err := r.pin(s.Source)
 		if err != nil {
 			return err
 		}
-		mounts = append(mounts, mount{source, s.Target, isDir})
+		mounts = append(mounts, mount{source, s.Target, isDir, !s.Writable})
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("private mounts: %w", err)
@@ -93,7 +97,7 @@ func (r *rooter) build() error {
 		}
 	}
 	for _, m := range mounts {
-		if err := bind(m.source, stagingDir+m.target, m.isDir, true); err != nil {
+		if err := bind(m.source, stagingDir+m.target, m.isDir, m.readOnly); err != nil {
 			return err
 		}
 	}

@@ -29,12 +29,13 @@ type Device struct {
 type Spec struct {
 	Name    string
 	Devices []Device // the first one's address is what the name stands for in /etc/hosts
+	Shares  []Share  // beside those of all hosts
 }
 
 // Options describe a World.
 type Options struct {
 	Hosts  []Spec
-	Shares []Share
+	Shares []Share // on every host
 	// Users get an empty home directory on every host, as /etc/passwd names it. root has one anyway.
 	Users []string
 	// Path lists directories that stand behind the stand-ins' in the PATH of every command.
