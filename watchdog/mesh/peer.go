@@ -1,0 +1,151 @@
+package mesh
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gopgpool/logging"
+)
+
+// Peer is what a linked node said of itself.
+type Peer struct {
+	Name string     // as its Config.Name
+	Run  [16]byte   // random, another one after each start
+	From netip.Addr // the address it speaks from
+}
+
+// peer is another node. Two connections may lead to it, one dialled by each side; both nodes prefer the one dialled by
+// the lower id for sending, so that messages do not overtake each other.
+type peer struct {
+	id      int
+	at      Endpoint
+	prefers bool // the connection we dialled
+	queue   queue
+	up      atomic.Bool
+	info    atomic.Pointer[Peer]
+	redial  chan struct{} // capacity 1: the peer is there, dial now
+	refused limiter
+	lines   limiter
+
+	mu        sync.Mutex // guards all below; the handler is told under it, so that its calls are in order
+	in, out   *link
+	addresses []netip.Addr // that the host name meant when it was last resolved
+	lastFrom  netip.Addr   // where it last came from
+}
+
+// attach makes l one of the connections. The newest one of a direction replaces an older one.
+func (m *Mesh) attach(l *link, from netip.Addr) {
+	p := l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	place := &p.in
+	if l.outbound {
+		place = &p.out
+	}
+	if old := *place; old != nil {
+		old.stop(errReplaced)
+	}
+	first := p.in == nil && p.out == nil
+	*place = l
+	h := &l.session.hello
+	name := printable([]byte(h.Name))
+	p.info.Store(&Peer{Name: name, Run: h.Run, From: from})
+	p.lastFrom = from
+	p.up.Store(true)
+	p.queue.carry(p.carrierLocked())
+	if first {
+		m.log.Log(logging.Event{
+			Message: "new node joined the cluster " + who(h), Detail: fmt.Sprintf("node %d, %q", p.id, name),
+		})
+		m.handler.Linked(p.id, true, "connected with "+from.String())
+	}
+	if !l.outbound && p.out == nil {
+		p.dialSoon()
+	}
+}
+
+func (p *peer) dialSoon() {
+	select {
+	case p.redial <- struct{}{}:
+	default:
+	}
+}
+
+func (p *peer) carrierLocked() *link {
+	if p.in == nil || p.out != nil && p.prefers {
+		return p.out
+	}
+	return p.in
+}
+
+// detach takes l off, if nothing replaced it.
+func (m *Mesh) detach(l *link, why error) {
+	p := l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch l {
+	case p.in:
+		p.in = nil
+	case p.out:
+		p.out = nil
+	default:
+		return
+	}
+	p.queue.carry(p.carrierLocked())
+	if p.in == nil && p.out == nil {
+		p.up.Store(false)
+		m.handler.Linked(p.id, false, why.Error())
+	}
+}
+
+// deliver hands a message to the handler, unless l was replaced meanwhile.
+func (m *Mesh) deliver(l *link, payload []byte) {
+	p := l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if l == p.in || l == p.out {
+		m.handler.Received(p.id, payload)
+	}
+}
+
+// refusedBy tells that the peer does not want us.
+func (m *Mesh) refusedBy(p *peer, reason string) {
+	limited(m.log, &p.refused, logging.Event{
+		Severity: logging.Warning, Message: fmt.Sprintf("watchdog node %d at %s rejects this node", p.id, hostPort(p.at)), Detail: reason,
+	})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m.handler.Rejected(p.id, reason)
+}
+
+// isAt reports whether the peer is known to speak from a.
+func (p *peer) isAt(a netip.Addr) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return a == p.lastFrom || slices.Contains(p.addresses, a)
+}
+
+// knows remembers the addresses of the peer; if there are none, those of last time.
+func (p *peer) knows(addresses []netip.Addr) []netip.Addr {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(addresses) > 0 {
+		p.addresses = addresses
+	}
+	return p.addresses
+}
+
+// pause is how long after the beginning of one attempt to connect the next one follows.
+func pause(attempt int) time.Duration {
+	switch {
+	case attempt <= 60:
+		return 500 * time.Millisecond
+	case attempt <= 120:
+		return time.Second
+	}
+	return 2 * time.Second
+}
