@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // build makes a Config of assignments and checks it as a whole.
@@ -140,6 +141,8 @@ func (c *Config) complete() {
 			c.Watchdog.Heartbeat[i] = HeartbeatPeer{}
 		}
 	}
+	c.Watchdog.WdInterval = max(c.Watchdog.WdInterval, time.Second)
+	c.Watchdog.WdLifePoint = max(c.Watchdog.WdLifePoint, 1)
 	setEmpty(&c.HealthCheck.Global.Database, database)
 	for _, h := range c.HealthCheck.Nodes {
 		setEmpty(&h.Database, database)

@@ -1,12 +1,9 @@
 package conf
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
-	"path/filepath"
 	"slices"
-	"strconv"
 )
 
 // crossCheck is a rule about several parameters. It is not applied while one of them has a value that could not be taken.
@@ -18,10 +15,10 @@ type crossCheck struct {
 // check applies all rules to a whole configuration.
 func (l *loader) check(c *Config) {
 	l.readNodeID(c)
-	for _, r := range slices.Concat(errorChecks(), nodeChecks()) {
+	for _, r := range slices.Concat(errorChecks(), nodeChecks(), watchdogErrors()) {
 		l.apply(c, r, Error)
 	}
-	for _, r := range warningChecks() {
+	for _, r := range slices.Concat(warningChecks(), watchdogWarnings()) {
 		l.apply(c, r, Warning)
 	}
 	l.strayNodes(c)
@@ -105,8 +102,6 @@ func errorChecks() []crossCheck {
 func nodeChecks() []crossCheck {
 	return []crossCheck{
 		{[]string{"recovery_1st_stage_command", "recovery_2nd_stage_command", "backend_data_directory", "backend_port"}, checkDataDirectories},
-		{[]string{"use_watchdog", "wd_lifecheck_method", "heartbeat_hostname", "heartbeat_port"}, checkHeartbeat},
-		{[]string{"use_watchdog", "wd_port"}, checkLocalNode},
 	}
 }
 
@@ -119,30 +114,6 @@ func checkDataDirectories(c *Config) (text, hint string) {
 			return "invalid configuration, recovery needs the data directory of every backend",
 				backendName("backend_data_directory", i) + " is not defined"
 		}
-	}
-	return "", ""
-}
-
-func checkHeartbeat(c *Config) (text, hint string) {
-	if !c.Watchdog.UseWatchdog || c.Watchdog.WdLifecheckMethod != LifecheckHeartbeat {
-		return "", ""
-	}
-	for i := range c.Watchdog.Heartbeat {
-		if h := &c.Watchdog.Heartbeat[i]; h.Port != 0 && len(h.Hostnames) == 0 {
-			return "invalid watchdog configuration", backendName("heartbeat_hostname", i) + " is not defined"
-		}
-	}
-	return "", ""
-}
-
-func checkLocalNode(c *Config) (text, hint string) {
-	w := &c.Watchdog
-	if !w.UseWatchdog || w.NodeID == noIndex {
-		return "", "" // a missing id was reported already
-	}
-	if w.NodeID >= len(w.Nodes) || w.Nodes[w.NodeID].WdPort == 0 {
-		return "invalid watchdog configuration",
-			fmt.Sprintf("no watchdog configuration for local pgpool node, pgpool node id: %d ", w.NodeID)
 	}
 	return "", ""
 }
@@ -195,46 +166,6 @@ func (l *loader) strayNodes(c *Config) {
 			Text: fmt.Sprintf("%s is ignored", displayName(a.key)), Hint: displayName(k) + " is not set",
 		})
 	}
-}
-
-// readNodeID takes the local watchdog node's number from the file pgpool_node_id beside pgpool.conf.
-func (l *loader) readNodeID(c *Config) {
-	if !c.Watchdog.UseWatchdog {
-		return
-	}
-	if l.localNode != noIndex {
-		c.Watchdog.NodeID = l.localNode
-		return
-	}
-	name := filepath.Join(c.Dir, "pgpool_node_id")
-	id, text, hint := l.nodeID(name)
-	if text != "" {
-		l.report(Problem{Severity: Error, File: name, Line: 1, Name: "pgpool_node_id", Text: text, Hint: hint})
-		return
-	}
-	c.Watchdog.NodeID = id
-}
-
-func (l *loader) nodeID(name string) (id int, text, hint string) {
-	content, err := l.read(name)
-	if err != nil {
-		return 0, fmt.Sprintf("Pgpool node id file %s does not exist", name),
-			"If watchdog is enable, pgpool_node_id file is required"
-	}
-	line, _, _ := bytes.Cut(content, []byte("\n"))
-	if len(line) == 0 {
-		return 0, "pgpool_node_id file is empty", ""
-	}
-	const maxDigits = 8
-	digits := string(line)
-	if len(digits) > maxDigits || len(bytes.Trim(line, "0123456789")) != 0 {
-		return 0, "pgpool_node_id is not a numeric value", "the first line must consist of digits"
-	}
-	id, err = strconv.Atoi(digits)
-	if err != nil || id > FamilyWatchdog.maxIndex() {
-		return 0, fmt.Sprintf("Invalid pgpool node id \"%s\", must be between 0 and %d", digits, FamilyWatchdog.maxIndex()), ""
-	}
-	return id, "", ""
 }
 
 // NotBuilt lists what the configuration asks for and this program cannot do yet. The daemon refuses to start on an Error: it

@@ -60,7 +60,8 @@ type loader struct {
 	read      func(string) ([]byte, error)
 	path      string
 	files     int
-	localNode int // implied by old watchdog parameters, else noIndex
+	localNode int  // implied by old watchdog parameters, else noIndex
+	ranked    bool // localNode is a rank in the list of nodes
 	assigned  assignments
 	old       []assignment // of names that are no longer in use
 	unknown   map[string]bool
@@ -95,6 +96,7 @@ func (l *loader) top() {
 		l.file(l.path, string(text), 0)
 	}
 	l.mapOldNames()
+	l.takeDevice()
 }
 
 // file takes the text of one file.

@@ -239,7 +239,7 @@ func TestCrossChecks(t *testing.T) {
 }
 
 func TestNodeID(t *testing.T) {
-	text := "use_watchdog = on hostname1 = 'h' wd_port1 = 9000 pgpool_port1 = 9999"
+	text := "use_watchdog = on hostname1 = 'h' wd_port1 = 9000 pgpool_port1 = 9999 hostname3 = 'i' wd_port3 = 9000 pgpool_port3 = 9999"
 	for _, tt := range []struct{ file, want string }{
 		{"1\n", ""},
 		{"1", ""},

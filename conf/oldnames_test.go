@@ -95,12 +95,12 @@ func TestOldWatchdogBlock(t *testing.T) {
 
 func TestOldWatchdogBlockBesideNumberedNodes(t *testing.T) {
 	m := memory{
-		mainFile:                     "use_watchdog = on hostname0 = 'h' wd_port0 = 9000 pgpool_port0 = 9999 wd_port = 9005 wd_hostname = 'x'",
+		mainFile:                     "use_watchdog = on " + numberedNodes(2) + " wd_port = 9005 wd_hostname = 'x'",
 		"/etc/pgpool/pgpool_node_id": "0",
 	}
 	c, problems := loadWith(mainFile, m.read)
-	wantProblem(t, problems, Warning, "wd_port is a parameter of an older release", "ignored because hostname0 is set")
-	if c == nil || !slices.Equal(c.Watchdog.Nodes, []WatchdogNode{{"h", 9000, 9999}}) {
+	wantProblem(t, problems, Warning, "wd_port is a parameter of an older release", "ignored because heartbeat_hostname0 is set")
+	if c == nil || !slices.Equal(c.Watchdog.Nodes, []WatchdogNode{{"server1", 9000, 9999}, {"server2", 9000, 9999}}) {
 		t.Errorf("%v", problems)
 	}
 }

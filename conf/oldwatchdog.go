@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // oldNode is a pgpool node as the per-node files of 4.1 describe it: the local one, or an other_*K block.
@@ -14,10 +15,12 @@ type oldNode struct {
 	pgpoolPort string
 	wdPort     string
 	from       assignment
-	heartbeats []string
+	links      []oldLink
 	hbPort     string
-	devices    []string
 }
+
+// oldLink is a way heartbeats take to a node.
+type oldLink struct{ host, device string }
 
 // oldBlock is all old watchdog parameters of a file, by base and link.
 type oldBlock map[key]assignment
@@ -49,12 +52,29 @@ func (l *loader) mapWatchdog(old []assignment) {
 	}
 	nodes := l.oldNodes(block, old[0])
 	l.linkHeartbeats(block, nodes)
-	slices.SortFunc(nodes, func(a, b *oldNode) int {
-		return cmp.Or(cmp.Compare(a.host, b.host), cmp.Compare(a.wdPort, b.wdPort))
-	})
+	slices.SortStableFunc(nodes, compareOldNodes)
 	for id, n := range nodes {
 		l.numberNode(id, n)
 	}
+	l.listenEverywhere(nodes)
+}
+
+// compareOldNodes orders nodes alike whatever file they come from: hosts without regard to case, ports as numbers.
+func compareOldNodes(a, b *oldNode) int {
+	port := func(n *oldNode) int64 {
+		v, _, _ := splitNumber(n.wdPort)
+		return v.whole
+	}
+	return cmp.Or(cmp.Compare(strings.ToLower(a.host), strings.ToLower(b.host)), cmp.Compare(port(a), port(b)))
+}
+
+// listenEverywhere: such a file names the addresses heartbeats go to, the own ones only in the other nodes' files.
+func (l *loader) listenEverywhere(nodes []*oldNode) {
+	k := key{"wd_heartbeat_listen_addresses", noIndex}
+	if _, set := l.assigned[k]; set {
+		return
+	}
+	l.assigned[k] = assignment{key: k, text: "*", file: nodes[0].from.file, line: nodes[0].from.line, mapped: true}
 }
 
 // numberedName is today's name for one of the old ones.
@@ -92,18 +112,25 @@ func (l *loader) oldNodes(block oldBlock, first assignment) []*oldNode {
 		link: noIndex, host: block.text("wd_hostname", noIndex, ""), pgpoolPort: port,
 		wdPort: block.text("wd_port", noIndex, wdPort), hbPort: block.text("wd_heartbeat_port", noIndex, heartbeatPort),
 	}
-	own.heartbeats = []string{own.host}
 	own.from = first
 	if a, ok := block[key{"wd_hostname", noIndex}]; ok {
 		own.from = a
 	}
 	nodes := []*oldNode{own}
 	for _, k := range block.links("other_pgpool_hostname") {
-		nodes = append(nodes, &oldNode{
+		n := &oldNode{
 			link: k, host: block.text("other_pgpool_hostname", k, ""), from: block[key{"other_pgpool_hostname", k}],
 			pgpoolPort: block.text("other_pgpool_port", k, pgpoolPort), wdPort: block.text("other_wd_port", k, wdPort),
 			hbPort: heartbeatPort,
-		})
+		}
+		switch {
+		case n.host == "":
+			l.warnOld(n.from, "it is empty and ignored", "")
+		case own.host != "" && compareOldNodes(n, own) == 0:
+			l.warnOld(n.from, "it is this node itself and ignored", "")
+		default:
+			nodes = append(nodes, n)
+		}
 	}
 	return nodes
 }
@@ -120,36 +147,61 @@ func (b oldBlock) links(base string) []int {
 	return links
 }
 
-// linkHeartbeats gives each heartbeat link to the node it leads to: the one with that host name, else the only other one.
+// linkHeartbeats gives each heartbeat link to the node it leads to, and a node without any one to its host.
 func (l *loader) linkHeartbeats(block oldBlock, nodes []*oldNode) {
+	var last *oldNode
 	for _, k := range block.links("heartbeat_destination") {
 		host := block.text("heartbeat_destination", k, "")
-		n := linkTarget(nodes, host)
+		if host == "" {
+			continue
+		}
+		n := linkTarget(nodes, host, last)
 		if n == nil {
 			l.warnOld(block[key{"heartbeat_destination", k}], "it belongs to no other node and is ignored", "heartbeat_hostnameN")
 			continue
 		}
-		n.heartbeats = append(n.heartbeats, host)
+		last = n
+		n.links = append(n.links, oldLink{host: host, device: l.assigned[key{"heartbeat_device", k}].text})
 		n.hbPort = block.text("heartbeat_destination_port", k, n.hbPort)
-		if a, ok := l.assigned[key{"heartbeat_device", k}]; ok && a.text != "" {
-			n.devices = append(n.devices, a.text)
-		}
 	}
 	for n := range FamilyHeartbeat.maxIndex() + 1 {
 		delete(l.assigned, key{"heartbeat_device", n})
 	}
+	for _, n := range nodes {
+		if len(n.links) == 0 && n.host != "" {
+			n.links = []oldLink{{host: n.host}}
+		}
+	}
 }
 
-func linkTarget(nodes []*oldNode, host string) *oldNode {
+// linkTarget is the node of that host; else the only other one; else the one the link before leads to, since the links of a node
+// usually stand together.
+func linkTarget(nodes []*oldNode, host string, last *oldNode) *oldNode {
 	for _, n := range nodes {
-		if n.link != noIndex && n.host == host {
+		if n.link != noIndex && strings.EqualFold(n.host, host) {
 			return n
 		}
 	}
 	if len(nodes) == 2 {
 		return nodes[1]
 	}
-	return nil
+	return last
+}
+
+// lists are the node's links as heartbeat_hostnameN and heartbeat_deviceN. The first device belongs to the first host, and so on, so
+// those with a device come first.
+func (n *oldNode) lists() (hosts, devices []string) {
+	for _, l := range n.links {
+		if l.device != "" {
+			hosts, devices = append(hosts, l.host), append(devices, l.device)
+		}
+	}
+	for _, l := range n.links {
+		if l.device == "" {
+			hosts = append(hosts, l.host)
+		}
+	}
+	return hosts, devices
 }
 
 func (l *loader) numberNode(id int, n *oldNode) {
@@ -160,13 +212,13 @@ func (l *loader) numberNode(id int, n *oldNode) {
 	put("hostname", n.host)
 	put("wd_port", n.wdPort)
 	put("pgpool_port", n.pgpoolPort)
-	if len(n.heartbeats) > 0 {
+	if hosts, devices := n.lists(); len(hosts) > 0 {
 		put("heartbeat_port", n.hbPort)
-		put("heartbeat_hostname", joinList(n.heartbeats, ';'))
-		put("heartbeat_device", joinList(n.devices, ';'))
+		put("heartbeat_hostname", joinList(hosts, ';'))
+		put("heartbeat_device", joinList(devices, ';'))
 	}
 	if n.link == noIndex {
-		l.localNode = id
+		l.localNode, l.ranked = id, true
 		l.report(Problem{
 			Severity: Warning, File: n.from.file, Line: n.from.line, Name: "pgpool_node_id", Value: strconv.Itoa(id),
 			Text: fmt.Sprintf("the watchdog nodes of this file are numbered by host and port; this is node %d", id),

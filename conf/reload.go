@@ -30,9 +30,9 @@ func (c *Config) reloadWith(path string, read func(string) ([]byte, error)) (*Co
 		return c, nil, l.problems
 	}
 	merging := newLoader(path, read)
-	merging.localNode = c.Watchdog.NodeID
+	merging.localNode, merging.ranked = c.Watchdog.NodeID, c.Watchdog.NumberedByRank
 	next := merging.build(c.keep(l.assigned))
-	next.Watchdog.NodeID = c.Watchdog.NodeID
+	next.Watchdog.NodeID, next.Watchdog.NumberedByRank = c.Watchdog.NodeID, c.Watchdog.NumberedByRank
 	if Refused(merging.problems) {
 		return c, nil, merging.afterRestart()
 	}

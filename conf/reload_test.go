@@ -149,7 +149,7 @@ func TestReloadRefused(t *testing.T) {
 }
 
 func TestReloadKeepsNodeID(t *testing.T) {
-	text := "use_watchdog = on hostname0 = 'a' wd_port0 = 9000 hostname1 = 'b' wd_port1 = 9000"
+	text := "use_watchdog = on " + numberedNodes(2)
 	m := memory{mainFile: text, "/etc/pgpool/pgpool_node_id": "0"}
 	c, problems := loadWith(mainFile, m.read)
 	if c == nil {

@@ -32,8 +32,8 @@ func memberRows() []Param {
 		boolean("use_watchdog", Start, "off",
 			"be one of a group of pgpool nodes; needs the file pgpool_node_id",
 			func(c *Config) *bool { return &c.Watchdog.UseWatchdog }),
-		numbered(f, text("hostname", Start, "", "host of pgpool node N", nil),
-			func(c *Config, n int) *string { return &c.watchdogNode(n).Hostname }),
+		within(253, numbered(f, text("hostname", Start, "", "host of pgpool node N", nil),
+			func(c *Config, n int) *string { return &c.watchdogNode(n).Hostname })),
 		numbered(f, integer("pgpool_port", Start, 1024, 65535, "0", "client port of pgpool node N", nil),
 			func(c *Config, n int) *int { return &c.watchdogNode(n).PgpoolPort }),
 		numbered(f, integer("wd_port", Start, 1024, 65535, "0",
@@ -53,9 +53,9 @@ func localWatchdogRows() []Param {
 		integer("wd_priority", Start, 0, maxInt, "1",
 			"the node with the highest one becomes the leader",
 			func(c *Config) *int { return &c.Watchdog.WdPriority }),
-		text("wd_authkey", Start, "",
+		within(1024, text("wd_authkey", Start, "",
 			"secret all nodes share",
-			func(c *Config) *string { return &c.Watchdog.WdAuthkey }),
+			func(c *Config) *string { return &c.Watchdog.WdAuthkey })),
 		text("wd_ipc_socket_dir", Start, "/tmp",
 			"directory of the socket for local programs",
 			func(c *Config) *string { return &c.Watchdog.WdIpcSocketDir }),
@@ -189,7 +189,7 @@ func lifecheckRows() []Param {
 			"how pgpool nodes watch each other",
 			func(c *Config) *LifecheckMethod { return &c.Watchdog.WdLifecheckMethod }),
 		duration("wd_interval", Start, "s", 0, "10",
-			"time between life checks",
+			"time between life checks; 0 acts as 1",
 			func(c *Config) *time.Duration { return &c.Watchdog.WdInterval }),
 	}, heartbeatRows()...), lifecheckQueryRows()...)
 }
@@ -225,7 +225,7 @@ func heartbeatRows() []Param {
 func lifecheckQueryRows() []Param {
 	return []Param{
 		integer("wd_life_point", Start, 0, maxInt, "3",
-			"query method: failures after which a node counts as dead",
+			"query method: failures after which a node counts as dead; 0 acts as 1",
 			func(c *Config) *int { return &c.Watchdog.WdLifePoint }),
 		text("wd_lifecheck_query", Start, "SELECT 1",
 			"query method: statement sent",

@@ -1,8 +1,12 @@
 package conf
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -36,4 +40,54 @@ func (w *Watchdog) local() WatchdogNode {
 		return WatchdogNode{}
 	}
 	return w.Nodes[w.NodeID]
+}
+
+// count is the number of configured nodes.
+func (w *Watchdog) count() int {
+	n := 0
+	for i := range w.Nodes {
+		if w.Nodes[i].WdPort != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// NodeList names the pgpool nodes by host and watchdog port, in the order their numbers come from, when the numbers come from the
+// per-node parameters of older releases: "a:9000 b:9000". The lists of two nodes must be equal, else the same number means different
+// nodes. It is empty when the nodes are numbered in the file; then each number's host and ports are compared one by one at a join.
+func (w *Watchdog) NodeList() string {
+	if !w.NumberedByRank {
+		return ""
+	}
+	names := make([]string, 0, len(w.Nodes))
+	for _, n := range w.Nodes {
+		names = append(names, net.JoinHostPort(strings.ToLower(n.Hostname), strconv.Itoa(n.WdPort)))
+	}
+	return strings.Join(names, " ")
+}
+
+// NodesHash is a short form of NodeList to compare at a join, lower-case hexadecimal; empty when NodeList is.
+func (w *Watchdog) NodesHash() string {
+	list := w.NodeList()
+	if list == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(list))
+	return hex.EncodeToString(sum[:])
+}
+
+// takeDevice makes delegate_device, where it is set, take the place of the commands about the virtual address that are not set:
+// their defaults name a device of their own.
+func (l *loader) takeDevice() {
+	device, ok := l.assigned[key{"delegate_device", noIndex}]
+	if !ok || device.text == "" {
+		return
+	}
+	for _, name := range []string{"if_up_cmd", "if_down_cmd", "arping_cmd"} {
+		k := key{name, noIndex}
+		if _, set := l.assigned[k]; !set {
+			l.assigned[k] = assignment{key: k, file: device.file, line: device.line, mapped: true}
+		}
+	}
 }
