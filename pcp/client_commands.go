@@ -10,7 +10,6 @@ import (
 const (
 	AllNodes         = -1
 	AllWatchdogNodes = -1
-	LocalWatchdog    = 0
 	AllProcesses     = 0
 )
 
@@ -81,7 +80,7 @@ func (c *Client) ProcessInfo(ctx context.Context, pid int) (rows []ProcessInfo, 
 	return rows, err
 }
 
-// WatchdogInfo tells of LocalWatchdog, another watchdog node, or AllWatchdogNodes.
+// WatchdogInfo tells of the pgpool with that pgpool_node_id, or of AllWatchdogNodes.
 func (c *Client) WatchdogInfo(ctx context.Context, id int) (WatchdogInfo, error) {
 	f, err := c.record(ctx, ReplyWatchdogInfo, numbered(TypeWatchdogInfo, id))
 	if err != nil {

@@ -179,18 +179,27 @@ func decodeProcessInfo(f []string) (ProcessInfo, error) {
 	return p, r.err
 }
 
-// decodeWatchdogInfo reads the document of the watchdog. Releases before 4.3 leave out the size of the quorum and the membership.
+// decodeWatchdogInfo reads the document of the watchdog. Releases before 4.3 leave out the size of the quorum and the membership, those
+// before 4.2 call the leader master.
 func decodeWatchdogInfo(document []byte) (WatchdogInfo, error) {
-	w := WatchdogInfo{MemberRemoteNodeCount: -1, NodesRequireForQuorum: -1}
-	err := requireKeys(document, "RemoteNodeCount", "QuorumStatus", "AliveNodeCount", "Escalated", "LeaderNodeName", "LeaderHostName",
-		"NodeCount", "WatchdogNodes")
+	w := struct {
+		WatchdogInfo
+		MasterNodeName, MasterHostName *string
+	}{WatchdogInfo: WatchdogInfo{MemberRemoteNodeCount: -1, NodesRequireForQuorum: -1}}
+	err := requireKeys(document, "RemoteNodeCount", "QuorumStatus", "AliveNodeCount", "Escalated", "NodeCount", "WatchdogNodes")
 	if err == nil {
 		err = json.Unmarshal(document, &w)
+	}
+	switch old := w.MasterNodeName != nil && w.MasterHostName != nil; {
+	case err == nil && old:
+		w.LeaderNodeName, w.LeaderHostName = *w.MasterNodeName, *w.MasterHostName
+	case err == nil:
+		err = requireKeys(document, "LeaderNodeName", "LeaderHostName")
 	}
 	if err != nil {
 		return WatchdogInfo{}, fmt.Errorf("%w: watchdog information: %w", ErrBadResponse, err)
 	}
-	return w, nil
+	return w.WatchdogInfo, nil
 }
 
 // UnmarshalJSON implements json.Unmarshaler.

@@ -65,7 +65,7 @@ type Control interface {
 	Pools(ctx context.Context) []Pool
 	// PoolStatus is the content of SHOW pool_status.
 	PoolStatus(ctx context.Context) []Parameter
-	// Watchdog is the answer of pcp_watchdog_info: -1 all nodes, 0 the local one, n the remote node n-1.
+	// Watchdog is the answer of pcp_watchdog_info, a JSON document on one line: of the pgpool with that pgpool_node_id, or with -1 of all.
 	Watchdog(id int) (json string, err error)
 }
 

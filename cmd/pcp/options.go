@@ -36,6 +36,7 @@ type options struct {
 	cluster    bool // -s cluster
 	mode       pcp.StopMode
 
+	layout  watchdogLayout
 	id      int // of a node, watchdog node or process
 	hasID   bool
 	ignored []string // arguments the program has no use for
@@ -138,6 +139,9 @@ func (p *program) flags(o *options) *pflag.FlagSet {
 	fs.FuncP("node-id", nodeLetter, "", setID)
 	fs.FuncP("watchdog-id", watchdogLetter, "", setID)
 	fs.BoolVar(&o.strict, "strict", false, "")
+	if p.operand == operandWatchdogOptional {
+		fs.Func("layout", "", o.setLayout)
+	}
 	return fs
 }
 
@@ -190,6 +194,15 @@ func (o *options) setScope(p *program, text string) error {
 	default:
 		return valueError{"Invalid command scope " + quote(text) + `, must be either "cluster" or "local" `, 1}
 	}
+	return nil
+}
+
+func (o *options) setLayout(text string) error {
+	layout, ok := parseWatchdogLayout(text)
+	if !ok {
+		return valueError{"Invalid layout " + quote(text) + ", must be 4.7, 4.2 or 4.1", 1}
+	}
+	o.layout = layout
 	return nil
 }
 

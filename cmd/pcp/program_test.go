@@ -200,6 +200,12 @@ func captured() map[string][]byte {
 		"W3\x00": record(pcp.ReplyWatchdogInfo, `{"RemoteNodeCount":0,"QuorumStatus":7,"AliveNodeCount":0,"Escalated":0,`+
 			`"LeaderNodeName":"Not Set","LeaderHostName":"Not Set","NodeCount":1,"WatchdogNodes":[{"ID":-1,"State":-1,"NodeName":"Not_Set",`+
 			`"HostName":"Not_Set","StateName":"Not_Set","DelegateIP":"Not_Set","WdPort":0,"PgpoolPort":0,"Priority":0}]}`),
+		// The document of 4.1.
+		"W4\x00": record(pcp.ReplyWatchdogInfo, `{"RemoteNodeCount":0,"QuorumStatus":1,"AliveNodeCount":0,"Escalated":0,`+
+			`"MasterNodeName":"a:1 Linux a","MasterHostName":"a","NodeCount":1,"WatchdogNodes":[{"ID":0,"State":4,"NodeName":"a:1 Linux a",`+
+			`"HostName":"a","StateName":"MASTER","DelegateIP":"Not_Set","WdPort":2,"PgpoolPort":1,"Priority":1}]}`),
+		"W5\x00": record(pcp.ReplyWatchdogInfo, `{"RemoteNodeCount":0,"QuorumStatus":7,"AliveNodeCount":0,"Escalated":0,`+
+			`"MasterNodeName":"no host","NodeCount":0,"WatchdogNodes":[]}`),
 		"W9\x00":   refuse("ERROR", "PCP: informing watchdog info failed", "watchdog is not enabled"),
 		"J9 \x00n": refuse("FATAL", "invalid promote request", "specified node is already primary node, can't promote node id 9"),
 	}

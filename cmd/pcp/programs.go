@@ -126,7 +126,7 @@ func programs() []program {
 			name: "pcp_watchdog_info", about: "show the state of the watchdog", letters: "n", operand: operandWatchdogOptional,
 			command: func(ctx context.Context, c *pcp.Client, o options) (string, error) {
 				w, err := c.WatchdogInfo(ctx, o.idOr(pcp.AllWatchdogNodes))
-				return ifNone(err, func() string { return formatWatchdogInfo(w, o.verbose) })
+				return ifNone(err, func() string { return formatWatchdogInfo(w, o.layout, o.verbose) })
 			},
 		},
 	}

@@ -33,7 +33,7 @@ host:port:user:password, readable for nobody else.
 func (p *program) ownUsage() string {
 	id, idText := "-n, --node-id=ID", "number of the node"
 	if p.operand == operandWatchdogOptional {
-		id, idText = "-n, --watchdog-id=ID", "0 for the local pgpool, another number for another one"
+		id, idText = "-n, --watchdog-id=ID", "pgpool_node_id of a pgpool; else all are shown"
 	}
 	const next = "\n                         " // the column of the texts
 	var b strings.Builder
@@ -53,6 +53,9 @@ func (p *program) ownUsage() string {
 		if strings.Contains(p.letters, o.letter) && o.s == p.s {
 			fmt.Fprintf(&b, "  %-23s%s\n", o.option, o.text)
 		}
+	}
+	if p.operand == operandWatchdogOptional {
+		b.WriteString("      --layout=RELEASE   print as 4.2 or 4.1 did, for scripts of that time (default 4.7)\n")
 	}
 	return b.String()
 }

@@ -39,6 +39,8 @@ func TestCommandLines(t *testing.T) {
 			"pcp_watchdog_info -n -1",
 			`pcp_watchdog_info: Invalid watchdog-id "-1", must be a positive number or zero for a local watchdog node` + "\n", 0,
 		},
+		{"pcp_watchdog_info --layout=3.7", `pcp_watchdog_info: Invalid layout "3.7", must be 4.7, 4.2 or 4.1` + "\n", 1},
+		{"pcp_node_count --layout=4.1", "pcp_node_count: unrecognized option '--layout=4.1'\n" + tryNodeCount + "\n", 1},
 		{"pcp_proc_info -P 0", `pcp_proc_info: Invalid process-id "0", must be greater than 0` + "\n", 0},
 		{"pcp_proc_info abc", `pcp_proc_info: Invalid process-id "abc", must be greater than 0` + "\n", 0},
 		{
