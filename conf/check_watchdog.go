@@ -144,7 +144,6 @@ func watchdogWarnings() []crossCheck {
 		onlyInUse(warnKeepalive, "wd_heartbeat_keepalive", "wd_heartbeat_deadtime", "wd_lifecheck_method"),
 		onlyInUse(warnHeartbeatPeers, "use_watchdog", "wd_port", "heartbeat_port", "wd_lifecheck_method"),
 		onlyInUse(warnHeartbeatDevices, "use_watchdog", "heartbeat_hostname", "heartbeat_device", "heartbeat_port", "wd_lifecheck_method"),
-		onlyInUse(warnDelegateDevice, "delegate_ip"),
 		onlyInUse(warnLifecheckUser, "wd_lifecheck_method"),
 	}
 }
@@ -250,14 +249,6 @@ func warnHeartbeatDevices(c *Config) (text, hint string) {
 		}
 	}
 	return "", ""
-}
-
-func warnDelegateDevice(c *Config) (text, hint string) {
-	w := &c.Watchdog
-	if w.DelegateDevice == "" || strings.TrimSpace(w.IfUpCmd) == "" {
-		return "", ""
-	}
-	return "delegate_device is ignored because if_up_cmd is set", ""
 }
 
 func warnLifecheckUser(c *Config) (text, hint string) {

@@ -14,6 +14,9 @@ func WriteSample(w io.Writer) error {
 	r.printf("%s", sampleHead)
 	for _, a := range areas() {
 		r.printf("\n#%s\n# %s\n#%s\n\n", strings.Repeat("-", 77), a.title, strings.Repeat("-", 77))
+		if a.example != "" {
+			r.printf("%s\n", a.example)
+		}
 		for i := range a.rows {
 			p := &a.rows[i]
 			r.printf("#%s = %s\n", p.sampleName(), p.sampleValue())

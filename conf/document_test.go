@@ -63,6 +63,47 @@ func TestSampleIsTheDefault(t *testing.T) {
 	}
 }
 
+// TestWatchdogSamples: the shipped clusters load without a word on each of their nodes, and the sample file's examples are the same.
+func TestWatchdogSamples(t *testing.T) {
+	two, three := 2, 3
+	example := exampleLines()
+	for name, nodes := range map[string]int{"two_nodes.conf": two, "three_nodes.conf": three} {
+		text, err := os.ReadFile("../samples/watchdog/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id := range nodes {
+			m := memory{
+				mainFile: "include '" + name + "'", "/etc/pgpool/" + name: string(text), "/etc/pgpool/pgpool_node_id": itoa(id),
+			}
+			c, problems := loadWith(mainFile, m.read)
+			if c == nil || len(problems) > 0 {
+				t.Fatalf("%s: %v", name, problems)
+			}
+			if w := &c.Watchdog; len(w.Nodes) != nodes || w.NodeID != id || w.IfUpCmd != "" || w.EnableConsensusWithHalfVotes != (nodes == two) {
+				t.Errorf("%s: %+v", name, w)
+			}
+			for k, a := range c.assigned {
+				if got := example[displayName(k)]; !a.mapped && k.name != "wd_authkey" && got != a.text {
+					t.Errorf("%s = %q in %s, %q in the sample", displayName(k), a.text, name, got)
+				}
+			}
+		}
+	}
+}
+
+// exampleLines are the settings in the sample's example, by name.
+func exampleLines() map[string]string {
+	lines := make(map[string]string)
+	for line := range strings.Lines(watchdogExample) {
+		if rest, ok := strings.CutPrefix(line, "#   "); ok {
+			name, value, _ := strings.Cut(strings.TrimSpace(rest), " = ")
+			lines[name] = strings.Trim(value, "'")
+		}
+	}
+	return lines
+}
+
 func TestReport(t *testing.T) {
 	c, problems := load(twoNodes + "port = 5000 prot = 1 sr_check_password = 'secret' sr_check_period = 10")
 	var b strings.Builder

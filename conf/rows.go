@@ -31,31 +31,32 @@ var params = sync.OnceValue(func() *table {
 func Params() []Param { return append([]Param(nil), params().rows...) }
 
 type area struct {
-	title string
-	rows  []Param
+	title   string
+	rows    []Param
+	example string // comment in the sample, ends with a newline
 }
 
 func areas() []area {
 	return []area{
-		{"Clustering mode", modeRows()},
-		{"Connections", connectionRows()},
-		{"Sessions and pooling", poolRows()},
-		{"Backends", backendRows()},
-		{"Authentication", authRows()},
-		{"TLS", sslRows()},
-		{"Logging", loggingRows()},
-		{"Files", fileRows()},
-		{"Load balancing", loadBalanceRows()},
-		{"Native replication and snapshot isolation", replicationRows()},
-		{"Streaming replication check", streamingRows()},
-		{"Health check", healthRows()},
-		{"Failover and failback", failoverRows()},
-		{"Online recovery", recoveryRows()},
-		{"Watchdog", watchdogRows()},
-		{"Watchdog life check", lifecheckRows()},
-		{"Query cache", queryCacheRows()},
-		{"Relation cache", relationCacheRows()},
-		{"Input and output", ioRows()},
+		{title: "Clustering mode", rows: modeRows()},
+		{title: "Connections", rows: connectionRows()},
+		{title: "Sessions and pooling", rows: poolRows()},
+		{title: "Backends", rows: backendRows()},
+		{title: "Authentication", rows: authRows()},
+		{title: "TLS", rows: sslRows()},
+		{title: "Logging", rows: loggingRows()},
+		{title: "Files", rows: fileRows()},
+		{title: "Load balancing", rows: loadBalanceRows()},
+		{title: "Native replication and snapshot isolation", rows: replicationRows()},
+		{title: "Streaming replication check", rows: streamingRows()},
+		{title: "Health check", rows: healthRows()},
+		{title: "Failover and failback", rows: failoverRows()},
+		{title: "Online recovery", rows: recoveryRows()},
+		{title: "Watchdog", rows: watchdogRows(), example: watchdogExample},
+		{title: "Watchdog life check", rows: lifecheckRows()},
+		{title: "Query cache", rows: queryCacheRows()},
+		{title: "Relation cache", rows: relationCacheRows()},
+		{title: "Input and output", rows: ioRows()},
 	}
 }
 

@@ -114,7 +114,7 @@ func addressRows() []Param {
 			"virtual address the leader holds",
 			func(c *Config) *string { return &c.Watchdog.DelegateIP }),
 		ours(text("delegate_device", Start, "",
-			"network device of delegate_ip when if_up_cmd is empty",
+			"device that takes delegate_ip without a command; empties if_up_cmd unless set",
 			func(c *Config) *string { return &c.Watchdog.DelegateDevice })),
 		ours(zeroAllowed(integer("delegate_prefix", Start, 1, 128, "0",
 			"bits of delegate_ip's network when if_up_cmd is empty; 0 = 32, IPv6 128",

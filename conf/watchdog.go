@@ -77,11 +77,11 @@ func (w *Watchdog) NodesHash() string {
 	return hex.EncodeToString(sum[:])
 }
 
-// takeDevice makes delegate_device, where it is set, take the place of the commands about the virtual address that are not set:
-// their defaults name a device of their own.
+// takeDevice makes delegate_device take the place of the commands about the virtual address, since their defaults name a device of
+// their own. Commands that are set stay; with an if_up_cmd all of them do.
 func (l *loader) takeDevice() {
 	device, ok := l.assigned[key{"delegate_device", noIndex}]
-	if !ok || device.text == "" {
+	if !ok || device.text == "" || strings.TrimSpace(l.assigned[key{"if_up_cmd", noIndex}].text) != "" {
 		return
 	}
 	for _, name := range []string{"if_up_cmd", "if_down_cmd", "arping_cmd"} {

@@ -85,7 +85,7 @@ func TestWatchdogChecks(t *testing.T) {
 		{3, "wd_port3 = 9000 hostname3 = 'x' pgpool_port3 = 9999", "?pgpool node 3 gets no heartbeats"},
 		{3, "heartbeat_port3 = 9694 heartbeat_hostname3 = 'x'", "?heartbeats to pgpool node 3 are not sent"},
 		{3, "heartbeat_device1 = 'eth0;eth1'", "?heartbeat_device1 has more elements than heartbeat_hostname1"},
-		{3, "delegate_ip = '10.0.0.9' if_up_cmd = 'up'" + device, "?delegate_device is ignored because if_up_cmd is set"},
+		{3, "delegate_ip = '10.0.0.9' if_up_cmd = 'up'" + device, ""},
 		{3, "wd_lifecheck_method = query", "?wd_lifecheck_user is not set: every check fails"},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
@@ -149,7 +149,8 @@ func TestStateDirectory(t *testing.T) {
 func TestDelegateDevice(t *testing.T) {
 	for _, tt := range []struct{ text, up, down, arping string }{
 		{"delegate_device = 'ens3'", "", "", ""},
-		{"delegate_device = 'ens3' if_up_cmd = 'u'", "u", "", ""},
+		{"delegate_device = 'ens3' if_up_cmd = 'u' if_down_cmd = 'd' arping_cmd = 'a'", "u", "d", "a"},
+		{"delegate_device = 'ens3' if_up_cmd = ''", "", "", ""},
 		{"delegate_device = 'ens3' arping_cmd = 'a'", "", "", "a"},
 		{"delegate_device = '' if_up_cmd = 'u' if_down_cmd = 'd' arping_cmd = 'a'", "u", "d", "a"},
 	} {
@@ -164,8 +165,9 @@ func TestDelegateDevice(t *testing.T) {
 			t.Errorf("%s: %q %q %q", tt.text, w.IfUpCmd, w.IfDownCmd, w.ArpingCmd)
 		}
 	}
-	if c := mustLoad(t, ""); !strings.HasPrefix(c.Watchdog.IfUpCmd, "/usr/bin/sudo /sbin/ip addr add") {
-		t.Errorf("without a device: %q", c.Watchdog.IfUpCmd)
+	standard := Default().Watchdog
+	if w := mustLoad(t, "delegate_device = 'ens3' if_up_cmd = 'u'").Watchdog; w.IfDownCmd != standard.IfDownCmd || w.ArpingCmd != standard.ArpingCmd {
+		t.Errorf("beside an own if_up_cmd: %q, %q", w.IfDownCmd, w.ArpingCmd)
 	}
 }
 
