@@ -20,6 +20,7 @@ const (
 type Office struct {
 	Standing Standing
 	Term     uint64 // rises with each leader; work begun in an earlier one is given up
+	Leader   string // the name of the node that leads, for the log
 	// Fresh: nobody was running before, and the status file was discarded at the start (pgpool -D): the leader begins with its own
 	// View, not with what was decided before.
 	Fresh bool

@@ -30,7 +30,7 @@ type Fencer interface {
 // is found comes as a request.
 type Confirmer interface{ Confirm(cluster.NodeID) }
 
-// Parts are what a Coordinator is built from. All are required.
+// Parts are what a Coordinator is built from. All are required but Consensus.
 type Parts struct {
 	Store      *cluster.Store
 	StatusFile string
@@ -39,6 +39,8 @@ type Parts struct {
 	Fencer     Fencer
 	Confirmer  Confirmer
 	Log        logging.Logger
+	// Consensus is what this node and others agree by; nil: it decides for good.
+	Consensus Consensus
 }
 
 // Coordinator takes requests, decides, publishes what follows and carries it out. It alone writes the View of its Store.
@@ -65,6 +67,7 @@ type Coordinator struct {
 	unsaved bool   // the View may say something else
 	forced  bool   // write it even if not
 	told    string // the complaints of the last round of roles, so that the next one does not repeat them
+	peers   agreement
 }
 
 // NewCoordinator makes the coordinator of a store, whose first View came from First.
@@ -73,6 +76,7 @@ func NewCoordinator(p Parts) *Coordinator {
 		parts: p, store: p.Store, path: p.StatusFile, log: p.Log, now: time.Now,
 		inbox: inbox{wake: make(chan struct{}, 1)}, ended: make(chan func(), 1),
 	}
+	c.peers.init(p.Store.Current())
 	c.shell = newShell(func() io.WriteCloser { return p.Log.LineWriter() })
 	c.run = c.shell.run
 	return c
@@ -89,51 +93,16 @@ func (c *Coordinator) Used(id cluster.NodeID) {
 	}
 }
 
-// settle asks to be told when the requests before it have been carried out.
-type settle struct{ done chan struct{} }
-
-func (settle) request() {}
-
-// Settle waits until everything reported before has been decided and carried out: commands have ended and the primary has been
-// found or given up. It does not wait for follow_primary_command. Run must be running.
-func (c *Coordinator) Settle(ctx context.Context) error {
-	s := settle{done: make(chan struct{})}
-	if !c.inbox.put(s) {
-		return errFull
-	}
-	select {
-	case <-s.done:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-var errFull = &Refusal{Message: "too many requests are waiting for failover"}
-
-// Submit asks for what an operator wants and tells at once whether it is refused (*Refusal). It returns when the request is queued;
-// Settle waits for its end.
-func (c *Coordinator) Submit(r Request) error {
-	if err := c.Check(r); err != nil {
-		return err
-	}
-	if !c.inbox.put(r) {
-		return errFull
-	}
-	return nil
-}
-
-// Check tells whether Submit would refuse r now (*Refusal); it asks for nothing.
-func (c *Coordinator) Check(r Request) error {
-	p := c.policy()
-	if why := refuse(c.store.Current(), r, &p); why != nil {
-		return why
-	}
-	return nil
-}
-
 // InProgress is the operation being carried out. A run of follow_primary_command is none.
-func (c *Coordinator) InProgress() cluster.Operation { return c.store.Current().Op }
+func (c *Coordinator) InProgress() cluster.Operation { return c.view().Op }
+
+// view is what decisions are about: the View in force, or what the pgpool nodes share of it.
+func (c *Coordinator) view() *cluster.View {
+	if c.parts.Consensus == nil {
+		return c.store.Current()
+	}
+	return c.peers.basis.Load()
+}
 
 func (c *Coordinator) policy() Policy {
 	p := c.parts.Policy()
@@ -144,8 +113,8 @@ func (c *Coordinator) policy() Policy {
 // Run decides about requests and carries plans out until ctx ends: then commands are terminated, and what is left is given up. It
 // writes the status file when it begins, after each change, and when it ends.
 func (c *Coordinator) Run(ctx context.Context) error {
-	c.save(c.store.Current(), true)
-	c.memory = FirstSearch(c.store.Current(), c.policy().SearchPrimaryNodeTimeout, c.now())
+	c.save(c.view(), true)
+	c.memory = FirstSearch(c.view(), c.policy().SearchPrimaryNodeTimeout, c.now())
 	var tasks sync.WaitGroup
 	c.search.timer = time.NewTimer(time.Hour)
 	defer c.search.timer.Stop()
@@ -153,6 +122,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		c.decideAll()
 		c.proceed(ctx, &tasks)
 		c.saveChanges()
+		c.exchange(ctx, &tasks)
 		select {
 		case <-ctx.Done():
 		case <-c.inbox.wake:
@@ -163,14 +133,16 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		}
 	}
 	tasks.Wait()
+	c.peers.close()
 	c.shell.close()
-	c.save(c.store.Current(), true)
+	c.save(c.view(), true)
 	return nil
 }
 
 // decideAll decides about all requests that need not wait for the end of the operation.
 func (c *Coordinator) decideAll() {
 	c.waiting = append(c.waiting, c.inbox.take()...)
+	c.dropOldRoles()
 	for {
 		i := c.nextRequest()
 		if i < 0 {
@@ -179,18 +151,16 @@ func (c *Coordinator) decideAll() {
 		}
 		r := c.waiting[i]
 		c.waiting = append(c.waiting[:i:i], c.waiting[i+1:]...)
-		if s, ok := r.(settle); ok {
-			c.saveChanges()
-			close(s.done)
-			continue
-		}
-		c.carryOut(r)
+		c.dispatch(r)
 	}
 }
 
 // nextRequest is the first request that may be decided now, -1 for none.
 func (c *Coordinator) nextRequest() int {
 	for i, r := range c.waiting {
+		if !c.due(r) {
+			continue
+		}
 		if c.memory.Open.Op == cluster.OpNone || joins(r, c.waiting[:i], c.searching()) {
 			return i
 		}
@@ -205,8 +175,10 @@ func joins(r Request, before []Request, searching bool) bool {
 	switch r := r.(type) {
 	case Detach:
 		return r.Origin != ByOperator || !ordered(before, r.Nodes...)
-	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought:
+	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought, notice:
 		return true
+	case granted:
+		return joins(r.Request, before, searching)
 	case Attach:
 		return searching && r.Origin == ByOperator && !ordered(before, r.Node)
 	case Promote:
@@ -218,6 +190,9 @@ func joins(r Request, before []Request, searching bool) bool {
 // ordered reports whether something is asked for about one of the nodes.
 func ordered(requests []Request, nodes ...cluster.NodeID) bool {
 	return slices.ContainsFunc(requests, func(r Request) bool {
+		if g, ok := r.(granted); ok {
+			r = g.Request
+		}
 		switch r := r.(type) {
 		case Attach:
 			return slices.Contains(nodes, r.Node)
@@ -231,21 +206,28 @@ func ordered(requests []Request, nodes ...cluster.NodeID) bool {
 }
 
 // carryOut decides about a request, publishes what follows, and notes what is left to be done.
-func (c *Coordinator) carryOut(r Request) {
+func (c *Coordinator) carryOut(r Request) { c.carryOutUnder(r, c.policy()) }
+
+func (c *Coordinator) carryOutUnder(r Request, p Policy) {
 	_, reload := r.(BackendsReloaded)
 	_, roles := r.(RolesSeen)
-	plan := Decide(c.store.Current(), c.memory, r, c.policy(), c.now())
+	before := c.memory.Open.Op
+	plan := Decide(c.view(), c.memory, r, p, c.now())
 	c.memory = plan.Memory
 	if c.memory.Open.Op == cluster.OpNone {
 		c.search.began = time.Time{}
 	}
 	if plan.View != nil {
-		c.store.Publish(plan.View)
+		c.publish(plan.View)
 		c.current.judge(plan.View)
 		c.unsaved = c.unsaved || plan.Save
 		c.forced = c.forced || reload
 	}
-	if !roles || c.news(plan) {
+	switch {
+	case roles && !c.news(plan):
+	case before != cluster.OpNone && c.memory.Open.Op == cluster.OpNone:
+		c.tellAtEnd(plan.Reasons)
+	default:
 		c.tell(plan.Reasons...)
 	}
 	for _, id := range plan.Confirm {
@@ -276,7 +258,7 @@ func (c *Coordinator) news(plan Plan) bool {
 // runs, and nobody is told of the end, before the change is on disk.
 func (c *Coordinator) saveChanges() {
 	if c.unsaved {
-		c.save(c.store.Current(), c.forced)
+		c.save(c.view(), c.forced)
 	}
 	c.unsaved, c.forced = false, false
 }

@@ -58,6 +58,11 @@ func configure(n *cluster.Node, b *conf.Backend) {
 // Policy is what the coordinator obeys.
 type Policy struct {
 	conf.Failover
+	// WhenQuorumExists: without a quorum of pgpool nodes findings cause quarantine, not failover (failover_when_quorum_exists). It means
+	// nothing without a watchdog.
+	WhenQuorumExists bool
+	// VoteExpiry is how long a vote waits for others (manual: failover consensus).
+	VoteExpiry time.Duration
 	// PID is the number of our process, for texts. The coordinator sets it.
 	PID int
 }
@@ -218,6 +223,15 @@ func used(v *cluster.View, m Memory, id cluster.NodeID, now time.Time) Plan {
 // reloaded takes over what a reload may change. New nodes come as down, and a node keeps its place until a restart
 // (manual: backend settings).
 func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time) Plan {
+	next, why := reconfigured(v, backends, now)
+	told, fence := m.flagged(next, now)
+	assignRoles(next)
+	// The status file is rewritten on reload even if nothing changed: somebody may have edited it.
+	return Plan{View: next, Memory: m, Reasons: append(why, told...), Save: true, Fence: fence}
+}
+
+// reconfigured is a View with another configuration of the nodes.
+func reconfigured(v *cluster.View, backends []conf.Backend, now time.Time) (*cluster.View, []Reason) {
 	next := edit(v)
 	var why []Reason
 	for i := range backends {
@@ -243,10 +257,7 @@ func reloaded(v *cluster.View, m Memory, backends []conf.Backend, now time.Time)
 		}
 		configure(n, b)
 	}
-	told, fence := m.flagged(next, now)
-	assignRoles(next)
-	// The status file is rewritten on reload even if nothing changed: somebody may have edited it.
-	return Plan{View: next, Memory: m, Reasons: append(why, told...), Save: true, Fence: fence}
+	return next, why
 }
 
 // flagged has the primary follow the flag ALWAYS_PRIMARY, which a reload may have moved or taken away. Fence: whoever writes to the

@@ -26,8 +26,16 @@ const (
 
 // detach takes nodes out of service (manual: failover).
 func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
-	plan := Plan{Memory: m}
-	var out []cluster.NodeID
+	plan, out := screen(v, m, r, p, now)
+	if len(out) == 0 {
+		return plan
+	}
+	return plan.takeOut(v, out, cluster.NoNode, now)
+}
+
+// screen tells which of the nodes a request condemns; the plan has what else follows from it.
+func screen(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) (plan Plan, out []cluster.NodeID) {
+	plan = Plan{Memory: m}
 	for _, id := range slices.Compact(slices.Sorted(slices.Values(r.Nodes))) {
 		what, why := judgeDetach(v, id, r, p)
 		if what == condemned && r.Origin != ByOperator && m.early(v, now) {
@@ -46,10 +54,7 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 		}
 		plan.Reasons = append(plan.Reasons, why)
 	}
-	if len(out) == 0 {
-		return plan
-	}
-	return plan.takeOut(v, out, cluster.NoNode, now)
+	return plan, out
 }
 
 // doubt remembers that a node is under suspicion. It is false where that was so within a time.

@@ -40,7 +40,7 @@ func (c *Coordinator) followAll(ctx context.Context, f *Follow) {
 		if ctx.Err() != nil {
 			return
 		}
-		p, v := c.policy(), c.store.Current()
+		p, v := c.policy(), c.view()
 		template := FollowCommand.Template(&p)
 		if template == "" || nodeOf(v, id).Status != cluster.StatusDown {
 			continue

@@ -50,6 +50,11 @@ func (b *inbox) addLocked(r Request) bool {
 		if slices.Contains(b.waiting, Request(r)) {
 			return true
 		}
+	case decided: // only the newest counts
+		if n := len(b.waiting); n > 0 && same[decided](b.waiting[n-1]) {
+			b.waiting[n-1] = r
+			return true
+		}
 	}
 	if b.held+len(b.waiting) >= maxInbox && isOrder(r) {
 		return false
@@ -61,7 +66,7 @@ func (b *inbox) addLocked(r Request) bool {
 // isOrder reports whether a request may come any number of times. Of all others few can wait: they are merged.
 func isOrder(r Request) bool {
 	switch r := r.(type) {
-	case Attach, Promote, settle:
+	case Attach, Promote, settle, granted:
 		return true
 	case Detach:
 		return r.Origin == ByOperator || len(r.Nodes) != 1

@@ -73,6 +73,32 @@ const (
 	FollowEnds
 	FollowDropped // the primary that was to be followed is lost
 
+	// Of the agreement with other pgpool nodes.
+	VoteBuilding   // noted, more votes are needed
+	VoteHandled    // the nodes have agreed
+	VoteCanceled   // nobody carries the request out
+	VoteQuarantine // they have not agreed
+	QuarantineBegins
+	QuarantineDone
+	QuarantineEnds
+	Resigns        // this node alone sees the primary dead
+	AloneBegins    // without quorum
+	AloneOrder     // what an administrator wants is done here only
+	AloneFailover  // failover_when_quorum_exists is off
+	GrantDropped   // the request came when this node did not lead any more
+	OrderFailed    // nobody waits for an answer, so it is told here
+	LeaderData     // this node leads and begins with what it knows
+	Resumed        // an operation of another leader goes on
+	JoinedStandby  // the first decision since this node follows
+	LeaderFailover // the leader has ended an operation
+	LeaderStatus
+	SetDown
+	SetUp
+	Stranger       // the backend is another one on the leader
+	OthersLate     // the followers have not answered in time
+	NotCommitted   // the decision could not be written
+	DecisionUnread // it cannot be read
+
 	// Of a node.
 	FirstUse      // a waiting node was used
 	NodeAdded     // by a reload
@@ -100,6 +126,9 @@ type Reason struct {
 func (r Reason) String() string {
 	n := int(r.Node)
 	if text, ok := r.course(); ok {
+		return text
+	}
+	if text, ok := r.agreed(); ok {
 		return text
 	}
 	switch r.Kind {
@@ -155,7 +184,8 @@ func (r Reason) String() string {
 func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
 	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
-		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed, FollowDropped:
+		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed, FollowDropped,
+		AloneBegins, AloneOrder, AloneFailover, GrantDropped, OrderFailed, Stranger, OthersLate, NotCommitted, DecisionUnread:
 		return logging.Warning
 	case FirstUse, DetachInvalid, Outdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
 		return logging.Debug1
@@ -173,8 +203,20 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 	case StrayPrimary:
 		e.Detail = "They said so beside the primary that is lost, so they hold other data."
 		e.Hint = "Use pcp_promote_node for the node whose data is to be kept."
-	case FenceLate, CommandFailed:
+	case FenceLate, CommandFailed, OthersLate, NotCommitted, DecisionUnread, OrderFailed:
 		e.Detail = r.New
+	case VoteCanceled, VoteQuarantine:
+		e.Detail = r.Old
+	case VoteBuilding, VoteHandled:
+		e.Detail = r.Cause
+	case JoinedStandby, LeaderFailover:
+		e.Detail = "syncing the backend states from the LEADER watchdog node"
+	case LeaderData:
+		e.Detail = "using the local backend node status"
+	case Resigns:
+		e.Detail = "resigning from the coordinator"
+	case AloneBegins:
+		e.Detail = "What is decided holds on this node only, until the quorum is there again."
 	case SearchFailed:
 		if r.After > 0 {
 			e.Detail = fmt.Sprintf("expired after %d seconds", int(r.After/time.Second))

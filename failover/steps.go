@@ -26,7 +26,9 @@ var errTargetLost = errors.New("the node it was to promote has failed")
 type step struct {
 	fence   bool
 	command *Command
+	begun   bool // the nodes know that command runs
 	follow  *Follow
+	resume  bool // look once whether what another leader has begun is done already
 }
 
 // search is the search for a primary, as far as it is a matter of time.
@@ -49,13 +51,14 @@ func (c *Coordinator) enqueue(plan *Plan) {
 		c.todo = append(c.todo, step{command: &plan.Commands[i]})
 	}
 	if plan.Follow != nil {
+		c.peers.followed = plan.Follow
 		c.todo = append(c.todo, step{follow: plan.Follow})
 	}
 }
 
-// proceed begins the next step, if none is under way.
+// proceed begins the next step, if none is under way and all nodes can know what was decided so far.
 func (c *Coordinator) proceed(ctx context.Context, tasks *sync.WaitGroup) {
-	for !c.busy && ctx.Err() == nil {
+	for c.exchange(ctx, tasks) && !c.busy && ctx.Err() == nil {
 		switch {
 		case len(c.todo) > 0:
 			next := c.todo[0]
@@ -77,14 +80,20 @@ func (c *Coordinator) searching() bool {
 	return c.memory.Open.Search == UntilFound && len(c.todo) == 0 && !c.search.began.IsZero()
 }
 
-func (c *Coordinator) nobodyLeft() bool { return c.store.Current().Main() == cluster.NoNode }
+func (c *Coordinator) nobodyLeft() bool { return c.view().Main() == cluster.NoNode }
 
 func (c *Coordinator) begin(ctx context.Context, s step, tasks *sync.WaitGroup) {
 	switch {
 	case s.fence:
 		c.start(tasks, func() func() { return c.fence(ctx) })
+	case s.resume:
+		era, v := c.peers.era, c.view()
+		c.start(tasks, func() func() { return c.lookBefore(ctx, era, v) })
 	case s.command != nil:
 		c.saveChanges()
+		if !c.announced(s) {
+			return
+		}
 		c.command(ctx, *s.command, tasks)
 	case s.follow != nil:
 		c.saveChanges()
@@ -101,7 +110,10 @@ func (c *Coordinator) start(tasks *sync.WaitGroup, work func() func()) {
 func (c *Coordinator) fence(ctx context.Context) func() {
 	bounded, cancel := context.WithTimeout(ctx, fenceBound)
 	defer cancel()
+	var others sync.WaitGroup
+	others.Go(func() { c.awaitOthers(ctx) })
 	err := c.parts.Fencer.Fence(bounded, c.store.Current())
+	others.Wait()
 	return func() {
 		if err != nil && ctx.Err() == nil {
 			c.tell(Reason{Kind: FenceLate, Node: cluster.NoNode, New: err.Error()})
@@ -111,7 +123,7 @@ func (c *Coordinator) fence(ctx context.Context) func() {
 
 // command runs a command that is configured.
 func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.WaitGroup) {
-	p, v := c.policy(), c.store.Current()
+	p, v := c.policy(), c.view()
 	c.search.began = time.Time{}
 	template := cmd.Kind.Template(&p)
 	if template == "" {
@@ -122,10 +134,12 @@ func (c *Coordinator) command(ctx context.Context, cmd Command, tasks *sync.Wait
 	c.tell(Reason{Kind: Executing, Node: cmd.Node, New: text})
 	ctx, cancel := context.WithCancelCause(ctx)
 	c.current = commandRun{promotes: cmd.promotes(v), cancel: cancel}
+	c.peers.running = &sharedCommand{Command: cmd, Begun: true}
 	c.start(tasks, func() func() {
 		err := c.run(ctx, text)
 		return func() {
 			c.current.end()
+			c.commandEnded()
 			c.tell(outcome(cmd, err))
 		}
 	})
@@ -182,9 +196,14 @@ func (c *Coordinator) seek(ctx context.Context, tasks *sync.WaitGroup) bool {
 	if now.Sub(c.search.began) < hurried {
 		c.search.next = now.Add(hurriedWait)
 	}
+	era, v := c.peers.era, c.view()
 	c.start(tasks, func() func() {
-		seen := c.parts.Seeker.Seek(ctx, c.store.Current())
-		return func() { c.sought(Sought{Roles: seen, Over: over}) }
+		seen := c.parts.Seeker.Seek(ctx, v)
+		return func() {
+			if era == c.peers.era {
+				c.sought(Sought{Roles: seen, Over: over})
+			}
+		}
 	})
 	return true
 }
@@ -195,7 +214,7 @@ func (c *Coordinator) sought(s Sought) {
 	if len(c.todo) > 0 {
 		return
 	}
-	known := c.store.Current().Primary != cluster.NoNode
+	known := c.view().Primary != cluster.NoNode
 	c.carryOut(s)
 	if known && c.memory.Open.Op == cluster.OpNone {
 		c.carryOut(s.Roles)

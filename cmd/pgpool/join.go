@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/failover"
 	"gopgpool/health"
 	"gopgpool/recovery"
@@ -13,7 +15,21 @@ import (
 
 // failoverPolicy is what the coordinator obeys now.
 func (p *parts) failoverPolicy() failover.Policy {
-	return failover.Policy{Failover: p.live.Current().Failover}
+	c := p.live.Current()
+	return failover.Policy{
+		Failover: c.Failover, WhenQuorumExists: c.Watchdog.FailoverWhenQuorumExists, VoteExpiry: voteExpiry(c),
+	}
+}
+
+// voteExpiry is how long a vote about a backend must wait for the others (manual: failover consensus): the longest that one of them may
+// take to find out, with the same configuration, and no less than 15 seconds.
+func voteExpiry(c *conf.Config) time.Duration {
+	longest := 15 * time.Second
+	for i := range c.Backends {
+		h := c.HealthCheck.For(i)
+		longest = max(longest, h.Period+time.Duration(h.MaxRetries)*h.RetryDelay)
+	}
+	return longest
 }
 
 func rolesSeen(r health.Roles) failover.RolesSeen {
@@ -24,7 +40,7 @@ func rolesSeen(r health.Roles) failover.RolesSeen {
 func (p *parts) healthFinding(f health.Finding) {
 	switch f.Verdict {
 	case health.Well:
-		p.coord.Used(f.Node)
+		p.coord.Well(f.Node, f.Seen)
 	case health.Condemned:
 		p.coord.Report(failover.Detach{
 			Nodes: []cluster.NodeID{f.Node}, Origin: failover.ByHealthCheck, Seen: f.Seen, TimedOut: f.TimedOut, Err: f.Err,
