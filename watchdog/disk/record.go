@@ -1,0 +1,166 @@
+package disk
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"hash/fnv"
+	"io"
+	"math"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+)
+
+// The file has two buckets. "state" holds at most one record of each kind; "log" holds the entries by index, as eight bytes in the order
+// of the bytes. Each record begins with a checksum over its key and its content.
+var (
+	stateBucket = []byte("state")
+	logBucket   = []byte("log")
+
+	formatKey    = []byte("format")
+	metaKey      = []byte("meta")
+	hardStateKey = []byte("hardstate")
+	snapshotKey  = []byte("snapshot")
+
+	formatValue = []byte("gopgpool watchdog 1")
+)
+
+const (
+	checksumLen = crc32.Size
+	indexLen    = 8
+)
+
+func checksum(key, value []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(key, table), table, value)
+}
+
+// put stores a record; it takes a copy.
+func put(b *bolt.Bucket, key, value []byte) error {
+	record := binary.BigEndian.AppendUint32(make([]byte, 0, checksumLen+len(value)), checksum(key, value))
+	return b.Put(key, append(record, value...))
+}
+
+// content checks a record. Its content is valid as long as the transaction.
+func content(key, record []byte) ([]byte, error) {
+	if len(record) < checksumLen || binary.BigEndian.Uint32(record) != checksum(key, record[checksumLen:]) {
+		return nil, fmt.Errorf("%w: checksum of record %q", ErrDamaged, key)
+	}
+	return record[checksumLen:], nil
+}
+
+// get reads a record of the state; nil if there is none, else it is not nil.
+func get(b *bolt.Bucket, key []byte) ([]byte, error) {
+	record := b.Get(key)
+	if record == nil {
+		return nil, nil
+	}
+	return content(key, record)
+}
+
+func putProto(b *bolt.Bucket, key []byte, m proto.Message) error {
+	value, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	return put(b, key, value)
+}
+
+// getProto reads a record into m and reports whether there is one.
+func getProto(b *bolt.Bucket, key []byte, m proto.Message) (bool, error) {
+	value, err := get(b, key)
+	if err != nil || value == nil {
+		return false, err
+	}
+	if err := proto.Unmarshal(value, m); err != nil {
+		return false, fmt.Errorf("%w: record %q: %w", ErrDamaged, key, err)
+	}
+	return true, nil
+}
+
+func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+
+// format makes the empty store.
+func format(tx *bolt.Tx) error {
+	if _, err := tx.CreateBucket(logBucket); err != nil {
+		return err
+	}
+	state, err := tx.CreateBucket(stateBucket)
+	if err != nil {
+		return err
+	}
+	return put(state, formatKey, formatValue)
+}
+
+// ours tells our file from one that another program made with the same library.
+func ours(tx *bolt.Tx) error {
+	state := tx.Bucket(stateBucket)
+	if state == nil || tx.Bucket(logBucket) == nil {
+		return fmt.Errorf("%w: it was not made by the watchdog", ErrDamaged)
+	}
+	value, err := get(state, formatKey)
+	if err != nil {
+		return err
+	}
+	if string(value) != string(formatValue) {
+		return fmt.Errorf("%w: its format is %q, expected %q", ErrDamaged, value, formatValue)
+	}
+	return nil
+}
+
+// inspect looks at a file before the library does, which would map one that was cut short and then read beyond its end, on goroutines
+// where nobody can catch the fault. Of the format it knows the library's two meta pages; the library checks the rest.
+func inspect(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	pageSize := int64(os.Getpagesize())
+	for i := range int64(2) {
+		meta, err := readMeta(f, i*pageSize)
+		if err != nil {
+			return err
+		}
+		if !meta.valid() {
+			continue
+		}
+		if pageSize = meta.pageSize(); pageSize == 0 || meta.pages() > uint64(info.Size()/pageSize) {
+			return fmt.Errorf("%w: it was cut short", ErrDamaged)
+		}
+		if meta.freelist() == math.MaxUint64 {
+			return fmt.Errorf("%w: it was not made by the watchdog", ErrDamaged)
+		}
+	}
+	return nil
+}
+
+// boltMeta is a meta page of the library behind the page's header: magic, version, page size, flags (4 bytes each), root page, sequence,
+// page of the free list, number of pages, transaction, checksum (8 bytes each), as the machine orders bytes.
+type boltMeta [64]byte
+
+func readMeta(f *os.File, offset int64) (m boltMeta, err error) {
+	const headerLen = 16
+	if _, err := f.ReadAt(m[:], offset+headerLen); err != nil && !errors.Is(err, io.EOF) {
+		return m, err
+	}
+	return m, nil
+}
+
+func (m *boltMeta) valid() bool {
+	const magic = 0xED0CDAED
+	h := fnv.New64a()
+	h.Write(m[:56])
+	return binary.NativeEndian.Uint32(m[:]) == magic && binary.NativeEndian.Uint64(m[56:]) == h.Sum64()
+}
+
+func (m *boltMeta) pageSize() int64  { return int64(binary.NativeEndian.Uint32(m[8:])) }
+func (m *boltMeta) freelist() uint64 { return binary.NativeEndian.Uint64(m[32:]) }
+func (m *boltMeta) pages() uint64    { return binary.NativeEndian.Uint64(m[40:]) }
