@@ -281,7 +281,7 @@ type Recovery struct {
 type Watchdog struct {
 	UseWatchdog                           bool
 	NodeID                                int             // local node, from the file pgpool_node_id; -1 when the watchdog is off
-	NumberedByRank                        bool            // NodeID is no file's but a rank, see NodeList
+	NumberedByRank                        bool            // NodeID is no file's but a rank, see NodesHash
 	Nodes                                 []WatchdogNode  // index = watchdog node id; gaps have WdPort 0
 	Heartbeat                             []HeartbeatPeer // index = watchdog node id; gaps have Port 0
 	WdListenAddress                       string

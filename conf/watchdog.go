@@ -53,10 +53,11 @@ func (w *Watchdog) count() int {
 	return n
 }
 
-// NodeList names the pgpool nodes by host and watchdog port, in the order their numbers come from, when the numbers come from the
-// per-node parameters of older releases: "a:9000 b:9000". The lists of two nodes must be equal, else the same number means different
-// nodes. It is empty when the nodes are numbered in the file; then each number's host and ports are compared one by one at a join.
-func (w *Watchdog) NodeList() string {
+// NodesHash stands for the list of nodes that their numbers come from, when they come from the per-node parameters of older releases:
+// two nodes with different ones mean different nodes by the same number and must not join. It begins with the list, for the log, cut
+// where it is long: "a:9000 b:9000 (5f7c...)". It is empty when the nodes are numbered in the file; each number's host and ports
+// are compared one by one then.
+func (w *Watchdog) NodesHash() string {
 	if !w.NumberedByRank {
 		return ""
 	}
@@ -64,17 +65,13 @@ func (w *Watchdog) NodeList() string {
 	for _, n := range w.Nodes {
 		names = append(names, net.JoinHostPort(strings.ToLower(n.Hostname), strconv.Itoa(n.WdPort)))
 	}
-	return strings.Join(names, " ")
-}
-
-// NodesHash is a short form of NodeList to compare at a join, lower-case hexadecimal; empty when NodeList is.
-func (w *Watchdog) NodesHash() string {
-	list := w.NodeList()
-	if list == "" {
-		return ""
-	}
+	list := strings.Join(names, " ")
 	sum := sha256.Sum256([]byte(list))
-	return hex.EncodeToString(sum[:])
+	const most = 300
+	if len(list) > most {
+		list = list[:most] + "..."
+	}
+	return list + " (" + hex.EncodeToString(sum[:8]) + ")"
 }
 
 // takeDevice makes delegate_device take the place of the commands about the virtual address, since their defaults name a device of

@@ -236,7 +236,7 @@ func TestOldClusterFiles(t *testing.T) {
 					t.Errorf("%s: node %d of %v", host, w.NodeID, w.Nodes)
 				}
 				if !slices.Equal(w.Nodes, first.Watchdog.Nodes) || w.NodesHash() != first.Watchdog.NodesHash() || w.NodesHash() == "" {
-					t.Errorf("%s: %v (%s), %s has %v", host, w.Nodes, w.NodeList(), hosts[0], first.Watchdog.Nodes)
+					t.Errorf("%s: %v (%s), %s has %v", host, w.Nodes, w.NodesHash(), hosts[0], first.Watchdog.Nodes)
 				}
 				if d := CompareClusterSettings(first.ClusterSettings(), c.ClusterSettings()); d != nil {
 					t.Errorf("%s: %v", host, d)
@@ -265,7 +265,7 @@ func loadOldFile(t *testing.T, name string) *Config {
 // TestOldClusterFileMeaning: what a file of each cluster is taken for.
 func TestOldClusterFileMeaning(t *testing.T) {
 	w := loadOldFile(t, "testdata/watchdog/two-nodes/osspc20.conf").Watchdog
-	if w.DelegateIP != "133.137.177.143" || w.NodeList() != "osspc16:9000 osspc20:9000" ||
+	if w.DelegateIP != "133.137.177.143" || !strings.HasPrefix(w.NodesHash(), "osspc16:9000 osspc20:9000 (") ||
 		!reflect.DeepEqual(w.Nodes, []WatchdogNode{{"osspc16", 9000, 9999}, {"osspc20", 9000, 9999}}) ||
 		!reflect.DeepEqual(w.Heartbeat, []HeartbeatPeer{{Hostnames: []string{"osspc16"}, Port: 9694}, {Hostnames: []string{"osspc20"}, Port: 9694}}) {
 		t.Errorf("two nodes: %+v", w)
@@ -294,8 +294,15 @@ func TestNodesHash(t *testing.T) {
 		t.Errorf("%s, %s, %s", h, same, other)
 	}
 	c, problems := loadNode(0, "use_watchdog = on "+numberedNodes(3))
-	if c == nil || c.Watchdog.NodesHash() != "" || c.Watchdog.NodeList() != "" {
+	if c == nil || c.Watchdog.NodesHash() != "" {
 		t.Errorf("numbered in the file: %v", problems)
+	}
+	many := a
+	for i := range 100 {
+		many += fmt.Sprintf(" other_pgpool_hostname%d = 'a-long-name-of-host-%d'", i+1, i)
+	}
+	if long, longer := hash(many), hash(many+" other_pgpool_hostname101 = 'z'"); len(long) > 400 || long == longer {
+		t.Errorf("many nodes: %s and %s", long, longer)
 	}
 	m := memory{mainFile: a}
 	c = mustLoad(t, a)
