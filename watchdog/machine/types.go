@@ -55,6 +55,7 @@ type Save struct {
 	HardState *raftpb.HardState // nil: unchanged
 	Entries   []*raftpb.Entry   // appended; entries from the first one's index on are replaced
 	Snapshot  *raftpb.Snapshot  // nil: none; entries up to its index are dropped
+	Replace   bool              // Snapshot took the place of the log: all entries that are there are dropped
 	Reset     bool              // what is there is set aside first
 }
 
@@ -254,6 +255,8 @@ type Event struct {
 type Status struct {
 	Standing  Standing
 	Term      uint64 // Raft's
+	Cluster   uint64 // id of the group this node is in, 0 while it is in none
+	Epoch     uint64 // how often a group was founded: half votes and lost disks make a new one
 	Leader    int    // who is shown as the leader, -1 for nobody
 	Quorum    Quorum
 	Members   int  // that count for the quorum
@@ -263,6 +266,7 @@ type Status struct {
 	LeaseEnd  time.Duration
 	Reason    string // why the address is, or is not, here
 	Seq       uint64 // of the last decision
+	Fresh     bool   // leads, and nobody was running before who knew more than the configuration (Config.Fresh)
 	Nodes     []NodeStatus
 }
 
@@ -274,4 +278,6 @@ type NodeStatus struct {
 	Priority   int
 	Heard      time.Duration // when a message of it came last; 0 never
 	Role       string        // voter, learner, none
+	Follows    bool          // it has joined this node, which leads
+	Carried    uint64        // the last decision that holds there
 }

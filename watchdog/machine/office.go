@@ -1,0 +1,179 @@
+package machine
+
+import (
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3"
+)
+
+// follow notices that this node has begun or ceased to lead its group, and has the leader do what is a leader's.
+func (m *Machine) follow() {
+	if m.log.node == nil {
+		return
+	}
+	s := m.log.node.BasicStatus()
+	leads := s.RaftState == raft.StateLeader
+	if m.term.leads && (!leads || s.GetTerm() != m.term.term) {
+		m.stepDown()
+	}
+	if leads && !m.term.leads {
+		m.term = termState{leads: true, term: s.GetTerm(), since: m.now, resend: m.term.resend}
+		m.term.free = m.quiet.free(s.GetTerm(), m.c.Lease)
+		m.lease.end = 0
+		m.urgent = true
+	}
+	if leads {
+		m.renew(s.GetTerm())
+		m.takeOffice()
+	}
+}
+
+// renew asks a quorum whether this node still leads, ten times a lease.
+func (m *Machine) renew(term uint64) {
+	if m.term.wasSilent && m.now < m.lastInfo+m.c.Lease/10 {
+		return
+	}
+	m.term.wasSilent, m.lastInfo = true, m.now
+	m.log.node.ReadIndex(m.lease.ask(term, m.now))
+}
+
+// takeOffice makes a new leader the one who decides: after the node that is preferred had its chance. One in office is not displaced.
+func (m *Machine) takeOffice() {
+	t := &m.term
+	if t.office && !m.rec.Office.Released || t.taking || m.hand.giving() || m.waitForOthers() || m.offer() {
+		return
+	}
+	t.taking = m.write(entry{Kind: takeOffice, Node: m.c.Self})
+}
+
+// waitForOthers gives nodes that are started together the time to meet before one of them becomes the leader.
+func (m *Machine) waitForOthers() bool {
+	if m.view.served || m.now-m.started > max(m.electionTimeout(), time.Second) {
+		return false
+	}
+	return slices.ContainsFunc(m.configured(), func(id int) bool { return !m.visible(id) })
+}
+
+// offer lets a node lead that is preferred to this one. Who does not take it in time is not asked again in this term.
+func (m *Machine) offer() bool {
+	t := &m.term
+	if t.offered != 0 && m.now-t.offered < m.electionTimeout() {
+		return true
+	}
+	ids := slices.DeleteFunc(m.ableVoters(), func(id int) bool { return slices.Contains(t.tried, id) })
+	best := m.preferred(ids)
+	if best < 0 || best == m.c.Self {
+		return false
+	}
+	m.transfer(best)
+	return true
+}
+
+func (m *Machine) transfer(to int) {
+	m.term.tried = append(m.term.tried, to)
+	m.term.offered = m.now
+	m.log.node.TransferLeader(m.peers[to].info.RaftID)
+}
+
+// tookOffice is called when the log says who is in office.
+func (m *Machine) tookOffice(e *entry, before office) {
+	if e.Node != m.c.Self || !m.term.leads || e.Term != m.term.term || e.Boot != m.boot {
+		return
+	}
+	t := &m.term
+	again := t.office
+	t.office, t.taking, t.inOffice = true, false, m.now
+	if !again {
+		t.cleared = false
+	}
+	if before.Released || before.Node == m.c.Self && before.Term != 0 && before.Term == m.cleared {
+		t.free = m.now // nobody else can have raised it since
+	}
+	m.hand.resigned = false
+}
+
+// stepDown is the end of leading: what was promised to be answered is, and the address is given up at once.
+func (m *Machine) stepDown() {
+	if !m.term.leads {
+		return
+	}
+	incumbent := m.term.office && m.lease.valid(m.term.term, m.now) && m.desired.Hold
+	if incumbent {
+		m.founds.incumbent = m.lease.end
+	}
+	m.term = termState{resend: m.term.resend}
+	m.calls.lost(m)
+	m.votes = votes{}
+	m.urgent = true
+}
+
+// entitled reports whether this node may hold the address now, or why not.
+func (m *Machine) entitled() (bool, string) {
+	t := &m.term
+	switch {
+	case m.incumbentSide():
+		return true, "half of the nodes go on, their new group is being founded"
+	case !t.leads:
+		return false, "this node does not lead"
+	case !t.office:
+		return false, "this node has been elected and is not in office yet"
+	case m.hand.giving():
+		return false, "this node is giving up leading"
+	case m.quorumNow() < QuorumOnEdge:
+		return false, "too few nodes have joined this one: no quorum"
+	case !m.lease.valid(t.term, m.now):
+		return false, "no quorum has answered in time: the lease is over"
+	case !t.cleared && m.now < t.free:
+		return false, "the lease of the former leader may not be over"
+	}
+	t.cleared, m.cleared = true, t.term
+	return true, "this node leads, and a quorum says so"
+}
+
+// hold sets what the address is to be.
+func (m *Machine) hold() {
+	held := m.desired.Hold
+	may, why := m.entitled()
+	m.view.reason = why
+	switch {
+	case may && m.incumbentSide():
+		m.desired = Desired{Hold: true, Until: m.founds.incumbent}
+	case may:
+		m.desired = Desired{Hold: true, Until: m.lease.end}
+	case held:
+		m.desired = Desired{Graceful: m.hand.giving() && m.lease.valid(m.term.term, m.now), Until: m.lease.end}
+	case !m.hand.giving():
+		m.desired.Graceful = false
+	}
+	if held != m.desired.Hold {
+		m.urgent = true
+		m.view.escalation(m, m.desired.Hold)
+	}
+}
+
+// quorumNow is the quorum as the leader counts it: the standbys that have joined, and at least those who have just answered.
+func (m *Machine) quorumNow() Quorum {
+	alive := 1 + m.alive()
+	if m.lease.valid(m.term.term, m.now) {
+		alive = max(alive, len(m.log.conf.GetVoters())/2+1)
+	}
+	return quorumOf(m.members(), alive, m.c.HalfVotes)
+}
+
+// quorum is what this node shows.
+func (m *Machine) quorum() Quorum {
+	leader := m.shownLeader()
+	switch {
+	case leader < 0:
+		return QuorumNoLeader
+	case leader != m.c.Self:
+		if p := m.peerAt(leader); p != nil && p.info != nil && m.view.standing == Follows {
+			return p.info.Quorum
+		}
+		return QuorumAbsent
+	case m.view.standing != Leads || !m.lease.valid(m.term.term, m.now):
+		return QuorumAbsent
+	}
+	return m.quorumNow()
+}
