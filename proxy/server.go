@@ -25,7 +25,7 @@ import (
 	"gopgpool/proxy/stmt"
 )
 
-// Parts are what the proxy is built from. All but the last three are required.
+// Parts are what the proxy is built from. All but the last four are required.
 type Parts struct {
 	Config    *conf.Live
 	Store     *cluster.Store
@@ -45,6 +45,8 @@ type Parts struct {
 	NodeShutdown func(id cluster.NodeID, seen *cluster.View)
 	// Probe asks the nodes for pg_status and pg_role; it may block and is called off the loops.
 	Probe func(ctx context.Context, v *cluster.View) []show.Live
+	// Watchdog tells what SHOW pool_watchdog shows; it is called on the loops, so it must not wait. nil without a watchdog.
+	Watchdog func() show.Watchdog
 }
 
 // Server is the proxy: listeners and sessions. Build it with NewServer, add listening sockets with Listen, then Run.

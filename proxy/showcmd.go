@@ -106,6 +106,8 @@ func (s *session) showPool(name string) (*show.Result, error) {
 		r = show.PoolHealthCheckStats(view, gauges)
 	case "pool_backend_stats":
 		r = show.PoolBackendStats(view, s.srv.counters.Snapshot(len(view.Nodes)))
+	case "pool_watchdog":
+		r = show.PoolWatchdog(s.srv.watchdog())
 	default:
 		panic("proxy: unknown command SHOW " + name)
 	}
@@ -247,6 +249,14 @@ func (s *Server) Workers(ctx context.Context) (processes []show.Process, slots [
 	case <-ctx.Done():
 		return nil, nil
 	}
+}
+
+// watchdog is the state of the watchdog, if there is one.
+func (s *Server) watchdog() show.Watchdog {
+	if s.parts.Watchdog == nil {
+		return show.Watchdog{}
+	}
+	return s.parts.Watchdog()
 }
 
 // Stats are the rows behind SHOW pool_backend_stats, index = NodeID, for n nodes.

@@ -25,6 +25,8 @@ var columns = map[string]string{
 	"pool_backend_stats": "node_id hostname port status role select_cnt insert_cnt update_cnt delete_cnt ddl_cnt other_cnt panic_cnt " +
 		"fatal_cnt error_cnt",
 	"pool_status": "item value description",
+	"pool_watchdog": "node_id host pgpool_port wd_port state role priority term leader quorum lease_left vip reason last_heard " +
+		"membership", // ours
 }
 
 // Manual, SQL type commands: "pgpool-II has some SQL type commands", through simple and extended queries.
@@ -34,7 +36,7 @@ func TestShowColumns(t *testing.T) {
 	perProtocol := map[string]*pgx.Conn{"simple": connect(t, p, simple), "extended": connect(t, p)}
 	rowsOf := map[string]int{
 		"pool_nodes": 3, "pool_processes": 4, "pool_pools": 4 * 2 * 3, "pool_version": 1, "pool_cache": 1,
-		"pool_health_check_stats": 3, "pool_backend_stats": 3,
+		"pool_health_check_stats": 3, "pool_backend_stats": 3, "pool_watchdog": 0,
 	}
 	for command, want := range columns {
 		for protocol, conn := range perProtocol {

@@ -6,7 +6,7 @@ import "strings"
 func isPoolShow(name string) bool {
 	switch name {
 	case "pool_status", "pool_nodes", "pool_processes", "pool_pools", "pool_version", "pool_cache",
-		"pool_health_check_stats", "pool_backend_stats":
+		"pool_health_check_stats", "pool_backend_stats", "pool_watchdog":
 		return true
 	}
 	return false
