@@ -24,14 +24,15 @@ func (m *Machine) follow() {
 		m.urgent = true
 	}
 	if leads {
-		m.renew(s.GetTerm())
 		m.takeOffice()
+		m.renew(s.GetTerm())
 	}
 }
 
-// renew asks a quorum whether this node still leads, ten times a lease.
+// renew asks a quorum whether this node still leads, ten times a lease. Before it is in office it does not: whoever leads only to offer it
+// to somebody else shall not make his successor wait for a lease he never had.
 func (m *Machine) renew(term uint64) {
-	if m.term.wasSilent && m.now < m.lastInfo+m.c.Lease/10 {
+	if !m.term.office || m.term.wasSilent && m.now < m.lastInfo+m.c.Lease/10 {
 		return
 	}
 	m.term.wasSilent, m.lastInfo = true, m.now
