@@ -1,0 +1,81 @@
+package sim
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+
+	"gopgpool/watchdog/machine"
+)
+
+// Mutant is a machine, or something it relies on, broken on purpose. The zero value breaks nothing.
+type Mutant struct {
+	Name string
+
+	config   func(*machine.Config)
+	load     func(*World, *machine.Image)
+	output   func(*process, *machine.Output)
+	write    func(*process, *machine.Save) (done bool)
+	raise    func(*process, int) (done bool) // instead of the call that gives the address a lifetime
+	wrap     func(Machine) Machine
+	keeping  bool // the address is not taken away when it is given up
+	trusting bool // the clock is not looked at after a call
+}
+
+// Mutants returns all there are.
+func Mutants() []Mutant {
+	return []Mutant{
+		{Name: "saved before it is written", write: tooEarly},
+		{Name: "entries are not written", write: without(func(s *machine.Save) { s.Entries = nil })},
+		{Name: "votes are not written", write: without(forgetVote)},
+		{Name: "the log is lost, the name stays", load: func(_ *World, img *machine.Image) { *img = machine.Image{Meta: img.Meta} }},
+		{Name: "the lease is longer", output: func(_ *process, o *machine.Output) { o.Address.Until += 3 * time.Second }},
+		{Name: "the lease needs no quorum", output: ownLease},
+		{Name: "the address is raised by whoever is shown as leader", output: atOnce},
+		{Name: "the address stays when it is given up", keeping: true},
+		{Name: "the address has no lifetime", raise: func(p *process, _ int) bool { p.n.kernel.raise(0, false); return true }},
+		{Name: "the clock is not read after the call", trusting: true},
+		{Name: "half is a quorum everywhere", config: func(c *machine.Config) { c.HalfVotes = true }},
+	}
+}
+
+// tooEarly says that a write is done when it has only begun.
+func tooEarly(p *process, s *machine.Save) bool {
+	p.save = nil
+	p.arrive(machine.Saved{})
+	p.unsynced = append(p.unsynced, s)
+	p.w.after(2*time.Second, func() {
+		if !p.gone && len(p.unsynced) > 0 {
+			p.save, p.unsynced = p.unsynced[0], p.unsynced[1:]
+			p.sync()
+		}
+	})
+	return true
+}
+
+func without(what func(*machine.Save)) func(*process, *machine.Save) bool {
+	return func(_ *process, s *machine.Save) bool {
+		what(s)
+		return false
+	}
+}
+
+func forgetVote(s *machine.Save) {
+	if s.HardState != nil {
+		s.HardState = &raftpb.HardState{Term: s.HardState.Term, Commit: s.HardState.Commit}
+	}
+}
+
+// ownLease lets a leader hold the address as long as it believes to be one.
+func ownLease(p *process, o *machine.Output) {
+	if p.m.Status(p.now()).Standing == machine.Leads && p.vip.desired.Hold {
+		o.Address = machine.Desired{Hold: true, Until: p.now() + p.w.plan.Lease}
+	}
+}
+
+// atOnce lets a leader hold the address from its first moment on.
+func atOnce(p *process, o *machine.Output) {
+	if p.m.Status(p.now()).Standing == machine.Leads {
+		o.Address = machine.Desired{Hold: true, Until: max(o.Address.Until, p.now()+p.w.plan.Lease/10*9)}
+	}
+}
