@@ -19,15 +19,16 @@ type holder struct {
 	// The latest command of each kind; nil: none yet.
 	escalation, up, arping, check, deEscalation, down *job
 
-	keeping bool          // the address is to be where it was put, under its lease
-	home    *place        // where it is put if it is missing; nil: not known
-	at      []finding     // where it is, when last looked
-	leased  time.Duration // the end of the lease by which it was refreshed last
-	raised  bool          // if_up_cmd has ended well and was not undone
-	told    bool          // of its being acquired in this tenure
-	due     []time.Duration
-	running bool         // the device had a carrier when last looked
-	fixed   map[int]bool // loopback devices that have it for good: not ours
+	keeping bool            // the address is to be where it was put, under its lease
+	home    *place          // where it is put if it is missing; nil: not known
+	at      []finding       // where it is, when last looked
+	leased  time.Duration   // the end of the lease by which it was refreshed last
+	placed  bool            // it was put there since last noticed
+	raised  bool            // if_up_cmd has ended well and was not undone
+	told    bool            // of its being acquired in this tenure
+	due     []time.Duration // moments of announcements to come
+	running bool            // the device had a carrier when last looked
+	fixed   map[int]bool    // loopback devices that have it for good: not ours
 	err     string
 	warned  bool // of an address that somebody else put here
 }

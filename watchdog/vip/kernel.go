@@ -20,14 +20,21 @@ type finding struct {
 	prefix    netip.Prefix
 	label     string
 	broadcast bool
+	noRoute   bool
 	permanent bool // has no lifetime
+	seconds   int  // what is left of its lifetime, rounded up
 	loopback  bool
 	running   bool // the device has a carrier
 }
 
 // place is where a finding would be placed again.
 func (f finding) place() place {
-	return place{device: f.device, prefix: f.prefix, label: f.label, broadcast: f.broadcast}
+	return place{device: f.device, prefix: f.prefix, label: f.label, broadcast: f.broadcast, noRoute: f.noRoute}
+}
+
+// outlasts reports whether it would be there when a lease ends, if nobody did anything.
+func (f finding) outlasts(now, until time.Duration) bool {
+	return f.permanent || outlives(now, until+time.Second, f.seconds) // the kernel's number is up to a second too high
 }
 
 // kernel is a netlink socket. It is used by one goroutine.
@@ -85,8 +92,9 @@ func newFinding(ip netip.Addr, a *netlink.Addr, link *netlink.LinkAttrs) finding
 	return finding{
 		link: link.Index, device: link.Name, prefix: netip.PrefixFrom(ip, bits), label: a.Label,
 		broadcast: len(a.Broadcast) > 0 && !a.Broadcast.IsUnspecified(),
-		permanent: uint32(a.ValidLft) == 1<<32-1 || a.ValidLft == 0,
-		loopback:  link.Flags&net.FlagLoopback != 0, running: link.Flags&net.FlagRunning != 0,
+		noRoute:   a.Flags&unix.IFA_F_NOPREFIXROUTE != 0,
+		permanent: uint32(a.ValidLft) == 1<<32-1, seconds: a.ValidLft,
+		loopback: link.Flags&net.FlagLoopback != 0, running: link.Flags&net.FlagRunning != 0,
 	}
 }
 
@@ -96,12 +104,33 @@ func (k *kernel) create(p place, seconds int) error {
 	if err != nil {
 		return fmt.Errorf("device %q: %w", p.device, err)
 	}
+	p.noRoute = p.noRoute || k.hasRoute(link, p.prefix)
 	a := p.message(seconds)
 	a.Label = p.label
 	if err := k.handle.AddrReplace(link, a); err != nil {
 		return fmt.Errorf("add %s to %q: %w", p.prefix, p.device, err)
 	}
 	return nil
+}
+
+// hasRoute reports whether another IPv6 address of the device is on the same network. The route to it is that one's then, and must not
+// end with our lifetime.
+func (k *kernel) hasRoute(link netlink.Link, p netip.Prefix) bool {
+	if p.Addr().Is4() {
+		return false // further addresses have no route of their own
+	}
+	addresses, err := k.handle.AddrList(link, netlink.FAMILY_V6)
+	if err != nil {
+		return false
+	}
+	for _, a := range addresses {
+		ip, ok := netip.AddrFromSlice(a.IP)
+		bits, _ := a.Mask.Size()
+		if ok && ip != p.Addr() && bits == p.Bits() && p.Contains(ip) {
+			return true
+		}
+	}
+	return false
 }
 
 // errMissing is the answer to a refresh of an address that is not there.
@@ -141,6 +170,9 @@ func (p place) message(seconds int) *netlink.Addr {
 	a := &netlink.Addr{IPNet: ipNet(p.prefix), ValidLft: seconds, PreferedLft: seconds}
 	if p.prefix.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD // else it would not answer for more than a second
+		if p.noRoute {
+			a.Flags |= unix.IFA_F_NOPREFIXROUTE
+		}
 	} else if !p.broadcast {
 		a.Broadcast = net.IPv4zero // none
 	}

@@ -21,6 +21,7 @@ type place struct {
 	prefix    netip.Prefix // of the address itself, not masked
 	label     string       // IPv4 only
 	broadcast bool         // with the broadcast address of its network
+	noRoute   bool         // IPv6: without a route to its network
 }
 
 // words splits a command on blanks, without quoting, and puts the address into it.

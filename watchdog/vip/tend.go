@@ -37,7 +37,7 @@ func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error
 	}
 	var left []finding
 	for _, f := range found {
-		if until <= h.leased && !f.permanent {
+		if until == h.leased && !f.outlasts(h.now(), until) {
 			left = append(left, f)
 			continue
 		}
@@ -49,7 +49,7 @@ func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error
 			left = append(left, f)
 		}
 	}
-	if len(left) > 0 && until > h.leased && lifetime(h.now(), until) > 0 {
+	if len(left) > 0 && lifetime(h.now(), until) > 0 {
 		h.leased = until
 	}
 	return left, nil
@@ -61,9 +61,9 @@ func (h *holder) put(where place, until time.Duration) ([]finding, error) {
 	if err := h.k.create(where, 1); err != nil {
 		return nil, err
 	}
-	h.leased = 0
+	h.leased, h.placed = 0, true
 	found, err := h.find()
-	if h.now() >= until {
+	if outlives(h.now(), until, 1) {
 		for _, f := range found {
 			err = errors.Join(err, h.k.remove(f))
 		}
@@ -81,7 +81,7 @@ func (h *holder) refresh(f finding, until time.Duration) (there bool, err error)
 	for late := false; ; late = true {
 		seconds := lifetime(h.now(), until)
 		if seconds == 0 {
-			if late || f.permanent {
+			if late || f.outlasts(h.now(), until) {
 				return false, h.k.remove(f)
 			}
 			return true, nil // what it has ends in time
@@ -106,7 +106,8 @@ func (h *holder) noticed(ctx context.Context, found []finding) {
 	}
 	running := h.running
 	h.running = found[0].running
-	appeared := len(before) == 0
+	appeared := len(before) == 0 || h.placed
+	h.placed = false
 	if appeared && h.told && h.plan.leased {
 		h.log.Log(placedAgain(h.cfg.IP, found[0].device))
 	}
