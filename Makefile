@@ -11,6 +11,7 @@
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
 #   make bench     the comparison with other poolers, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
+#   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
 #   make clean     removes bin/
 
@@ -88,4 +89,5 @@ need-server:
 bench bench-profile ha: need-server
 include bench.mk
 include ha.mk
+include sim.mk
 include extension/Makefile
