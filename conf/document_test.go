@@ -125,6 +125,11 @@ func TestReport(t *testing.T) {
 		}
 	}
 	b.Reset()
+	c, problems = loadNode(2, "use_watchdog = on "+numberedNodes(3))
+	if err := c.Report(&b, problems); err != nil || !strings.Contains(b.String(), "watchdog node 2 of 3, lease 10s, state in /var/lib/pgpool/wd_9000\n") {
+		t.Errorf("report of a pgpool node (%v):\n%s", err, b.String())
+	}
+	b.Reset()
 	c, problems = load("prot = 1\nport = 1")
 	if err := c.Report(&b, problems); err != nil || c != nil {
 		t.Fatal(err)

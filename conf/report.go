@@ -71,6 +71,9 @@ func (c *Config) summary(r *reporter) {
 	if len(c.Backends) == 0 {
 		r.printf("  no backend is configured\n")
 	}
+	if w := &c.Watchdog; w.UseWatchdog {
+		r.printf("  watchdog node %d of %d, lease %s, state in %s\n", w.NodeID, w.count(), w.Lease(), w.StateDirectory())
+	}
 	r.printf("  set      ")
 	differing := c.differing()
 	if len(differing) == 0 {

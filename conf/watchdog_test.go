@@ -2,6 +2,7 @@ package conf
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -376,4 +377,62 @@ func TestCompareClusterSettings(t *testing.T) {
 	if message != `configurations value for "max_pool" on node "server2:9999 Linux server2" is different` || detail != `it is "4" here and "8" there` {
 		t.Errorf("%s / %s", message, detail)
 	}
+}
+
+// TestOldFilesOfAnyCluster draws clusters and the order in which their files name the others: the numbers must not depend on it.
+func TestOldFilesOfAnyCluster(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		nodes := drawNodes(rng)
+		want := ""
+		for self := range nodes {
+			c, problems := load(oldFile(rng, nodes, self))
+			if c == nil {
+				t.Fatalf("%v: %v", nodes, problems)
+			}
+			w := &c.Watchdog
+			if want == "" {
+				want = w.NodesHash()
+			}
+			if w.NodesHash() != want || w.Nodes[w.NodeID] != nodes[self] {
+				t.Fatalf("%v: node %v is %d of %v, want %s", nodes, nodes[self], w.NodeID, w.Nodes, want)
+			}
+			for id, n := range w.Nodes {
+				if h := w.Heartbeat[id]; h.Hostnames[0] != n.Hostname || h.Port != 9694+slices.Index(nodes, n) {
+					t.Fatalf("%v: heartbeats to %v go to %+v", nodes, n, h)
+				}
+			}
+		}
+	}
+}
+
+func drawNodes(rng *rand.Rand) []WatchdogNode {
+	var nodes []WatchdogNode
+	for i := range 2 + rng.IntN(4) {
+		nodes = append(nodes, WatchdogNode{Hostname: fmt.Sprintf("host%d", rng.IntN(12)), WdPort: 9990 + 7*i, PgpoolPort: 5000 + rng.IntN(9)*10 + i})
+	}
+	for i := range nodes { // one node for a host: heartbeats have no other way to tell whose they are
+		for slices.ContainsFunc(nodes[:i], func(n WatchdogNode) bool { return n.Hostname == nodes[i].Hostname }) {
+			nodes[i].Hostname += "x"
+		}
+	}
+	return nodes
+}
+
+// oldFile is one node's own file in the form of 4.1, with the others in any order.
+func oldFile(rng *rand.Rand, nodes []WatchdogNode, self int) string {
+	var b strings.Builder
+	own := nodes[self]
+	fmt.Fprintf(&b, "use_watchdog = on port = %d wd_hostname = '%s' wd_port = %d wd_heartbeat_port = %d\n",
+		own.PgpoolPort, own.Hostname, own.WdPort, 9694+self)
+	links := rng.Perm(len(nodes))
+	for k, other := range rng.Perm(len(nodes)) {
+		if other == self {
+			continue
+		}
+		n := nodes[other]
+		fmt.Fprintf(&b, "other_wd_port%d = %d other_pgpool_hostname%d = '%s' other_pgpool_port%d = %d\n", k, n.WdPort, k, n.Hostname, k, n.PgpoolPort)
+		fmt.Fprintf(&b, "heartbeat_destination%d = '%s' heartbeat_destination_port%d = %d\n", links[k], n.Hostname, links[k], 9694+other)
+	}
+	return b.String()
 }
