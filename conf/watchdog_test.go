@@ -436,3 +436,10 @@ func oldFile(rng *rand.Rand, nodes []WatchdogNode, self int) string {
 	}
 	return b.String()
 }
+
+// TestAtLeastOne: a check without a pause or without a life would be none.
+func TestAtLeastOne(t *testing.T) {
+	if w := mustLoad(t, "wd_interval = 0 wd_life_point = 0").Watchdog; w.WdInterval != time.Second || w.WdLifePoint != 1 {
+		t.Errorf("%s, %d", w.WdInterval, w.WdLifePoint)
+	}
+}
