@@ -46,7 +46,7 @@ build: need-compiler
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/etc
-	install bin/pgpool bin/pgpool_setup bin/pcp $(DESTDIR)$(PREFIX)/bin
+	install bin/pgpool bin/pgpool_setup bin/watchdog_setup bin/wd_cli bin/pcp $(DESTDIR)$(PREFIX)/bin
 	for name in $(PCP_NAMES); do ln -sf pcp $(DESTDIR)$(PREFIX)/bin/$$name; done
 	install -m 644 pgpool.conf.sample $(DESTDIR)$(PREFIX)/etc
 	install -d $(DESTDIR)$(PREFIX)/share/pgpool/scripts
