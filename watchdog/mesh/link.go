@@ -23,6 +23,7 @@ var (
 	errReplaced = errors.New("replaced by a newer connection")
 	errBye      = errors.New("the node closed the connection")
 	errStopped  = errors.New("we are shutting down")
+	errRestart  = errors.New("the node was started again")
 )
 
 // link is an authenticated connection to a peer.
@@ -161,7 +162,6 @@ func (l *link) flush(buffer *[]byte) error {
 }
 
 func (l *link) goodbye(buffer []byte) error {
-	l.conn.finishBy(time.Now().Add(farewell))
 	if _, err := l.empty(context.Background(), &buffer); err != nil {
 		return errStopped
 	}
@@ -172,6 +172,8 @@ func (l *link) goodbye(buffer []byte) error {
 
 // serve runs the connection until it ends and returns why it did.
 func (l *link) serve(ctx context.Context, received func([]byte)) error {
+	hurry := context.AfterFunc(ctx, func() { l.conn.finishBy(time.Now().Add(farewell)) })
+	defer hurry()
 	var writer sync.WaitGroup
 	writer.Go(func() { l.stop(l.why(l.write(ctx))) })
 	l.stop(l.read(received))

@@ -62,13 +62,16 @@ type node struct {
 	rejected []string
 }
 
-func (w *world) start(c Config) *node {
+func (w *world) start(c Config) *node { return w.startWith(c, func(*Mesh) {}) }
+
+func (w *world) startWith(c Config, change func(*Mesh)) *node {
 	w.t.Helper()
 	n := &node{log: &logText{}, received: map[int][]string{}}
 	m, err := New(c, n, logging.To(n.log, logging.Debug1))
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	change(m)
 	n.Mesh = m
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

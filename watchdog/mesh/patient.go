@@ -23,8 +23,11 @@ type patient struct {
 // within gives all reads from now on until d from now.
 func (p *patient) within(d time.Duration) { p.until = time.Now().Add(d) }
 
-// finishBy ends all writes at t.
-func (p *patient) finishBy(t time.Time) { p.end.Store(t.UnixNano()) }
+// finishBy ends all writes at t, also the one that is under way. Any goroutine may call it.
+func (p *patient) finishBy(t time.Time) {
+	p.end.Store(t.UnixNano())
+	_ = p.SetWriteDeadline(t) // a connection that is closed has ended its writes
+}
 
 // Close ends the connection at once.
 func (p *patient) Close() error { return p.tcp.Close() }
@@ -43,11 +46,7 @@ func (p *patient) Read(b []byte) (int, error) {
 func (p *patient) Write(b []byte) (int, error) {
 	written := 0
 	for written < len(b) {
-		deadline := time.Now().Add(p.idle)
-		if end := p.end.Load(); end != 0 && end < deadline.UnixNano() {
-			deadline = time.Unix(0, end)
-		}
-		if err := p.SetWriteDeadline(deadline); err != nil {
+		if err := p.writeSoon(); err != nil {
 			return written, err
 		}
 		n, err := p.Conn.Write(b[written:min(len(b), written+writeStep)])
@@ -57,6 +56,20 @@ func (p *patient) Write(b []byte) (int, error) {
 		}
 	}
 	return written, nil
+}
+
+// writeSoon sets the deadline of the next piece.
+func (p *patient) writeSoon() error {
+	for {
+		end := p.end.Load()
+		deadline := time.Now().Add(p.idle)
+		if end != 0 && end < deadline.UnixNano() {
+			deadline = time.Unix(0, end)
+		}
+		if err := p.SetWriteDeadline(deadline); err != nil || p.end.Load() == end {
+			return err
+		}
+	}
 }
 
 // giveUpAfter makes the kernel end a connection whose data is not acknowledged for so long.

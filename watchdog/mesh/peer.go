@@ -42,6 +42,7 @@ func (m *Mesh) attach(l *link, from netip.Addr) {
 	p := l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	m.forgetLocked(p, l.session.hello.Run)
 	place := &p.in
 	if l.outbound {
 		place = &p.out
@@ -65,6 +66,33 @@ func (m *Mesh) attach(l *link, from netip.Addr) {
 	}
 	if !l.outbound && p.out == nil {
 		p.dialSoon()
+	}
+}
+
+// forgetLocked ends the connections of a former start of p, which is told as the loss it is.
+func (m *Mesh) forgetLocked(p *peer, run runID) {
+	old := false
+	for _, place := range []**link{&p.in, &p.out} {
+		if l := *place; l != nil && l.session.hello.Run != run {
+			l.stop(errRestart)
+			*place, old = nil, true
+		}
+	}
+	if !old {
+		return
+	}
+	limited(m.log, &p.lines, logging.Event{
+		Message: fmt.Sprintf("watchdog node %d was started again, or another node speaks with its id", p.id),
+	})
+	m.lostLocked(p, errRestart)
+}
+
+// lostLocked brings the rest up to date after a connection was taken off.
+func (m *Mesh) lostLocked(p *peer, why error) {
+	p.queue.carry(p.carrierLocked())
+	if p.in == nil && p.out == nil {
+		p.up.Store(false)
+		m.handler.Linked(p.id, false, why.Error())
 	}
 }
 
@@ -95,11 +123,7 @@ func (m *Mesh) detach(l *link, why error) {
 	default:
 		return
 	}
-	p.queue.carry(p.carrierLocked())
-	if p.in == nil && p.out == nil {
-		p.up.Store(false)
-		m.handler.Linked(p.id, false, why.Error())
-	}
+	m.lostLocked(p, why)
 }
 
 // deliver hands a message to the handler, unless l was replaced meanwhile.
