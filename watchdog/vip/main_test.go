@@ -101,11 +101,16 @@ const testProgram = "/var/lib/vip.test"
 
 func startHolder(t *testing.T, h *hosts.Host, s settings) *process {
 	t.Helper()
+	return startHolderAs(t, h, "root", s)
+}
+
+func startHolderAs(t *testing.T, h *hosts.Host, user string, s settings) *process {
+	t.Helper()
 	config, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := h.Command(context.WithoutCancel(t.Context()), "root", testProgram)
+	cmd, err := h.Command(context.WithoutCancel(t.Context()), user, testProgram)
 	if err != nil {
 		t.Fatal(err)
 	}

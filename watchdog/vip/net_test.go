@@ -21,7 +21,7 @@ var (
 )
 
 // pair is two hosts on one network.
-func pair(t *testing.T) (a, b *hosts.Host) {
+func pair(t *testing.T, shares ...hosts.Share) (a, b *hosts.Host) {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -32,7 +32,7 @@ func pair(t *testing.T) (a, b *hosts.Host) {
 			{Name: "a", Devices: []hosts.Device{{Address: netip.MustParsePrefix("10.1.0.1/24")}}},
 			{Name: "b", Devices: []hosts.Device{{Address: netip.MustParsePrefix("10.1.0.2/24")}}},
 		},
-		Shares: []hosts.Share{{Source: program, Target: testProgram}},
+		Shares: append(shares, hosts.Share{Source: program, Target: testProgram}), Users: []string{"postgres"},
 	})
 	return w.Host("a"), w.Host("b")
 }

@@ -398,3 +398,31 @@ func TestPingCheck(t *testing.T) {
 		p.stop()
 	}
 }
+
+// Without the right to change addresses the commands are run as they are, and that is said.
+func TestWithoutTheRight(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	at := look(t, a)
+	cfg := usual()
+	cfg.UpCommand, cfg.DownCommand = "sudo "+cfg.UpCommand, "sudo "+cfg.DownCommand
+	cfg.ArpingCommand = "true"
+	p := startHolderAs(t, a, "postgres", settings{Config: cfg})
+	p.hold(10 * time.Second)
+	eventually(t, "held", 3*time.Second, func() bool { return at.sees(vip4) && p.current().Held && !p.current().Leased })
+	if f := at.find(vip4); len(f) != 1 || !f[0].permanent {
+		t.Errorf("found %+v", f)
+	}
+	p.set(Desired{})
+	eventually(t, "gone", 3*time.Second, func() bool { return !at.sees(vip4) && !p.current().Held })
+	wantLog(t, p, "WARNING:  no lease is enforced on the delegate IP \"10.1.0.50\"", "successfully acquired", "successfully released")
+	p.hold(10 * time.Second)
+	eventually(t, "held", 3*time.Second, func() bool { return at.sees(vip4) && p.current().Held })
+	p.kill()
+	if !at.sees(vip4) {
+		t.Fatal("this should be what nothing prevents here")
+	}
+	again := startHolderAs(t, a, "postgres", settings{Config: cfg})
+	eventually(t, "gone", 3*time.Second, func() bool { return !at.sees(vip4) })
+	again.stop()
+}
