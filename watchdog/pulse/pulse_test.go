@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -303,6 +304,33 @@ func TestDevicesNeedRoot(t *testing.T) {
 	if na.signs(1)+nb.signs(0) != 0 {
 		t.Error("heard without a receiver")
 	}
+}
+
+// TestDevices sends and receives through the loopback device, on all addresses.
+func TestDevices(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root may bind a socket to a device")
+	}
+	w := newWorld(t, 21161)
+	a, b := w.config(0, 2), w.config(1, 2)
+	a.Listen[0], a.Paths[0].Port = Listener{Address: "*", Port: 21162, Device: "lo"}, 21163
+	b.Listen[0], b.Paths[0].Port = Listener{Address: "*", Port: 21163, Device: "lo"}, 21162
+	a.Paths[0].Device, b.Paths[0].Device = "lo", "lo"
+	a.Paths = append(a.Paths, Path{Node: 1, Host: "::1", Port: 21163})
+	na, nb := w.start(a), w.start(b)
+	nb.hears(t, 0)
+	na.hears(t, 1)
+	if c, err := net.ListenPacket("udp6", "[::1]:0"); err != nil {
+		t.Logf("no IPv6 here: %v", err)
+		return
+	} else {
+		c.Close()
+	}
+	eventually(t, "packets over IPv6 count", func() bool {
+		nb.mu.Lock()
+		defer nb.mu.Unlock()
+		return nb.paths["::1"] > 1
+	})
 }
 
 func TestDifferentKeys(t *testing.T) {
