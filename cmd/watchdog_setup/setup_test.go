@@ -110,7 +110,7 @@ func TestSetUp(t *testing.T) {
 	if err := os.Mkdir(place, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	const pgpools, servers = 3, 2
+	const pgpools, servers = 3, 1
 	port := pgcluster.FreePorts(t, pgpools*portsPerPgpool+servers)
 	serverPort := port + pgpools*portsPerPgpool
 	cmd := exec.Command(program, "-wn", fmt.Sprint(pgpools), "-n", fmt.Sprint(servers), "-wp", fmt.Sprint(port), "-pg", fmt.Sprint(serverPort))
@@ -167,7 +167,7 @@ func startAndStop(t *testing.T, place string, port, pgpools, serverPort int) {
 	for id := range pgpools {
 		conn := fmt.Sprintf("host=localhost port=%d dbname=test user=%s", port+id*portsPerPgpool, pgcluster.DefaultAccount())
 		out := runCommand(t, exec.Command(filepath.Join(bin, "psql"), "-XqAt", "-d", conn, "-c", "SHOW pool_nodes"))
-		if strings.Count(out, fmt.Sprintf("|localhost|%d|up|up|", serverPort)) != 1 || strings.Count(out, "\n") != 2 {
+		if strings.Count(out, fmt.Sprintf("|localhost|%d|up|up|", serverPort)) != 1 || strings.Count(out, "\n") != 1 {
 			t.Errorf("pgpool %d: %s", id, out)
 		}
 	}
