@@ -127,6 +127,8 @@ func (w *World) standsWell(n *node, leader int) string {
 		return fmt.Sprintf("node %d says %v", n.id, s.Quorum)
 	case n.kernel.holds != (n.id == leader && !w.plan.NoAddress):
 		return fmt.Sprintf("node %d has the address: %v (%s)", n.id, n.kernel.holds, s.Reason)
+	case s.Cluster != w.nodes[leader].proc.m.Status(w.nodes[leader].proc.now()).Cluster:
+		return fmt.Sprintf("node %d is in another cluster than its leader", n.id)
 	case s.Seq != w.nodes[leader].proc.m.Status(w.nodes[leader].proc.now()).Seq:
 		return fmt.Sprintf("node %d knows decision %d last", n.id, s.Seq)
 	case n.proc.office.last != s.Seq:
@@ -152,8 +154,8 @@ func (w *World) leadsWell(n *node) string {
 			return fmt.Sprintf("leader %d shows node %d as %v", n.id, id, o.State)
 		}
 	}
-	if !w.plan.forks() && s.Seq < w.judge.highest {
-		return fmt.Sprintf("leader %d knows decision %d last, there was %d", n.id, s.Seq, w.judge.highest)
+	if highest := w.judge.highest[w.judge.era(n.proc)]; s.Seq < highest {
+		return fmt.Sprintf("leader %d knows decision %d last, there was %d", n.id, s.Seq, highest)
 	}
 	return ""
 }

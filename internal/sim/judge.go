@@ -11,20 +11,27 @@ import (
 type judge struct {
 	w *World
 
-	apart      int           // pairs that cannot talk
-	lastApart  time.Duration // when some could not last
-	moved      bool          // an address came or went since the last look
-	alone      []time.Duration
-	supported  []bool
-	texts      map[uint64]string // by seq
-	seqs       map[string]uint64
-	acked      map[string]uint64
-	never      map[string]bool // proposals that were refused for good
-	asks       map[string][]voice
-	pending    map[uint64]time.Duration
-	highest    uint64
-	lateSince  time.Duration
-	everForked bool
+	apart     int           // pairs that cannot talk
+	lastApart time.Duration // when some could not last
+	moved     bool          // an address came or went since the last look
+	alone     []time.Duration
+	supported []bool
+	texts     map[place]string  // what is decided
+	seqs      map[deed]uint64   // and where it stands
+	highest   map[uint64]uint64 // by cluster
+	never     map[string]bool   // proposals that were refused for good
+	asks      map[string][]voice
+	pending   map[uint64]time.Duration
+	lateSince time.Duration
+}
+
+// place is where a decision stands. What is known when a new cluster is founded is carried over, and from then on it is on its own.
+type place struct{ cluster, seq uint64 }
+
+// deed is a decision of a cluster.
+type deed struct {
+	cluster uint64
+	text    string
 }
 
 // voice is a node that asked for something.
@@ -35,7 +42,7 @@ type voice struct {
 
 func newJudge(w *World) judge {
 	return judge{
-		w: w, texts: make(map[uint64]string), seqs: make(map[string]uint64), acked: make(map[string]uint64), never: make(map[string]bool),
+		w: w, texts: make(map[place]string), seqs: make(map[deed]uint64), highest: make(map[uint64]uint64), never: make(map[string]bool),
 		asks: make(map[string][]voice), pending: make(map[uint64]time.Duration), lastApart: -time.Hour,
 		alone: make([]time.Duration, w.plan.Nodes), supported: make([]bool, w.plan.Nodes),
 	}
@@ -189,20 +196,31 @@ func (j *judge) decided(p *process, seq uint64, text string) {
 	if j.never[text] {
 		w.fail("node %d sees %q as decision %d, which was refused", p.n.id, text, seq)
 	}
-	if w.plan.forks() {
-		return
-	}
 	if seq <= p.office.last && !p.office.anew {
 		w.fail("node %d sees decision %d after %d", p.n.id, seq, p.office.last)
 	}
-	if other, ok := j.texts[seq]; ok && other != text {
-		w.fail("node %d sees %q as decision %d, which was %q", p.n.id, text, seq, other)
+	j.stands(p, seq, text)
+}
+
+// era is within what decisions must agree: everywhere, and where decisions may be lost, within the cluster a node is in.
+func (j *judge) era(p *process) uint64 {
+	if !j.w.plan.forks() {
+		return 0
 	}
-	if other, ok := j.seqs[text]; ok && other != seq {
-		w.fail("node %d sees %q as decision %d, which was number %d", p.n.id, text, seq, other)
+	return p.m.Status(p.now()).Cluster
+}
+
+// stands notes that a decision holds, as one of the nodes sees it.
+func (j *judge) stands(p *process, seq uint64, text string) {
+	cluster := j.era(p)
+	if other, ok := j.texts[place{cluster, seq}]; ok && other != text {
+		j.w.fail("node %d sees %q as decision %d, which is %q", p.n.id, text, seq, other)
 	}
-	j.texts[seq], j.seqs[text] = text, seq
-	j.highest = max(j.highest, seq)
+	if other, ok := j.seqs[deed{cluster, text}]; ok && other != seq {
+		j.w.fail("node %d sees %q as decision %d, which is number %d", p.n.id, text, seq, other)
+	}
+	j.texts[place{cluster, seq}], j.seqs[deed{cluster, text}] = text, seq
+	j.highest[cluster] = max(j.highest[cluster], seq)
 }
 
 // committed notes that a proposer was told that its decision holds.
@@ -211,20 +229,15 @@ func (j *judge) committed(p *process, seq uint64, text string) {
 	if j.never[text] {
 		j.w.fail("%q of node %d was refused and is committed", text, p.n.id)
 	}
-	if j.w.plan.forks() {
-		return
-	}
-	if other, ok := j.texts[seq]; ok && other != text {
-		j.w.fail("node %d is told that %q is decision %d, which is %q", p.n.id, text, seq, other)
-	}
-	j.texts[seq], j.seqs[text], j.acked[text] = text, seq, seq
-	j.highest = max(j.highest, seq)
+	j.stands(p, seq, text)
 }
 
 func (j *judge) refused(p *process, text string) {
 	j.w.stats.Refused++
-	if _, ok := j.seqs[text]; ok {
-		j.w.fail("node %d is told that %q never will be, but it is", p.n.id, text)
+	for d := range j.seqs {
+		if d.text == text {
+			j.w.fail("node %d is told that %q never will be, but it is", p.n.id, text)
+		}
 	}
 	j.never[text] = true
 }

@@ -1,8 +1,14 @@
 package sim
 
 import (
+	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 
 	"gopgpool/watchdog/machine"
 )
@@ -347,16 +353,25 @@ func (l *wire) doubtOf(p *process) {
 
 // describe is an input as the trace shows it.
 func describe(in machine.Input) string {
-	if r, ok := in.(machine.Received); ok {
-		return fmt.Sprintf("from %d %s", r.From, show(r.Payload))
+	switch in := in.(type) {
+	case machine.Received:
+		return fmt.Sprintf("from %d %s", in.From, show(in.Payload))
+	case machine.Asked:
+		return fmt.Sprintf("asked %d for %q, confirmed %v", in.Number, in.Ask.Key, in.Ask.Confirmed)
+	case machine.Proposed:
+		return fmt.Sprintf("proposed %d", in.Number)
+	case machine.Executed:
+		return fmt.Sprintf("executed %d", in.Number)
 	}
-	return fmt.Sprintf("%T%+v", in, in)
+	return strings.TrimPrefix(fmt.Sprintf("%T%+v", in, in), "machine.")
 }
 
-// show is a message, cut to a line.
+// show is a message of the machine; what is in it of Raft is spelled out.
 func show(payload []byte) string {
-	if len(payload) > 300 {
-		return string(payload[:300]) + "..."
+	var e struct{ Raft []byte }
+	var m raftpb.Message
+	if json.Unmarshal(payload, &e) == nil && len(e.Raft) > 0 && proto.Unmarshal(e.Raft, &m) == nil {
+		return raft.DescribeMessage(&m, func(b []byte) string { return string(b) })
 	}
 	return string(payload)
 }

@@ -1,6 +1,24 @@
 package sim
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
+
+// Like reports whether two violations are of one kind: they differ in numbers at most.
+func (v *Violation) Like(o *Violation) bool {
+	return v == nil && o == nil || v != nil && o != nil && withoutNumbers(v.What) == withoutNumbers(o.What)
+}
+
+func withoutNumbers(s string) string {
+	s, _, _ = strings.Cut(s, "\n")
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, s)
+}
 
 // Shrink takes acts away as long as the plan still fails, and returns what is left. It gives up after so many runs.
 func Shrink(plan Plan, fails func(Plan) bool, runs int) Plan {

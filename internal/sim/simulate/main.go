@@ -69,7 +69,8 @@ func choose(name string) (sim.Mutant, error) {
 func one(seed uint64, m sim.Mutant, verbose, shrink bool) error {
 	plan := sim.NewPlan(seed)
 	if shrink {
-		plan = sim.Shrink(plan, func(p sim.Plan) bool { return sim.Run(p, sim.Shipped, m, nil).Violation != nil }, 300)
+		want := sim.Run(plan, sim.Shipped, m, nil).Violation
+		plan = sim.Shrink(plan, func(p sim.Plan) bool { return want.Like(sim.Run(p, sim.Shipped, m, nil).Violation) }, 300)
 	}
 	fmt.Println(plan.String())
 	var log io.Writer
