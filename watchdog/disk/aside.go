@@ -53,12 +53,9 @@ func (s *Store) setAside() error {
 
 // asideName is "" where nothing is stored.
 func asideName(tx *bolt.Tx, now time.Time) string {
-	state, log := tx.Bucket(stateBucket), tx.Bucket(logBucket)
-	records := 0
-	for _, b := range []*bolt.Bucket{state, log} {
-		records += b.Stats().KeyN
-	}
-	if records <= 1 { // the format
+	state := tx.Bucket(stateBucket)
+	if k, _ := tx.Bucket(logBucket).Cursor().First(); k == nil && state.Get(metaKey) == nil && state.Get(hardStateKey) == nil &&
+		state.Get(snapshotKey) == nil {
 		return ""
 	}
 	sum := sha256.Sum256(state.Get(metaKey))

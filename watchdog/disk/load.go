@@ -28,20 +28,21 @@ func (s *Store) Load() (Image, error) {
 }
 
 func load(tx *bolt.Tx) (img Image, err error) {
-	state := tx.Bucket(stateBucket)
-	meta, err := get(state, metaKey)
+	l, err := openLog(tx)
+	if err != nil {
+		return img, err
+	}
+	meta, err := get(l.state, metaKey)
 	if err != nil {
 		return img, err
 	}
 	img.Meta = bytes.Clone(meta)
-	if img.HardState, err = read(state, hardStateKey, &raftpb.HardState{}); err != nil {
+	if img.HardState, err = read(l.state, hardStateKey, &raftpb.HardState{}); err != nil {
 		return img, err
 	}
-	if img.Snapshot, err = read(state, snapshotKey, &raftpb.Snapshot{}); err != nil {
-		return img, err
-	}
-	next := img.Snapshot.GetMetadata().GetIndex() + 1
-	err = tx.Bucket(logBucket).ForEach(func(k, v []byte) error {
+	img.Snapshot = l.snapshot
+	next := l.first
+	err = l.entries.ForEach(func(k, v []byte) error {
 		entry, err := entryOf(k, v)
 		if err != nil {
 			return err

@@ -15,7 +15,7 @@ import (
 )
 
 // The file has two buckets. "state" holds at most one record of each kind; "log" holds the entries by index, as eight bytes in the order
-// of the bytes. Each record begins with a checksum over its key and its content.
+// of the bytes. Each record begins with a checksum over its key and its content. The record "seal" says which records there are.
 var (
 	stateBucket = []byte("state")
 	logBucket   = []byte("log")
@@ -24,6 +24,7 @@ var (
 	metaKey      = []byte("meta")
 	hardStateKey = []byte("hardstate")
 	snapshotKey  = []byte("snapshot")
+	sealKey      = []byte("seal")
 
 	formatValue = []byte("gopgpool watchdog 1")
 )
@@ -81,6 +82,19 @@ func getProto(b *bolt.Bucket, key []byte, m proto.Message) (bool, error) {
 	return true, nil
 }
 
+// seal is what a whole file has in its seal: the checksum of each record of the state, or that there is none, and the bounds of the log.
+// Without it a record that damage made unfindable would pass for one that never was.
+func seal(state *bolt.Bucket, first, last uint64) (sum []byte) {
+	for _, key := range [][]byte{formatKey, metaKey, hardStateKey, snapshotKey} {
+		if record := state.Get(key); len(record) >= checksumLen {
+			sum = append(append(sum, 1), record[:checksumLen]...)
+		} else {
+			sum = append(sum, 0)
+		}
+	}
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(sum, first), last)
+}
+
 func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
 
 // format makes the empty store.
@@ -92,7 +106,10 @@ func format(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	return put(state, formatKey, formatValue)
+	if err := put(state, formatKey, formatValue); err != nil {
+		return err
+	}
+	return put(state, sealKey, seal(state, 1, 0))
 }
 
 // ours tells our file from one that another program made with the same library.

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 
@@ -39,30 +40,29 @@ func apply(tx *bolt.Tx, b Batch) error {
 			return err
 		}
 	}
-	state := tx.Bucket(stateBucket)
+	l, err := openLog(tx)
+	if err != nil {
+		return err
+	}
 	if b.Meta != nil {
-		if err := put(state, metaKey, b.Meta); err != nil {
+		if err := put(l.state, metaKey, b.Meta); err != nil {
 			return err
 		}
 	}
 	if b.HardState != nil {
-		if err := putProto(state, hardStateKey, b.HardState); err != nil {
+		if err := putProto(l.state, hardStateKey, b.HardState); err != nil {
 			return err
 		}
-	}
-	if b.Snapshot == nil && len(b.Entries) == 0 {
-		return nil
-	}
-	l, err := openLog(tx)
-	if err != nil {
-		return err
 	}
 	if b.Snapshot != nil {
 		if err := l.putSnapshot(b.Snapshot); err != nil {
 			return err
 		}
 	}
-	return l.append(b.Entries)
+	if err := l.append(b.Entries); err != nil {
+		return err
+	}
+	return put(l.state, sealKey, seal(l.state, l.first, l.last))
 }
 
 func empty(tx *bolt.Tx) error {
@@ -99,6 +99,11 @@ func openLog(tx *bolt.Tx) (*log, error) {
 	}
 	if l.first != l.decided()+1 || l.last < l.decided() {
 		return nil, fmt.Errorf("%w: entries %d to %d follow snapshot %d", ErrDamaged, l.first, l.last, l.decided())
+	}
+	if sealed, err := get(l.state, sealKey); err != nil {
+		return nil, err
+	} else if !bytes.Equal(sealed, seal(l.state, l.first, l.last)) {
+		return nil, fmt.Errorf("%w: records are missing", ErrDamaged)
 	}
 	return l, nil
 }
