@@ -12,7 +12,7 @@ import (
 // Watchdog is what a request is about. Its methods may be called from several goroutines, and must not take longer than a client
 // waits, some seconds.
 type Watchdog interface {
-	// Cluster is the state; the slice is not changed.
+	// Cluster is the state; its slice must not change afterwards.
 	Cluster() Cluster
 	// StatusChange takes the verdict of an external life check about a node, by its pgpool_node_id. The error is told to the client.
 	StatusChange(node int, dead bool, message string) error

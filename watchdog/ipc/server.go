@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 
 	"gopgpool/logging"
@@ -18,7 +19,8 @@ import (
 const (
 	connectionTime = 5 * time.Second // for the request, and again for the reply
 	maxConnections = 32              // others wait in the listen queue
-	acceptPause    = 100 * time.Millisecond
+	acceptPause    = time.Second
+	maxPath        = 107 // of a socket's name, without the NUL behind it
 )
 
 // ErrInUse is a socket at which somebody answers.
@@ -67,11 +69,23 @@ func New(c Config, w Watchdog, log logging.Logger) (*Server, error) {
 }
 
 func listen(path string) (*net.UnixListener, error) {
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("the name of a socket has at most %d bytes, this one %d", maxPath, len(path))
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	var timeout net.Error
+	switch {
+	case err == nil:
 		_ = conn.Close()
 		return nil, ErrInUse
+	case errors.Is(err, syscall.EAGAIN), errors.As(err, &timeout) && timeout.Timeout(): // it is busy
+		return nil, ErrInUse
+	case errors.Is(err, syscall.ECONNREFUSED):
+		err = removeStale(path)
+	case errors.Is(err, fs.ErrNotExist):
+		err = nil
 	}
-	if err := removeStale(path); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
@@ -88,8 +102,6 @@ func listen(path string) (*net.UnixListener, error) {
 func removeStale(path string) error {
 	info, err := os.Lstat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil
 	case err != nil:
 		return err
 	case info.Mode()&fs.ModeSocket == 0:

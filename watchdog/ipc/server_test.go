@@ -226,8 +226,10 @@ func TestForeignFileIsLeftAlone(t *testing.T) {
 	if text, err := os.ReadFile(SocketPath(dir, 9000)); err != nil || string(text) != "precious" {
 		t.Errorf("%q, %v", text, err)
 	}
-	if _, err := New(Config{Dir: dir + "/nowhere", Port: 9000}, &world{}, logging.Logger{}); err == nil {
-		t.Error("no error for a directory that does not exist")
+	for _, dir := range []string{dir + "/nowhere", "/tmp/" + strings.Repeat("long/", 20)} {
+		if _, err := New(Config{Dir: dir, Port: 9000}, &world{}, logging.Logger{}); err == nil {
+			t.Errorf("no error for %s", dir)
+		}
 	}
 }
 
