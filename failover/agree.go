@@ -19,9 +19,9 @@ type agreement struct {
 	// era counts what was given up: what was begun in an earlier one is nobody's any more.
 	era  int
 	last *decision // the last one known to be committed
-	// fresh: since this office began no decision was adopted.
-	fresh   bool
-	strange map[cluster.NodeID]bool // whose address differs from that of the decision: it is told once
+	// fresh: since this office began no decision was adopted; joined: that this node follows has been told.
+	fresh, joined bool
+	strange       map[cluster.NodeID]bool // whose address differs from that of the decision: it is told once
 
 	marked map[cluster.NodeID]time.Time // in quarantine, since when
 	cause  map[cluster.NodeID]Detach    // what they are in quarantine for
@@ -34,6 +34,8 @@ type agreement struct {
 	committing bool           // a Commit is under way
 	recall     func(error)    // ends it
 	late       []Reason       // to be told when the end of the operation is committed
+	acks       []chan<- bool  // who waits for the next Commit
+	acking     []chan<- bool  // who waits for the one under way
 	running    *sharedCommand // the command under way
 	followed   *Follow        // the last run of follow_primary_command
 	retried    bool           // the last Commit failed: it is told once
@@ -116,8 +118,18 @@ type (
 		done   chan bool
 	}
 	// granted is a request the nodes have agreed to. Its Seen has the epochs of the basis.
-	granted struct{ Request }
+	granted struct {
+		Request
+		*waiter // nil: nobody waits
+	}
 )
+
+// waiter waits for the end of a request.
+type waiter struct {
+	begun atomic.Bool // it is being decided; before, it waits for the end of an operation
+	// done has room for the answer: what was decided cannot be lost any more; false: this node does not lead.
+	done chan bool
+}
 
 func (held) request()      {}
 func (decided) request()   {}
@@ -183,8 +195,11 @@ func (c *Coordinator) dispatch(r Request) {
 	case StandingAlone:
 		c.decideAlone(r)
 	case StandingLoading:
-		if reload, ok := r.(BackendsReloaded); ok {
-			c.reconfigure(reload)
+		switch r := r.(type) {
+		case BackendsReloaded:
+			c.reconfigure(r)
+		case granted:
+			c.drop(r)
 		}
 	}
 }
@@ -193,6 +208,10 @@ func (c *Coordinator) dispatch(r Request) {
 func (c *Coordinator) lead(r Request) {
 	switch r := r.(type) {
 	case granted:
+		if r.waiter != nil {
+			r.begun.Store(true)
+			c.peers.acks = append(c.peers.acks, r.done)
+		}
 		c.carryOut(r.Request)
 	case Detach:
 		if r.Origin.finds() {
@@ -226,7 +245,7 @@ func (c *Coordinator) bringForward(r Request) {
 	case NodeUsed:
 		c.tellUsed(r)
 	case granted:
-		c.tell(Reason{Kind: GrantDropped, Node: cluster.NoNode})
+		c.drop(r)
 	}
 }
 
@@ -252,10 +271,18 @@ func (c *Coordinator) decideAlone(r Request) {
 		p.FailoverCommand, p.FollowPrimaryCommand, p.DetachFalsePrimary = "", "", false
 		c.carryOutUnder(r, p)
 	case granted:
-		c.tell(Reason{Kind: GrantDropped, Node: cluster.NoNode})
+		c.drop(r)
 	default:
 		c.carryOut(r)
 	}
+}
+
+// drop tells that a request came too late.
+func (c *Coordinator) drop(r granted) {
+	if r.waiter != nil {
+		r.done <- false
+	}
+	c.tell(Reason{Kind: GrantDropped, Node: cluster.NoNode})
 }
 
 // reconfigure takes over this node's own configuration of the backends, and decides nothing.
@@ -291,4 +318,4 @@ func (c *Coordinator) replaceBasis(fork, to *cluster.View) {
 	p.dropStaleVotes(to)
 }
 
-var errDeposed = errors.New("another pgpool node leads")
+var errDeposed = errors.New("this node does not lead any more")

@@ -111,7 +111,7 @@ func parseDecision(data []byte) (*decision, error) {
 
 // sound reports whether all numbers are of the kinds they stand for.
 func (d *decision) sound() bool {
-	if len(d.Nodes) > cluster.MaxNodes || d.Op > cluster.OpPromote || !optional(d.Primary) || d.Memory.Run < 0 {
+	if len(d.Nodes) > cluster.MaxNodes || d.Op > cluster.OpPromote || !optional(d.Primary) || d.Memory.Run < 0 || d.Op != d.Memory.Open.Op {
 		return false
 	}
 	if len(d.Memory.Was) > cluster.MaxNodes || len(d.Memory.Promoted) > cluster.MaxNodes || len(d.Commands) > 4*cluster.MaxNodes {

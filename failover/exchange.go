@@ -29,7 +29,11 @@ func (c *Coordinator) exchange(ctx context.Context, tasks *sync.WaitGroup) bool 
 	}
 	p.asks = nil
 	c.carry(ctx, tasks)
-	if p.office.Standing != StandingLeads || !p.dirty && !p.committing {
+	if p.office.Standing != StandingLeads {
+		return true
+	}
+	if !p.dirty && !p.committing {
+		p.acknowledge(true)
 		return true
 	}
 	if !p.committing {
@@ -47,6 +51,7 @@ func (c *Coordinator) commit(ctx context.Context, tasks *sync.WaitGroup) {
 	p.number++
 	d := decisionOf(c.view(), &c.memory, c.unfinished(), p.followed, p.number)
 	p.dirty, p.committing = false, true
+	p.acking, p.acks = p.acks, nil
 	ctx, cancel := context.WithCancelCause(ctx)
 	p.recall = cancel
 	era, data := p.era, d.encode()
@@ -58,6 +63,21 @@ func (c *Coordinator) commit(ctx context.Context, tasks *sync.WaitGroup) {
 		cancel(nil)
 		c.inbox.put(committed{era: era, decision: d, err: err})
 	})
+}
+
+// acknowledge answers those who wait for a Commit.
+func (p *agreement) acknowledge(ok bool) {
+	for _, done := range p.acking {
+		done <- ok
+	}
+	p.acking = nil
+	if ok && p.dirty {
+		return
+	}
+	for _, done := range p.acks {
+		done <- ok
+	}
+	p.acks = nil
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -80,15 +100,17 @@ func (r committed) apply(c *Coordinator) {
 	case errors.Is(r.err, ErrNotLeader):
 		c.giveUp()
 		p.setOffice(Office{Standing: StandingFollows, Term: p.office.Term})
-		p.fresh = true
+		p.fresh, p.joined = true, false
 	case r.err != nil:
 		p.dirty = true
+		p.acks, p.acking = append(p.acking, p.acks...), nil
 		if !p.retried {
 			c.tell(Reason{Kind: NotCommitted, Node: cluster.NoNode, New: r.err.Error()})
 		}
 		p.retried = true
 	default:
 		p.last, p.retried = r.decision, false
+		p.acknowledge(true)
 		if !p.dirty {
 			c.tell(p.late...)
 			p.late = nil
@@ -154,19 +176,28 @@ func (r decided) apply(c *Coordinator) {
 		}
 		return
 	}
+	if p.office.Standing == StandingAlone && c.memory.Open.Op != cluster.OpNone {
+		c.giveUp() // others have decided, so nothing that was begun here is worth going on with
+	}
 	before := p.last
 	p.last = d
 	c.tellStrangers(d)
 	from := c.view()
 	fork, to := from, d.view(from)
+	if p.office.Standing == StandingAlone {
+		to = orphan(to)
+	}
 	if before != nil {
 		fork = before.view(from)
 	}
-	if p.fresh || before == nil || before.Op != cluster.OpNone && d.Op == cluster.OpNone {
+	over := before != nil && before.Op != cluster.OpNone && d.Op == cluster.OpNone
+	if p.fresh || before == nil || over {
 		clear(p.marked)
 		clear(p.cause)
 	}
-	c.tell(synced(from, to, before, d, p.fresh, p.office.Leader)...)
+	if p.office.Standing == StandingFollows && (over || !p.joined) {
+		c.tellSynced(from, d, !p.joined)
+	}
 	p.fresh = false
 	c.replaceBasis(fork, to)
 	c.recall(d)
@@ -194,17 +225,17 @@ func (c *Coordinator) tellStrangers(d *decision) {
 	c.peers.strange = now
 }
 
-// synced are the lines of a node that takes over what the leader has decided.
-func synced(from, to *cluster.View, before, d *decision, fresh bool, leader string) []Reason {
-	over := before != nil && before.Op != cluster.OpNone && d.Op == cluster.OpNone
-	why := []Reason{{Kind: JoinedStandby, Node: cluster.NoNode}}
-	switch {
-	case !fresh && !over:
-		return nil
-	case !fresh:
-		why[0].Kind = LeaderFailover
+// tellSynced tells that this node takes over what the leader has decided, because it follows it now, or because an operation is over.
+func (c *Coordinator) tellSynced(from *cluster.View, d *decision, joins bool) {
+	c.peers.joined = true
+	why := []Reason{{Kind: LeaderFailover, Node: cluster.NoNode}}
+	if joins {
+		why[0].Kind = JoinedStandby
 	}
-	why = append(why, Reason{Kind: LeaderStatus, Node: cluster.NoNode, Old: leader, Count: len(d.Nodes)})
+	if leader := c.peers.office.Leader; leader != "" {
+		why = append(why, Reason{Kind: LeaderStatus, Node: cluster.NoNode, Old: leader, Count: len(d.Nodes)})
+	}
+	to := d.view(from)
 	for i := range to.Nodes {
 		id := cluster.NodeID(i)
 		switch was, is := from.Live(id), to.Live(id); {
@@ -214,5 +245,5 @@ func synced(from, to *cluster.View, before, d *decision, fresh bool, leader stri
 			why = append(why, Reason{Kind: SetUp, Node: id})
 		}
 	}
-	return why
+	c.tell(why...)
 }

@@ -16,7 +16,7 @@ func (h held) apply(c *Coordinator) {
 	}
 	c.giveUp()
 	p.setOffice(h.Office)
-	p.fresh = true
+	p.fresh, p.joined = true, false
 	switch h.Standing {
 	case StandingLeads:
 		c.takeOffice(h.Fresh)
@@ -27,8 +27,12 @@ func (h held) apply(c *Coordinator) {
 		c.publish(orphan(c.view()))
 		c.tell(Reason{Kind: AloneBegins, Node: cluster.NoNode})
 	case StandingFollows:
+		from := c.view()
 		if old.Standing == StandingAlone && p.last != nil {
 			c.retreat()
+		}
+		if p.last != nil && old.Standing != StandingLeads {
+			c.tellSynced(from, p.last, true)
 		}
 	case StandingLoading:
 	}
@@ -41,6 +45,7 @@ func (c *Coordinator) giveUp() {
 	c.todo, c.memory.Open = nil, Episode{}
 	c.search = search{timer: c.search.timer}
 	p.late, p.dirty, p.committing, p.running = nil, false, false, nil
+	p.acknowledge(false)
 	if p.recall != nil {
 		p.recall(errDeposed)
 		p.recall = nil
@@ -106,8 +111,11 @@ func (c *Coordinator) resume(d *decision) {
 		}
 	}
 	if d.Following && d.Follow != nil {
-		c.peers.followed = d.Follow
-		c.todo = append(c.todo, step{follow: d.Follow})
+		again := *d.Follow
+		c.memory.Run++ // the end of the run that was given up, which may have been this node's, is not the end of this one
+		again.Run = c.memory.Run
+		c.peers.followed = &again
+		c.todo = append(c.todo, step{follow: &again})
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 const (
 	// orderBound is how long a request waits for somebody who leads.
 	orderBound = 10 * time.Second
+	// grantBound is how long an order is waited for that has to wait for the end of an operation.
+	grantBound = 3 * time.Second
 	// settleBound is how long one question of another node, whether all is settled, waits for it.
 	settleBound = 3 * time.Second
 	// againWait is the pause before the leader is asked again.
@@ -125,13 +127,61 @@ func (c *Coordinator) Submit(r Request) error {
 		c.inbox.put(released{a.Node})
 		return nil
 	}
-	if c.parts.Consensus != nil && c.follows() {
-		return c.submitThere(r)
+	if c.parts.Consensus == nil {
+		if !c.inbox.put(r) {
+			return errFull
+		}
+		return nil
 	}
-	if !c.inbox.put(r) {
+	return c.submitTogether(r)
+}
+
+func (c *Coordinator) submitTogether(r Request) error {
+	switch c.peers.standing.Load().Standing {
+	case StandingLeads:
+		err := c.grant(context.Background(), r)
+		if !errors.Is(err, errDeposed) {
+			return err
+		}
+		if _, promote := r.(Promote); promote {
+			return noLeader(err.Error())
+		}
+	case StandingAlone:
+		if !c.inbox.put(r) {
+			return errFull
+		}
+		return nil
+	case StandingFollows, StandingLoading:
+	}
+	return c.submitThere(r)
+}
+
+// grant has a request decided on this node, which leads, and returns when what was decided cannot be lost any more. One that has to
+// wait for the end of an operation is waited for only so long.
+func (c *Coordinator) grant(ctx context.Context, r Request) error {
+	ctx, cancel := context.WithTimeout(ctx, askBound)
+	defer cancel()
+	w := &waiter{done: make(chan bool, 1)}
+	if !c.inbox.put(granted{Request: r, waiter: w}) {
 		return errFull
 	}
-	return nil
+	patience := time.NewTimer(grantBound)
+	defer patience.Stop()
+	for {
+		select {
+		case ok := <-w.done:
+			if !ok {
+				return errDeposed
+			}
+			return nil
+		case <-patience.C:
+			if !w.begun.Load() {
+				return nil // its turn will come
+			}
+		case <-ctx.Done():
+			return errDeposed // nobody knows whether it will be committed
+		}
+	}
 }
 
 // submitThere brings an order before the leader. While nobody leads it is tried again, unless it might be carried out twice.
@@ -182,8 +232,17 @@ func (c *Coordinator) Execute(ctx context.Context, request []byte) (reply []byte
 			return refusalReply(err)
 		}
 	}
-	if !c.inbox.put(granted{r}) {
-		return refusalReply(errFull)
+	if len(w.Epochs) > 0 || w.Kind == kindUsed {
+		if !c.inbox.put(granted{Request: r}) {
+			return refusalReply(errFull)
+		}
+		return marshal(&wireReply{Version: wireVersion})
+	}
+	switch err := c.grant(ctx, r); {
+	case errors.Is(err, errDeposed):
+		return marshal(&wireReply{Version: wireVersion, Elsewhere: true})
+	case err != nil:
+		return refusalReply(err)
 	}
 	return marshal(&wireReply{Version: wireVersion})
 }
