@@ -111,7 +111,7 @@ func (n *testNode) hears(t *testing.T, id int) {
 
 func (n *testNode) logs(t *testing.T, line string) {
 	t.Helper()
-	eventually(t, "log line "+line, func() bool { return strings.Contains(n.log.String(), line) })
+	n.log.contains(t, line)
 }
 
 type logText struct {
@@ -123,6 +123,11 @@ func (l *logText) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
+}
+
+func (l *logText) contains(t *testing.T, line string) {
+	t.Helper()
+	eventually(t, "log line "+line, func() bool { return strings.Contains(l.String(), line) })
 }
 
 func (l *logText) String() string {

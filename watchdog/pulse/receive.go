@@ -157,7 +157,7 @@ func (p *Pulse) receive(b []byte, from netip.Addr) {
 	case answer:
 		p.send(n)
 	case asks:
-		signal(p.owe)
+		nudge(p.owe)
 	}
 }
 

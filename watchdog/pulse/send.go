@@ -44,11 +44,11 @@ func (s *sender) post(packets []packet) {
 	s.mu.Lock()
 	s.packets = packets
 	s.mu.Unlock()
-	signal(s.wake)
-	signal(s.ask)
+	nudge(s.wake)
+	nudge(s.ask)
 }
 
-func signal(c chan struct{}) {
+func nudge(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
@@ -99,7 +99,7 @@ func (s *sender) moved(to netip.Addr) {
 	s.mu.Lock()
 	s.address = to
 	s.mu.Unlock()
-	signal(s.wake)
+	nudge(s.wake)
 }
 
 // run sends until ctx ends or a packet cannot be sent. The next run then has a new socket: a device may have come back under the same
