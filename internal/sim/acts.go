@@ -148,15 +148,15 @@ func (w *World) forMask(a Act, f func(*node) func()) (undo func()) {
 	}
 }
 
-// wipe takes a node's disk away, as far as enough others have theirs.
+// wipe takes a node's disk away, as far as a majority have theirs with all they have ever confirmed.
 func (w *World) wipe(n *node) (undo func()) {
-	wiped := 0
+	whole := 0
 	for _, o := range w.nodes {
-		if o.wiped && o != n {
-			wiped++
+		if o.voter && o != n {
+			whole++
 		}
 	}
-	if len(w.nodes)-wiped-1 <= len(w.nodes)/2 {
+	if whole <= len(w.nodes)/2 {
 		w.stats.Faults["wipe that was too many"]++
 		return func() {}
 	}
@@ -167,8 +167,7 @@ func (w *World) wipeOut(n *node) (undo func()) {
 	up := w.powerOff(n)
 	w.trace(n.id, "has lost its disk")
 	n.disk = disk{full: n.disk.full, slow: n.disk.slow}
-	n.wiped = true
-	w.judge.wiped(n)
+	n.voter = false
 	return up
 }
 

@@ -131,6 +131,7 @@ func (w *World) standsWell(n *node, leader int) string {
 		return fmt.Sprintf("node %d is in another cluster than its leader", n.id)
 	case s.Seq != w.nodes[leader].proc.m.Status(w.nodes[leader].proc.now()).Seq:
 		return fmt.Sprintf("node %d knows decision %d last", n.id, s.Seq)
+	case s.Seq == 0: // a new cluster that has not decided anything
 	case n.proc.office.last != s.Seq:
 		return fmt.Sprintf("node %d was told of decision %d last, and knows %d", n.id, n.proc.office.last, s.Seq)
 	case n.proc.office.data != w.nodes[leader].proc.office.data:

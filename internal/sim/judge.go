@@ -147,9 +147,7 @@ func (j *judge) ticked(p *process) {
 		w.fail("the term of node %d falls from %d to %d", p.n.id, p.term, s.Term)
 	}
 	p.term = max(p.term, s.Term)
-	if p.n.wiped && len(s.Nodes) > p.n.id && s.Nodes[p.n.id].Role == "voter" {
-		p.n.wiped = false
-	}
+	p.n.voter = p.n.voter || len(s.Nodes) > p.n.id && s.Nodes[p.n.id].Role == "voter"
 	j.unsupported(p.n)
 	j.slow(p)
 }
@@ -180,8 +178,6 @@ func (j *judge) reset(p *process) {
 	p.term, p.office.anew = 0, true
 	j.w.stats.Resets++
 }
-
-func (j *judge) wiped(*node) {}
 
 func (j *judge) fatal(p *process, why string) {
 	j.w.stats.Fatals++

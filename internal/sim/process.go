@@ -35,7 +35,7 @@ type node struct {
 	down   int      // faults that keep it down
 	boots  int
 	since  time.Duration // when the process started or ended
-	wiped  bool          // the disk came back empty and the node is no voter yet
+	voter  bool          // since its disk was empty last
 	sick   int
 	cutOff int // faults that hide the trusted servers
 }
