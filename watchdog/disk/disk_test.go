@@ -399,7 +399,7 @@ func TestLostEntries(t *testing.T) {
 }
 
 func TestStaysSmall(t *testing.T) {
-	saves := uint64(10_000)
+	saves := uint64(5_000)
 	if os.Getenv("GOPGPOOL_DISK_SAVES") != "" {
 		saves = 100_000
 	}

@@ -91,14 +91,16 @@ type Checks struct {
 	log     logging.Logger
 	network func() (*network, error)
 	query   *survey
-	second  time.Duration // how often it is asked whether all nodes are ready, and what else is looked at often
+
+	second       time.Duration // how often it is asked whether all nodes are ready
+	listenerTime time.Duration // for an answer of the own client port
 
 	started atomic.Bool // all nodes have been seen once
 }
 
 // NewChecks makes the checks. Report is called from several goroutines, when a trouble begins or ends, and must not block for long.
 func NewChecks(c Config, report func(Finding), log logging.Logger) *Checks {
-	k := &Checks{report: report, log: log, network: openNetwork, second: time.Second}
+	k := &Checks{report: report, log: log, network: openNetwork, second: time.Second, listenerTime: listenerTime}
 	k.query = newSurvey(c.Nodes, c.Self)
 	k.Configure(c)
 	return k

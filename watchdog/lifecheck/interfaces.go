@@ -201,6 +201,7 @@ func (k *Checks) watchInterfaces(c *Config) (*interfaceWatch, error) {
 	if err != nil {
 		return nil, errors.Join(err, n.close())
 	}
+	k.log.Log(logging.Event{Message: "interface monitoring is enabled in watchdog", Detail: strings.Join(c.Interfaces, ", ")})
 	return w, nil
 }
 

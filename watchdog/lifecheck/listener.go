@@ -20,12 +20,12 @@ const (
 func (k *Checks) runListener(ctx context.Context) {
 	s := &state{checks: k, self: Sick}
 	failures := 0
-	interval := func(c *Config) time.Duration { return min(c.Interval, listenerTime) }
+	interval := func(c *Config) time.Duration { return min(c.Interval, k.listenerTime) }
 	k.every(ctx, interval, func(ctx context.Context, c *Config) {
 		if c.Paused() {
 			return
 		}
-		err := askListener(ctx, c.Listener, listenerTime)
+		err := askListener(ctx, c.Listener, k.listenerTime)
 		if ctx.Err() != nil {
 			return
 		}
