@@ -187,9 +187,6 @@ func (c *Config) NotBuilt() []Problem {
 	if c.SSL.SSL {
 		add("ssl", "on", "connections would go unencrypted")
 	}
-	if c.Watchdog.UseWatchdog {
-		add("use_watchdog", "on", "each node would serve alone")
-	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

@@ -51,13 +51,13 @@ func (c *connection) obey(ctx context.Context, p Packet) error {
 	case TypeProcInfo:
 		return c.watched(ctx, func(ctx context.Context) error { return c.procInfo(ctx, number(p)) })
 	case TypeStop, TypeStopCluster:
-		return c.stop(p)
+		return c.stop(ctx, p)
 	case TypeRotateLog:
-		return c.done(ReplyRotateLog, c.control().RotateLog())
+		return c.everywhere(ctx, p, ReplyRotateLog, ClusterRotateLog, c.control().RotateLog)
 	case TypeWatchdogInfo:
 		return c.watchdogInfo(number(p))
 	case TypeReload:
-		return c.done(ReplyReload, c.control().Reload())
+		return c.everywhere(ctx, p, ReplyReload, ClusterReload, c.control().Reload)
 	default:
 		return fatal("PCP processing request", fmt.Sprintf("unknown PCP packet type %q", string(rune(p.Type))))
 	}
@@ -158,8 +158,18 @@ func (c *connection) busy() error {
 	return fail("failed to process PCP request at the moment", v.Op.String()+" is in progress")
 }
 
-// stop answers before the stop begins. Without a watchdog the whole cluster is this server.
-func (c *connection) stop(p Packet) error {
+// everywhere does something here, after all other nodes have said that they will where that is asked for.
+func (c *connection) everywhere(ctx context.Context, p Packet, typ byte, what ClusterCommand, here func() error) error {
+	if len(p.Payload) > 0 && p.Payload[0] == ScopeCluster {
+		if err := c.control().Elsewhere(ctx, what, 0); err != nil {
+			return err
+		}
+	}
+	return c.done(typ, here())
+}
+
+// stop answers before the stop begins.
+func (c *connection) stop(ctx context.Context, p Packet) error {
 	if p.Type == TypeStop {
 		if err := c.busy(); err != nil {
 			return err
@@ -171,6 +181,11 @@ func (c *connection) stop(p Packet) error {
 	}
 	if !slices.Contains([]StopMode{StopSmart, StopFast, StopImmediate}, mode) {
 		return fail("PCP: error while processing shutdown request", fmt.Sprintf("invalid shutdown mode %q", string(rune(mode))))
+	}
+	if p.Type == TypeStopCluster {
+		if err := c.control().Elsewhere(ctx, ClusterStop, mode); err != nil {
+			return err
+		}
 	}
 	c.out.strings(ReplyStop, TagComplete)
 	if err := c.out.flush(); err != nil {

@@ -29,6 +29,16 @@ const (
 	StopImmediate StopMode = 'i'
 )
 
+// ClusterCommand is what all nodes can be told to do; its text is the manual's name for it.
+type ClusterCommand string
+
+// Commands for all nodes. Only the first has a mode.
+const (
+	ClusterStop      ClusterCommand = "SHUTDOWN_CLUSTER"
+	ClusterReload    ClusterCommand = "RELOAD_CONFIG_CLUSTER"
+	ClusterRotateLog ClusterCommand = "LOGROTATE_CLUSTER"
+)
+
 // Control is what the server has the rest of the daemon do and tell. Its methods may be called from several goroutines; they return
 // when the work is done, or with the cause of the context. Their errors are of type *Error where the client is to see them as they
 // are; any other becomes an ERROR with its text.
@@ -47,6 +57,9 @@ type Control interface {
 	Quiesce(ctx context.Context) (resume func(), err error)
 	// Recover returns when the node is attached again.
 	Recover(ctx context.Context, id cluster.NodeID) error
+	// Elsewhere has all other pgpool nodes of the watchdog cluster do something (scope cluster) and returns when they have said that they
+	// will. After an error nothing is done here. Without a watchdog the whole cluster is this server.
+	Elsewhere(ctx context.Context, c ClusterCommand, mode StopMode) error
 	Stop(mode StopMode) error // returns before the stop begins; called once the client has its answer
 	Reload() error
 	RotateLog() error

@@ -130,6 +130,10 @@ func (w *world) Recover(ctx context.Context, id cluster.NodeID) error {
 	return w.called("recover " + strconv.Itoa(int(id)))
 }
 
+func (w *world) Elsewhere(_ context.Context, c ClusterCommand, _ StopMode) error {
+	return w.called("elsewhere " + string(c))
+}
+
 func (w *world) Stop(mode StopMode) error { return w.called("stop " + string(rune(mode))) }
 func (w *world) Reload() error            { return w.called("reload") }
 

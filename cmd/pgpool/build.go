@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"gopgpool/auth"
@@ -21,6 +22,7 @@ import (
 	"gopgpool/proxy"
 	"gopgpool/proxy/show"
 	"gopgpool/recovery"
+	"gopgpool/watchdog"
 )
 
 // parts are the long-lived pieces of the daemon, wired by build.
@@ -41,6 +43,9 @@ type parts struct {
 	proxy     *proxy.Server
 	listeners *listeners
 	recoverer *recovery.Recoverer
+	watchdog  *watchdog.Watchdog // nil: use_watchdog is off
+
+	serving, recovering atomic.Bool // clients are served; a node is being rebuilt
 
 	pcp        *pcp.Server
 	pcpSockets *listeners
@@ -65,6 +70,11 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	if err := p.openPCP(); err != nil {
 		p.listeners.removeFiles()
 		return nil, err
+	}
+	if err := p.openWatchdog(); err != nil {
+		p.listeners.removeFiles()
+		p.pcpSockets.removeFiles()
+		return nil, fmt.Errorf("watchdog: %w", err)
 	}
 	p.tellMeaningless(cfg)
 	return p.daemon(), nil
@@ -156,7 +166,7 @@ func (p *parts) openCluster(cfg *conf.Config) {
 	p.store = cluster.NewStore(view)
 	p.coord = failover.NewCoordinator(failover.Parts{
 		Store: p.store, StatusFile: path, Policy: p.failoverPolicy, Log: p.partLog("main"),
-		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p},
+		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p}, Consensus: p.consensus(),
 	})
 }
 
@@ -237,7 +247,7 @@ func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
 	p.proxy = proxy.NewServer(proxy.Parts{
 		Config: p.live, Store: p.store, Pool: p.pool, Loops: p.loops, Log: p.log, Passwords: p.passwords, Rules: rules,
 		Version: version, PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
-		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown,
+		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown, Watchdog: p.showWatchdog,
 	})
 	if p.listeners, err = listen(cfg, p.log); err != nil {
 		return err
@@ -275,7 +285,7 @@ func (r loopReporter) Stalled(id int, task string, after time.Duration, stack []
 // daemon lists the parts in the order in which they are told about.
 func (p *parts) daemon() *daemon {
 	ready := make(chan struct{})
-	return &daemon{
+	d := &daemon{
 		log: p.log,
 		parts: []part{
 			{name: "event loops", run: p.loops.Run},
@@ -291,8 +301,13 @@ func (p *parts) daemon() *daemon {
 		reload: p.reload,
 		rotate: p.rotate,
 		drain:  p.proxy.Drain,
+		leave:  p.leave,
 		close:  func() { p.listeners.removeFiles(); p.pcpSockets.removeFiles() },
 	}
+	if p.watchdog != nil {
+		d.parts = append(d.parts, part{name: "watchdog", run: p.watchdog.Run})
+	}
+	return d
 }
 
 // tellNodes tells what the nodes are at the start.
@@ -317,6 +332,9 @@ const firstRound = 5 * time.Second
 
 // serve waits for the first search for a primary, so that the first client meets one, then accepts.
 func (p *parts) serve(ctx context.Context, ready chan<- struct{}) error {
+	if !p.awaitWatchdog(ctx) {
+		return nil
+	}
 	wait, cancel := context.WithTimeout(ctx, firstRound)
 	select {
 	case <-p.sr.Ready():
@@ -327,6 +345,7 @@ func (p *parts) serve(ctx context.Context, ready chan<- struct{}) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	p.serving.Store(true)
 	close(ready)
 	return p.proxy.Run(ctx)
 }

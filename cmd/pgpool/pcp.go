@@ -111,7 +111,9 @@ func told(err error) error {
 }
 
 func (a administration) Recover(ctx context.Context, id cluster.NodeID) error {
+	a.p.recovering.Store(true)
 	err := a.p.recoverer.Recover(ctx, id)
+	a.p.recovering.Store(false)
 	if failed := (*recovery.Error)(nil); errors.As(err, &failed) {
 		return &pcp.Error{Fatal: failed.Fatal, Message: failed.Message, Detail: failed.Detail}
 	}
@@ -204,8 +206,4 @@ func (a administration) PoolStatus(context.Context) []pcp.Parameter {
 		out[i] = pcp.Parameter{Name: row[0], Value: row[1], Description: row[2]}
 	}
 	return out
-}
-
-func (a administration) Watchdog(int) (string, error) {
-	return "", &pcp.Error{Message: "PCP: informing watchdog info failed", Detail: "watchdog is not enabled"}
 }

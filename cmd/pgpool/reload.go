@@ -33,6 +33,9 @@ func (p *parts) reload() {
 	p.coord.Report(failover.BackendsReloaded{Backends: cfg.Backends})
 	p.sr.Wake()
 	p.check.Wake()
+	if p.watchdog != nil {
+		p.watchdog.Reload()
+	}
 	for _, c := range changes {
 		p.log.Log(logging.Event{Severity: logging.Log, Message: changeText(c)})
 	}

@@ -37,6 +37,8 @@ type daemon struct {
 	rotate func()
 	// drain is a smart stop: it stops taking new clients and returns when the last session ended, or with ctx. It may be nil.
 	drain func(ctx context.Context)
+	// leave hands over to others before the parts end: it is called once when the daemon was asked to stop, and may take seconds.
+	leave func()
 	// close runs after all parts ended: last words to files and sockets. It may be nil.
 	close func()
 
@@ -104,6 +106,7 @@ func (d *daemon) supervise(ctx context.Context, cancel context.CancelCauseFunc, 
 			delete(running, r.name)
 			return partError(r)
 		case <-drained:
+			d.handOver()
 			return nil
 		case sig := <-signals:
 			switch mode := d.onSignal(sig); {
@@ -111,9 +114,16 @@ func (d *daemon) supervise(ctx context.Context, cancel context.CancelCauseFunc, 
 				draining = true
 				drain.Go(func() { d.drain(ctx); close(drained) })
 			case mode != 0 && (mode != StopSmart || !draining):
+				d.handOver()
 				return nil
 			}
 		}
+	}
+}
+
+func (d *daemon) handOver() {
+	if d.leave != nil {
+		d.leave()
 	}
 }
 

@@ -102,7 +102,7 @@ func (m *Machine) cause() cause {
 	}
 	blank := m.blank(side)
 	switch {
-	case blank == len(side) && len(side) >= len(all)/2+1 && (len(side) == len(all) || m.now-m.started > m.c.Loading):
+	case blank == len(side) && len(side) >= len(m.c.Nodes)/2+1 && (len(side) == len(all) || m.now-m.started > m.c.Loading):
 		return allBlank
 	case len(side) == len(all) && m.leaderless() > 2*m.electionTimeout():
 		return allLost
@@ -167,13 +167,7 @@ func (m *Machine) groupPossible(side []int) bool {
 
 // half reports whether a side is one half that may go on alone (enable_consensus_with_half_votes).
 func (m *Machine) half(side, all []int) bool {
-	members := 0
-	for _, id := range all {
-		if m.rec.membership(id) == Member {
-			members++
-		}
-	}
-	n := 0
+	members, n := m.members(), 0
 	for _, id := range side {
 		if m.rec.membership(id) == Member {
 			n++
@@ -256,7 +250,7 @@ func (m *Machine) beginFounding(side []int, why cause) {
 	f.epoch = max(f.epoch, m.meta.Epoch+1, m.meta.Founder.Epoch)
 	quorum := len(side)
 	if why == allBlank {
-		quorum = len(m.configured())/2 + 1
+		quorum = len(m.c.Nodes)/2 + 1
 	}
 	f.round = max(f.round, m.meta.Founder.Promised.Round+1)
 	f.proposal = &proposal{
@@ -342,7 +336,7 @@ func (m *Machine) answerFound(to int, msg *foundMsg) {
 func (m *Machine) draw(p *proposal) *charter {
 	c := &charter{Cluster: m.c.Random()>>1 | 1, Epoch: p.epoch, Record: p.best()}
 	c.Record.Office = office{Node: -1}
-	for _, id := range m.configured() {
+	for id := range m.c.Nodes {
 		switch promised := p.promised[id]; {
 		case promised != nil:
 			c.Voters = append(c.Voters, promised.RaftID)

@@ -208,9 +208,10 @@ func (m *Machine) alive() int {
 	return n
 }
 
+// members counts the nodes that matter for the quorum. A gap in the numbering is one that never shows up.
 func (m *Machine) members() int {
 	n := 0
-	for _, id := range m.configured() {
+	for id := range m.c.Nodes {
 		if m.rec.membership(id) == Member {
 			n++
 		}
