@@ -89,7 +89,7 @@ func NewCluster(tb testing.TB, opts ClusterOptions) *Cluster {
 	c.Client = c.Host("client")
 	c.startServers(tb)
 	for id, name := range opts.Pgpools {
-		p := c.NewPgpool(c.Host(name), "root", PgpoolLog, "pgpool", "-D", "-n", "-f", EtcDir+"/pgpool.conf")
+		p := c.NewPgpool(c.Host(name), "root", PgpoolLog, "pgpool", "-D", "-n", "-f", EtcDir+"/pgpool.conf", "-F", EtcDir+"/pcp.conf")
 		c.Pgpools = append(c.Pgpools, p)
 		c.Configure(tb, id, nil)
 	}

@@ -111,29 +111,12 @@ func (s *stage) ip(host, command string) {
 func (s *stage) raise(host string) {
 	s.t.Helper()
 	s.ip(host, "add "+vip+"/24 dev eth0")
-	announce(s.t, s.world.Host(host))
+	if err := Announce(s.world.Host(host), "eth0", netip.MustParseAddr(vip)); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *stage) lower(host string) { s.ip(host, "del "+vip+"/24 dev eth0") }
-
-// announce tells a host's network that it has the address.
-func announce(t *testing.T, h *hosts.Host) {
-	t.Helper()
-	err := h.Within(func() error {
-		device, err := net.InterfaceByName("eth0")
-		if err != nil {
-			return err
-		}
-		frame := question(netip.MustParseAddr(vip))
-		copy(frame[6:], device.HardwareAddr)
-		copy(frame[ofSender:], device.HardwareAddr)
-		copy(frame[ofSenderIP:], frame[ofTargetIP:])
-		return send(device.Index, frame)
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-}
 
 // until waits for something in the record.
 func (s *stage) until(what string, ok func(Record) bool) {
