@@ -95,7 +95,7 @@ func TestClientActions(t *testing.T) {
 	got := strings.Join(w.calls, ", ")
 	w.mu.Unlock()
 	const want = "attach 1, detach 1, quiesce, detach 1 and settle, resume, promote 1, quiesce, promote 1 switchover and settle, resume, " +
-		"recover 1, reload, rotate, invalidate, stop f"
+		"recover 1, reload, elsewhere LOGROTATE_CLUSTER, rotate, invalidate, elsewhere SHUTDOWN_CLUSTER, stop f"
 	if got != want {
 		t.Errorf("calls\n%s\nwant\n%s", got, want)
 	}
