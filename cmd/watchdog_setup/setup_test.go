@@ -2,16 +2,20 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopgpool/conf"
 	"gopgpool/internal/pgcluster"
+	"gopgpool/watchdog/ipc"
 )
 
 func TestOptions(t *testing.T) {
@@ -145,18 +149,13 @@ func TestSetUp(t *testing.T) {
 	startAndStop(t, place, port, pgpools, serverPort)
 }
 
-// startAndStop runs the group with pgpools that do not watch each other, which tests the scripts.
+// startAndStop runs the group.
 func startAndStop(t *testing.T, place string, port, pgpools, serverPort int) {
 	t.Helper()
-	for id := range pgpools {
-		file, err := os.OpenFile(filepath.Join(place, fmt.Sprintf("pgpool%d/etc/pgpool.conf", id)), os.O_APPEND|os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = file.WriteString("use_watchdog = off\n")
-		if err := errors.Join(err, file.Close()); err != nil {
-			t.Fatal(err)
-		}
+	watching := watchdogIsBuilt()
+	if !watching {
+		t.Log("this build has no watchdog: the scripts are tested with pgpools that do not watch each other")
+		switchOff(t, place, pgpools)
 	}
 	t.Cleanup(func() { _ = exec.Command(filepath.Join(place, "shutdownall")).Run() }) // when it fails half-way
 	runCommand(t, exec.Command(filepath.Join(place, "startall")))
@@ -171,10 +170,60 @@ func startAndStop(t *testing.T, place string, port, pgpools, serverPort int) {
 			t.Errorf("pgpool %d: %s", id, out)
 		}
 	}
+	if watching {
+		oneLeads(t, place, pgpools)
+	}
 	runCommand(t, exec.Command(filepath.Join(place, "shutdownall")))
 	for _, left := range []string{"pgpool0/data0/postmaster.pid", "pgpool1/run/pgpool.pid"} {
 		if _, err := os.Stat(filepath.Join(place, left)); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is there after shutdownall", left)
+		}
+	}
+}
+
+// switchOff makes single pgpools of the group.
+func switchOff(t *testing.T, place string, pgpools int) {
+	t.Helper()
+	for id := range pgpools {
+		file, err := os.OpenFile(filepath.Join(place, fmt.Sprintf("pgpool%d/etc/pgpool.conf", id)), os.O_APPEND|os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = file.WriteString("use_watchdog = off\n")
+		if err := errors.Join(err, file.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func watchdogIsBuilt() bool {
+	c := conf.Default()
+	c.Watchdog.UseWatchdog = true
+	return !slices.ContainsFunc(c.NotBuilt(), func(p conf.Problem) bool { return p.Name == "use_watchdog" })
+}
+
+// oneLeads waits until each pgpool says that the first one leads, as its priority is the highest, and the others follow.
+func oneLeads(t *testing.T, place string, pgpools int) {
+	t.Helper()
+	for id := range pgpools {
+		w := loaded(t, place, id)
+		client := ipc.NewClient(w.WdIpcSocketDir, w.Nodes[id].WdPort, w.WdAuthkey)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var state ipc.Cluster
+		err := pgcluster.Poll(ctx, "one leads", func() (bool, error) {
+			var err error
+			state, _, err = client.Nodes(ctx, ipc.AllNodes)
+			followers := 0
+			for _, n := range state.Nodes {
+				if n.StateName == "STANDBY" && n.ID > 0 {
+					followers++
+				}
+			}
+			return state.Quorum == ipc.QuorumExists && followers == pgpools-1, err
+		})
+		if err != nil {
+			t.Fatalf("pgpool %d: %v, %+v", id, err, state)
 		}
 	}
 }
