@@ -6,8 +6,8 @@
 //
 // It leaves to others: what the messages say, which node leads, what a lost connection means, and heartbeats.
 //
-// Delivery is at most once. Between two nodes messages keep their order as long as one connection lives; when it is
-// lost, what was under way is lost with it, and what comes next takes the other connection or a new one.
+// Delivery is at most once. Between two nodes messages keep their order as long as the connection that carries them lives. When it is
+// lost, what was under way is lost with it or comes late; what is sent next takes the other connection or a new one.
 //
 // With a key nobody without it is heard: each connection starts with a mutual challenge over everything both sides said, and
 // every frame then carries a sequence number and a MAC under a key of that connection and direction. Nothing is encrypted unless

@@ -50,7 +50,7 @@ func New(c Config, h Handler, log logging.Logger) (*Mesh, error) {
 	m.client, m.server = tlsConfigs(c.TLS)
 	for id, at := range c.Nodes {
 		if id != c.Self && at.WdPort != 0 {
-			m.peers[id] = &peer{id: id, at: at, prefers: c.Self < id, redial: make(chan struct{}, 1)}
+			m.peers[id] = &peer{id: id, at: at, redial: make(chan struct{}, 1)}
 		}
 	}
 	if err := m.listen(context.Background()); err != nil && !mayPass(err) {

@@ -18,12 +18,11 @@ type Peer struct {
 	From netip.Addr // the address it speaks from
 }
 
-// peer is another node. Two connections may lead to it, one dialled by each side; both nodes prefer the one dialled by
-// the lower id for sending, so that messages do not overtake each other.
+// peer is another node. Two connections may lead to it, one dialled by each side. One of them carries what we send for as long as it
+// lives, so that messages do not overtake each other.
 type peer struct {
 	id      int
 	at      Endpoint
-	prefers bool // the connection we dialled
 	queue   queue
 	up      atomic.Bool
 	info    atomic.Pointer[Peer]
@@ -33,8 +32,9 @@ type peer struct {
 
 	mu        sync.Mutex // guards all below; the handler is told under it, so that its calls are in order
 	in, out   *link
+	carrier   *link        // one of them
 	addresses []netip.Addr // that the host name meant when it was last resolved
-	lastFrom  netip.Addr   // where it last came from
+	lastFrom  netip.Addr   // where it last was
 }
 
 // attach makes l one of the connections. The newest one of a direction replaces an older one.
@@ -57,7 +57,7 @@ func (m *Mesh) attach(l *link, from netip.Addr) {
 	p.info.Store(&Peer{Name: name, Run: h.Run, From: from})
 	p.lastFrom = from
 	p.up.Store(true)
-	p.queue.carry(p.carrierLocked())
+	p.carryLocked()
 	if first {
 		m.log.Log(logging.Event{
 			Message: "new node joined the cluster " + who(h), Detail: fmt.Sprintf("node %d, %q", p.id, name),
@@ -89,7 +89,7 @@ func (m *Mesh) forgetLocked(p *peer, run runID) {
 
 // lostLocked brings the rest up to date after a connection was taken off.
 func (m *Mesh) lostLocked(p *peer, why error) {
-	p.queue.carry(p.carrierLocked())
+	p.carryLocked()
 	if p.in == nil && p.out == nil {
 		p.up.Store(false)
 		m.handler.Linked(p.id, false, why.Error())
@@ -103,11 +103,15 @@ func (p *peer) dialSoon() {
 	}
 }
 
-func (p *peer) carrierLocked() *link {
-	if p.in == nil || p.out != nil && p.prefers {
-		return p.out
+// carryLocked finds another carrier if the present one is gone.
+func (p *peer) carryLocked() {
+	if p.carrier != nil && (p.carrier == p.in || p.carrier == p.out) {
+		return
 	}
-	return p.in
+	if p.carrier = p.out; p.out == nil {
+		p.carrier = p.in
+	}
+	p.queue.carry(p.carrier)
 }
 
 // detach takes l off, if nothing replaced it.
@@ -153,14 +157,17 @@ func (p *peer) isAt(a netip.Addr) bool {
 	return a == p.lastFrom || slices.Contains(p.addresses, a)
 }
 
-// knows remembers the addresses of the peer; if there are none, those of last time.
+// knows remembers the addresses of the peer; if there are none, those of last time. Where it last was comes first.
 func (p *peer) knows(addresses []netip.Addr) []netip.Addr {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(addresses) > 0 {
 		p.addresses = addresses
 	}
-	return p.addresses
+	if i := slices.Index(p.addresses, p.lastFrom); i > 0 {
+		p.addresses[0], p.addresses[i] = p.addresses[i], p.addresses[0]
+	}
+	return slices.Clone(p.addresses)
 }
 
 // pause is how long after the beginning of one attempt to connect the next one follows.
