@@ -24,6 +24,7 @@ type holder struct {
 	at      []finding       // where it is, when last looked
 	leased  time.Duration   // the end of the lease by which it was refreshed last
 	placed  bool            // it was put there since last noticed
+	putAt   time.Duration   // when it was put there
 	raised  bool            // if_up_cmd has ended well and was not undone
 	told    bool            // of its being acquired in this tenure
 	due     []time.Duration // moments of announcements to come
@@ -31,6 +32,8 @@ type holder struct {
 	fixed   map[int]bool    // loopback devices that have it for good: not ours
 	err     string
 	warned  bool // of an address that somebody else put here
+
+	toldAgain time.Duration // when the log was told of its being put back
 }
 
 func newHolder(a *Address, k *kernel) *holder {
@@ -38,6 +41,17 @@ func newHolder(a *Address, k *kernel) *holder {
 		Address: a, k: k, fixed: map[int]bool{},
 		jobs: &jobs{timeout: a.cfg.CommandTimeout, log: a.log, notify: a.nudge, active: map[*job]struct{}{}},
 	}
+}
+
+// run is Run with its means at hand.
+func (h *holder) run(ctx context.Context) {
+	h.clean(ctx)
+	for h.awaitWish(ctx) {
+		h.tenure(ctx)
+	}
+	h.jobs.close()
+	h.lookIdle()
+	h.publish()
 }
 
 // find tells where the address is. An address on a loopback device that was there before, as servers behind a balancer have it, is the
@@ -185,6 +199,9 @@ func (h *holder) wait(ctx context.Context, j *job) bool {
 func (h *holder) next() time.Duration {
 	now := h.now()
 	d := min(lookAgain, h.wish().Until-now)
+	if h.home != nil && len(h.at) == 0 {
+		d = min(d, putAgain)
+	}
 	if len(h.due) > 0 {
 		d = min(d, h.due[0]-now)
 	}
@@ -196,7 +213,7 @@ func (h *holder) tenure(ctx context.Context) {
 	for _, e := range escalationStarts() {
 		h.log.Log(e)
 	}
-	h.told, h.leased, h.err, h.due, h.home, h.at = false, 0, "", nil, h.plan.own, nil
+	h.told, h.leased, h.putAt, h.err, h.due, h.home, h.at = false, 0, 0, "", nil, h.plan.own, nil
 	if h.escalate(ctx) && h.raise(ctx) {
 		h.log.Log(escalationEnds())
 		h.wait(ctx, nil)
@@ -269,9 +286,12 @@ func (h *holder) succeed(ctx context.Context) {
 	if len(h.plan.arping) > 0 {
 		h.tellNeighbours(ctx, h.plan.arping)
 	}
-	if program, err := executable("ping", h.cfg.PingPath); err == nil {
-		h.check = h.jobs.start(ctx, nil, h.pinger(program))
+	program, err := executable("ping", h.cfg.PingPath)
+	if err != nil {
+		h.log.Log(logging.Event{Message: "it is not checked whether the delegate IP answers ping", Detail: err.Error()})
+		return
 	}
+	h.check = h.jobs.start(ctx, nil, h.pinger(program))
 }
 
 // tellNeighbours runs arping_cmd.

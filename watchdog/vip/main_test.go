@@ -194,7 +194,9 @@ func (p *process) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Fatal(err)
 	}
-	<-p.ended
+	if err := <-p.ended; err == nil {
+		p.t.Error("the holder ended well although it was killed")
+	}
 	_ = p.input.Close() // nobody reads it any more
 	p.over = true
 }

@@ -10,29 +10,37 @@ import (
 	"gopgpool/logging"
 )
 
+// putAgain is the least time between two placings: somebody may keep on removing the address.
+const putAgain = 200 * time.Millisecond
+
 // tend looks where the address is, puts it back if it is missing, and refreshes its lifetime when the lease was renewed.
 func (h *holder) tend(ctx context.Context) {
 	if !h.keeping {
 		return
 	}
 	found, err := h.find()
-	if err == nil && h.plan.leased {
-		found, err = h.enforce(found, h.wish().Until)
-	}
 	if err != nil {
 		h.fail(err.Error())
 		return
 	}
+	if h.plan.leased {
+		found, err = h.enforce(found, h.wish().Until)
+	}
 	h.noticed(ctx, found)
+	if err != nil {
+		h.fail(err.Error())
+	}
 	h.announceDue(ctx)
 }
 
 // enforce gives every finding its lifetime, or places the address where there is none. It returns what is there afterwards.
 func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error) {
 	if len(found) == 0 && h.home != nil {
-		if lifetime(h.now(), until) == 0 {
-			return nil, nil // the next renewal of the lease places it
+		now := h.now()
+		if lifetime(now, until) == 0 || h.putAt > 0 && now-h.putAt < putAgain {
+			return nil, nil // the next renewal of the lease places it, or the next look
 		}
+		h.putAt = now
 		return h.put(*h.home, until)
 	}
 	var left []finding
@@ -108,7 +116,8 @@ func (h *holder) noticed(ctx context.Context, found []finding) {
 	h.running = found[0].running
 	appeared := len(before) == 0 || h.placed
 	h.placed = false
-	if appeared && h.told && h.plan.leased {
+	if now := h.now(); appeared && h.told && h.plan.leased && now-h.toldAgain >= time.Second {
+		h.toldAgain = now
 		h.log.Log(placedAgain(h.cfg.IP, found[0].device))
 	}
 	if h.home == nil {
@@ -145,11 +154,15 @@ func (h *holder) announceDue(ctx context.Context) {
 		return
 	}
 	err := h.announce(h.at[0])
-	if err == nil || errors.Is(err, errNoEthernet) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) {
+	if err == nil || h.at[0].loopback || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) {
 		return
 	}
 	h.due = nil
-	h.log.Log(logging.Event{Severity: logging.Warning, Message: "could not announce the delegate IP to the neighbours", Detail: err.Error()})
+	if !errors.Is(err, errNoEthernet) { // such a device may have no need of it
+		h.log.Log(logging.Event{
+			Severity: logging.Warning, Message: "could not announce the delegate IP to the neighbours", Detail: err.Error(),
+		})
+	}
 	if len(h.plan.spare) > 0 {
 		h.tellNeighbours(ctx, h.plan.spare)
 	}

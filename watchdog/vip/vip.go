@@ -114,6 +114,10 @@ func (a *Address) publish(s State) {
 // address in the graceful way and returns when that is gone, the commands have ended, and nothing of it runs. The error is about the
 // machine's means: without them there is no address.
 func (a *Address) Run(ctx context.Context) error {
+	if !a.cfg.IP.IsValid() {
+		newHolder(a, nil).run(ctx)
+		return nil
+	}
 	k, err := openKernel()
 	if err != nil {
 		return err
@@ -127,12 +131,6 @@ func (a *Address) Run(ctx context.Context) error {
 	watching.Go(func() { w.run(a.nudge) })
 	defer watching.Wait()
 	defer w.close()
-	h := newHolder(a, k)
-	h.clean(ctx)
-	for h.awaitWish(ctx) {
-		h.tenure(ctx)
-	}
-	h.jobs.close()
-	h.publish()
+	newHolder(a, k).run(ctx)
 	return nil
 }

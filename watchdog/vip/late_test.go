@@ -1,0 +1,163 @@
+package vip
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"gopgpool/logging"
+)
+
+// jumpy is a clock that jumps at one of its readings, as it does for a process that is frozen there.
+type jumpy struct {
+	readings, at int
+	by           time.Duration
+}
+
+func (j *jumpy) now() time.Duration {
+	j.readings++
+	if j.readings > j.at {
+		return Boottime() + j.by
+	}
+	return Boottime()
+}
+
+// Wherever this process is frozen past its lease, nothing is left of the address when it goes on: neither when it is placed, nor when
+// its lifetime is refreshed. The kernel's part in it, the end of the lifetime, is not even needed.
+func TestFrozenAtEveryReadingOfTheClock(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	at := look(t, a)
+	for _, cfg := range []Config{usual(), {IP: vip6, Device: "eth0", Prefix: 64}} {
+		for reading := 0; ; reading++ {
+			clock := &jumpy{at: reading, by: time.Minute}
+			var held bool
+			err := a.Within(func() error {
+				x, err := New(cfg, logging.Logger{}, nil)
+				if err != nil {
+					return err
+				}
+				k, err := openKernel()
+				if err != nil {
+					return err
+				}
+				defer k.close()
+				until := Boottime() + 10*time.Second
+				x.Set(Desired{Hold: true, Until: until})
+				h := newHolder(x, k)
+				h.keeping, h.home, x.now = true, x.plan.own, clock.now
+				h.tend(context.Background())
+				if clock.readings > reading { // it was frozen
+					h.tend(context.Background())
+				}
+				held = at.sees(cfg.IP)
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if clock.readings <= reading { // never frozen: there is no such reading
+				if !held || reading < 5 {
+					t.Errorf("%s: held %v after %d readings of the clock", cfg.IP, held, clock.readings)
+				}
+				break
+			}
+			if held {
+				t.Errorf("%s: frozen at reading %d of the clock, it is there with %+v", cfg.IP, reading, at.find(cfg.IP))
+			}
+			for _, f := range at.find(cfg.IP) {
+				if err := at.k.remove(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+func TestLinkThatWasDown(t *testing.T) {
+	t.Parallel()
+	for _, cfg := range []Config{usual(), {IP: vip6, Device: "eth0", Prefix: 64}} {
+		t.Run(cfg.IP.String(), func(t *testing.T) {
+			t.Parallel()
+			a, b := pair(t)
+			at, ears := look(t, a), sniff(t, b, cfg.IP)
+			x := runOn(t, a, cfg)
+			defer renew(x, 5*time.Second)()
+			eventually(t, "held", time.Second, func() bool { return at.sees(cfg.IP) })
+			ears.claimant(t)
+			ip := func(command string) {
+				if out, err := a.Run(t.Context(), "root", "/sbin/ip "+command); err != nil {
+					t.Fatal(err, out)
+				}
+			}
+			ip("link set eth0 down")
+			for len(ears.seen) > 0 {
+				<-ears.seen
+			}
+			ip("link set eth0 up")
+			eventually(t, "back", 3*time.Second, func() bool { return at.sees(cfg.IP) && x.Current().Held })
+			ears.claimant(t)
+		})
+	}
+}
+
+// Somebody who removes the address as often as it comes back keeps neither us nor the log busy.
+func TestQuarrelAboutTheAddressIsSlow(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	at := look(t, a)
+	x := runOn(t, a, usual())
+	defer renew(x, 5*time.Second)()
+	times := 0
+	for limit := Boottime() + 900*time.Millisecond; Boottime() < limit; {
+		for _, f := range at.find(vip4) {
+			times++
+			if err := at.k.remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if times < 2 || times > 8 {
+		t.Errorf("placed %d times in a second", times)
+	}
+	if n := strings.Count(x.log.String(), "was gone"); n > 2 {
+		t.Errorf("told %d times", n)
+	}
+}
+
+// Without delegate_ip only the commands are run.
+func TestOnlyCommands(t *testing.T) {
+	t.Parallel()
+	log := &book{}
+	command := func(s string) func() string { return func() string { return s } }
+	a, err := New(Config{
+		EscalationCommand: command("echo up >&2"), DeEscalationCommand: command("echo down >&2; exit 4"),
+	}, logging.To(log, logging.Debug1), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- a.Run(ctx) }()
+	a.Set(Desired{Hold: true, Until: Boottime() + time.Minute})
+	eventually(t, "escalated", 3*time.Second, func() bool { return strings.Contains(log.String(), "exit with SUCCESS") })
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	got := log.String()
+	for _, line := range []string{
+		"up\nLOG:  wd_escalation_command returned with success\n", "down\nWARNING:  wd_de_escalation_command failed\nDETAIL:  exit status 4\n",
+	} {
+		if strings.Count(got, line) != 1 {
+			t.Errorf("want %q in\n%s", line, got)
+		}
+	}
+	if strings.Contains(got, "delegate IP") || a.Current() != (State{}) {
+		t.Errorf("state %+v, log\n%s", a.Current(), got)
+	}
+	if _, _, err := a.Probe(t.Context()); err == nil {
+		t.Error("probed for nothing")
+	}
+}
