@@ -250,13 +250,6 @@ func (m *Machine) tellQuorum() {
 	}
 }
 
-// escalation logs the beginning and the end of holding the address.
-func (d *display) escalation(m *Machine, hold bool) {
-	if hold {
-		m.event(Log, "I am the cluster leader node. Starting escalation process")
-	}
-}
-
 // displayPeer keeps the shown state of another node.
 func (m *Machine) displayPeer(id int, p *peer) {
 	was := p.state
@@ -341,8 +334,8 @@ func (m *Machine) Status(now time.Duration) Status {
 	if m.term.leads {
 		s.LeaseEnd = m.lease.end
 	}
-	if leader := s.Leader; leader >= 0 && leader != m.c.Self {
-		s.Alive = m.peers[leader].info.Alive
+	if p := m.peerAt(s.Leader); p != nil && p.info != nil {
+		s.Alive = p.info.Alive
 	}
 	for id := range m.c.Nodes {
 		s.Nodes[id] = m.nodeStatus(id)

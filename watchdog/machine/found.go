@@ -12,7 +12,7 @@ import (
 type founds struct {
 	ticks     int // observed time
 	proposal  *proposal
-	began     time.Duration
+	again     time.Duration // not before then
 	round     uint64
 	epoch     uint64        // the highest that was heard of
 	since     time.Duration // since when this node could begin one, 0: it cannot
@@ -49,7 +49,7 @@ func (m *Machine) found() {
 	if f.since == 0 {
 		f.since = m.now
 	}
-	if f.proposal != nil && m.now-f.began < m.electionTimeout() {
+	if m.now < f.again {
 		return
 	}
 	if why == halfLeft && f.incumbent == 0 && m.c.VIP && !m.addressIsFree() {
@@ -135,34 +135,50 @@ func (m *Machine) raftIDOf(id int) uint64 {
 	return m.peers[id].info.RaftID
 }
 
-func (m *Machine) votersOf(id int) []uint64 {
+// confOf is who votes, as a node knows it, and how much of the log it has seen.
+func (m *Machine) confOf(id int) (voters, outgoing []uint64, applied uint64) {
 	if id == m.c.Self {
 		if m.log.node == nil {
-			return nil
+			return nil, nil, 0
 		}
-		return m.log.conf.GetVoters()
+		return m.log.conf.GetVoters(), m.log.conf.GetVotersOutgoing(), m.log.applied
 	}
-	return m.peers[id].info.Voters
+	i := m.peers[id].info
+	return i.Voters, i.Outgoing, i.Applied
 }
 
 // groupPossible reports whether an old group could elect a leader from a side.
 func (m *Machine) groupPossible(side []int) bool {
 	for _, id := range side {
-		voters := m.votersOf(id)
-		if m.clusterOf(id) == 0 || len(voters) == 0 {
+		if m.clusterOf(id) == 0 || !m.latest(id, side) {
 			continue
 		}
-		n := 0
-		for _, other := range side {
-			if m.clusterOf(other) == m.clusterOf(id) && contains(voters, m.raftIDOf(other)) {
-				n++
-			}
-		}
-		if n > len(voters)/2 {
+		voters, outgoing, _ := m.confOf(id)
+		if len(voters) > 0 && m.majority(voters, id, side) && (len(outgoing) == 0 || m.majority(outgoing, id, side)) {
 			return true
 		}
 	}
 	return false
+}
+
+// latest reports whether nobody on a side knows more of a node's group. Who knows less may think of voters that are none any more.
+func (m *Machine) latest(id int, side []int) bool {
+	_, _, applied := m.confOf(id)
+	return !slices.ContainsFunc(side, func(other int) bool {
+		_, _, more := m.confOf(other)
+		return m.clusterOf(other) == m.clusterOf(id) && more > applied
+	})
+}
+
+// majority reports whether most of the voters of a node's group are on a side.
+func (m *Machine) majority(voters []uint64, id int, side []int) bool {
+	n := 0
+	for _, other := range side {
+		if m.clusterOf(other) == m.clusterOf(id) && contains(voters, m.raftIDOf(other)) {
+			n++
+		}
+	}
+	return n > len(voters)/2
 }
 
 // half reports whether a side is one half that may go on alone (enable_consensus_with_half_votes).
@@ -246,7 +262,7 @@ func (m *Machine) incumbentSide() bool {
 func (m *Machine) beginFounding(side []int, why cause) {
 	f := &m.founds
 	f.round++
-	f.began = m.now
+	f.again = m.now + m.electionTimeout()
 	f.epoch = max(f.epoch, m.meta.Epoch+1, m.meta.Founder.Epoch)
 	quorum := len(side)
 	if why == allBlank {
@@ -297,6 +313,8 @@ func (m *Machine) heardFound(from int, msg *foundMsg) {
 		f.round, f.epoch = max(f.round, msg.Ballot.Round), max(f.epoch, msg.Epoch)
 		if p := f.proposal; p != nil && (p.epoch < msg.Epoch || p.ballot.less(msg.Ballot)) {
 			f.proposal = nil
+			// Two who refuse each other must not go on at the same pace.
+			f.again = m.now + m.electionTimeout()/4 + time.Duration(m.c.Random()%uint64(m.electionTimeout()))
 		}
 	case chosen:
 		if msg.Charter != nil {
@@ -316,8 +334,8 @@ func (m *Machine) acceptor(from int, msg *foundMsg) {
 	reply, changed := m.meta.Founder.answer(msg)
 	m.metaDirty = m.metaDirty || changed
 	if reply.Kind == promise {
-		rec := m.rec
-		reply.RaftID, reply.Known, reply.Seq, reply.Record = m.meta.RaftID, m.meta.Epoch, m.rec.Seq, &rec
+		reply.RaftID, reply.Known = m.meta.RaftID, m.meta.Epoch
+		reply.Record, reply.LastTerm, reply.LastIndex = m.wholeRecord()
 	}
 	m.answerFound(from, reply)
 }

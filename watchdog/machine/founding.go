@@ -39,15 +39,15 @@ type acceptor struct {
 
 // foundMsg is a message about a founding.
 type foundMsg struct {
-	Kind    foundKind
-	Epoch   uint64
-	Ballot  ballot
-	At      ballot   // promise: the ballot of Charter
-	Charter *charter `json:",omitempty"` // promise: accepted before; accept, chosen: the proposal
-	RaftID  uint64   // promise: under what name its sender would take part
-	Seq     uint64   // promise: of the last decision it knows, and the epoch that is from
-	Known   uint64
-	Record  *record `json:",omitempty"`
+	Kind                foundKind
+	Epoch               uint64
+	Ballot              ballot
+	At                  ballot   // promise: the ballot of Charter
+	Charter             *charter `json:",omitempty"` // promise: accepted before; accept, chosen: the proposal
+	RaftID              uint64   // promise: under what name its sender would take part
+	Known               uint64   // promise: the epoch it knows, and how far
+	LastTerm, LastIndex uint64
+	Record              *record `json:",omitempty"`
 }
 
 type foundKind uint8
@@ -126,13 +126,23 @@ func (p *proposal) earlier() (c *charter) {
 // best is the record of those who promised that knows most.
 func (p *proposal) best() record {
 	r := record{Office: office{Node: -1}}
-	var known, seq uint64
+	var best *foundMsg
 	for _, m := range p.promised {
-		if m.Record != nil && (m.Known > known || m.Known == known && m.Seq > seq) {
-			r, known, seq = *m.Record, m.Known, m.Seq
+		if m.Record != nil && (best == nil || best.knowsLess(m)) {
+			r, best = *m.Record, m
 		}
 	}
 	return r
+}
+
+func (m *foundMsg) knowsLess(o *foundMsg) bool {
+	switch {
+	case m.Known != o.Known:
+		return m.Known < o.Known
+	case m.LastTerm != o.LastTerm:
+		return m.LastTerm < o.LastTerm
+	}
+	return m.LastIndex < o.LastIndex
 }
 
 // meta is what a node keeps beside the log.

@@ -3,6 +3,7 @@ package machine
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -36,7 +37,7 @@ func (m *Machine) startGroup(img Image) error {
 	node, err := raft.NewRawNode(&raft.Config{
 		ID: m.meta.RaftID, ElectionTick: electionTicks, HeartbeatTick: heartbeatTicks, Storage: storage, Applied: g.applied,
 		MaxSizePerMsg: 1 << 20, MaxInflightMsgs: 64, MaxUncommittedEntriesSize: 16 << 20, CheckQuorum: true, PreVote: true,
-		DisableProposalForwarding: true, Logger: silent{},
+		DisableProposalForwarding: true, StepDownOnRemoval: true, Logger: silent{},
 	})
 	if err != nil {
 		return fmt.Errorf("machine: %w", err)
@@ -146,7 +147,9 @@ func (m *Machine) restore(s *raftpb.Snapshot) {
 	m.rec = rec
 	m.log.conf, m.log.applied = s.GetMetadata().GetConfState(), s.GetMetadata().GetIndex()
 	m.log.cut = m.log.applied
-	m.told = 0
+	if m.toldOf != m.meta.Cluster {
+		m.told = 0
+	}
 	m.tellDecision()
 }
 
@@ -155,7 +158,30 @@ func (m *Machine) tellDecision() {
 	if m.rec.Seq != m.told && m.rec.Seq > 0 {
 		m.out.Decided = append(m.out.Decided, Decided{Seq: m.rec.Seq, Data: m.rec.Decision})
 	}
-	m.told = m.rec.Seq
+	m.told, m.toldOf = m.rec.Seq, m.meta.Cluster
+}
+
+// wholeRecord is what all of the log comes to, also what is not known to be committed: where the majority that could tell is lost, what
+// was decided may stand there.
+func (m *Machine) wholeRecord() (r *record, term, index uint64) {
+	rec, err := decodeRecord(m.rec.encode())
+	must(err)
+	if m.log.node == nil {
+		return &rec, 0, 0
+	}
+	index, _ = m.log.storage.LastIndex()
+	term, _ = m.log.storage.Term(index)
+	if index > m.log.applied {
+		entries, err := m.log.storage.Entries(m.log.applied+1, index+1, math.MaxUint64)
+		must(err)
+		for _, e := range entries {
+			var one entry
+			if e.GetType() == raftpb.EntryNormal && json.Unmarshal(e.Data, &one) == nil {
+				rec.apply(&one)
+			}
+		}
+	}
+	return &rec, term, index
 }
 
 func (m *Machine) sendRaft(msg *raftpb.Message) {

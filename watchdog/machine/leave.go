@@ -79,7 +79,7 @@ func (m *Machine) handOver() {
 		m.pass()
 	case keeping:
 	}
-	if h.leaving && !h.giving() {
+	if h.leaving && (!h.giving() || m.now-h.asked > leaveTime && !m.address.Held && !m.address.Busy) {
 		m.goodbye()
 	}
 }
@@ -95,7 +95,7 @@ func (m *Machine) recordRelease() {
 // pass offers leading to one node after the other. A node that stays leads on.
 func (m *Machine) pass() {
 	t := &m.term
-	if t.offered > m.hand.began-1 && m.now-t.offered < m.electionTimeout() {
+	if t.offered >= m.hand.began && m.now-t.offered < min(m.electionTimeout(), time.Second) {
 		return
 	}
 	if to := m.successor(); to >= 0 {

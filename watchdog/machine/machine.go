@@ -31,7 +31,8 @@ type Machine struct {
 	meta    meta
 	log     group
 	rec     record
-	told    uint64 // the last decision that went out
+	told    uint64 // the last decision that went out, and of which group
+	toldOf  uint64
 
 	quiet  quiet
 	lease  lease
@@ -151,7 +152,7 @@ func (m *Machine) Tick(now time.Duration) {
 func (m *Machine) ticked() {
 	m.view.ticks++
 	m.founds.ticks++
-	if m.log.node != nil {
+	if m.log.node != nil && (m.term.leads || !m.hand.leaving) { // who leaves does not stand for election
 		m.log.node.Tick()
 	}
 }

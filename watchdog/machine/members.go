@@ -118,6 +118,9 @@ func (m *Machine) tendMembers() {
 		return
 	}
 	m.others(m.tendMember)
+	if m.rec.membership(m.c.Self) != Member && m.calls.once("member self", m.now, m.electionTimeout()) {
+		m.write(entry{Kind: setMembership, Node: m.c.Self, Membership: Member})
+	}
 	if m.pendingConf() {
 		return
 	}
@@ -236,12 +239,9 @@ func (m *Machine) shrunk() []int {
 	var away []int
 	leaving := false
 	m.others(func(id int, p *peer) {
-		if m.rec.membership(id) != Member {
-			return
-		}
-		if !m.visible(id) || p.info.Leaving {
+		leaving = leaving || m.visible(id) && p.info.Leaving
+		if m.rec.membership(id) == Member && (!m.visible(id) || p.info.Leaving) {
 			away = append(away, id)
-			leaving = leaving || m.visible(id)
 		}
 	})
 	if leaving && 2*(members-len(away)) == members {

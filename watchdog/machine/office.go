@@ -42,6 +42,9 @@ func (m *Machine) renew(term uint64) {
 // takeOffice makes a new leader the one who decides: after the node that is preferred had its chance. One in office is not displaced.
 func (m *Machine) takeOffice() {
 	t := &m.term
+	if !contains(m.log.conf.GetVoters(), m.meta.RaftID) {
+		return // removed: Raft is about to notice
+	}
 	if t.office && !m.rec.Office.Released || t.taking || m.hand.giving() || m.waitForOthers() || m.offer() {
 		return
 	}
@@ -149,7 +152,6 @@ func (m *Machine) hold() {
 	}
 	if held != m.desired.Hold {
 		m.urgent = true
-		m.view.escalation(m, m.desired.Hold)
 	}
 }
 

@@ -244,7 +244,7 @@ func (m *Machine) info() *info {
 		Members: m.rec.Members, Resend: m.term.resend,
 	}
 	if m.log.node != nil {
-		i.Voters, i.Learners = m.log.conf.GetVoters(), m.log.conf.GetLearners()
+		i.Voters, i.Outgoing, i.Learners = m.log.conf.GetVoters(), m.log.conf.GetVotersOutgoing(), m.log.conf.GetLearners()
 		i.Applied, i.Term = m.log.applied, m.log.node.BasicStatus().GetTerm()
 	}
 	if m.term.office && m.lease.valid(m.term.term, m.now) {

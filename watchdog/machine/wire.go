@@ -40,6 +40,7 @@ type info struct {
 	Cluster  uint64        `json:",omitempty"` // 0: blank
 	Epoch    uint64        `json:",omitempty"`
 	Voters   []uint64      `json:",omitempty"` // as it knows them
+	Outgoing []uint64      `json:",omitempty"` // while voters change: those whose majority is needed as well
 	Learners []uint64      `json:",omitempty"`
 	Applied  uint64        `json:",omitempty"`
 	Term     uint64        `json:",omitempty"`
