@@ -125,7 +125,7 @@ func (h *holder) lookIdle() {
 		return // the next look tells more
 	}
 	if h.plan.leased {
-		ours := h.busy() || len(h.at) > 0
+		ours := !h.up.ended() || !h.down.ended() || len(h.at) > 0
 		h.at = nil
 		for _, f := range found {
 			if ours {
@@ -144,6 +144,7 @@ func (h *holder) lookIdle() {
 	if h.down.ended() {
 		h.raised, h.at = false, nil
 	}
+	h.err = ""
 }
 
 // busy reports whether a command of a transition is running.
@@ -213,7 +214,7 @@ func (h *holder) tenure(ctx context.Context) {
 	for _, e := range escalationStarts() {
 		h.log.Log(e)
 	}
-	h.told, h.leased, h.putAt, h.err, h.due, h.home, h.at = false, 0, 0, "", nil, h.plan.own, nil
+	h.told, h.raised, h.leased, h.putAt, h.err, h.due, h.home, h.at = false, false, 0, 0, "", nil, h.plan.own, nil
 	if h.escalate(ctx) && h.raise(ctx) {
 		h.log.Log(escalationEnds())
 		h.wait(ctx, nil)

@@ -226,7 +226,7 @@ func TestAddressComesAnnouncedAndGoes(t *testing.T) {
 			if by := ears.claimant(t); by.String() != mac {
 				t.Errorf("announced by %s, not %s", by, mac)
 			}
-			eventually(t, "held", time.Second, func() bool { s := x.Current(); return s.Held && s.Leased && s.Device == "eth0" })
+			eventually(t, "held", 5*time.Second, func() bool { s := x.Current(); return s.Held && s.Leased && s.Device == "eth0" })
 			found := at.find(test.cfg.IP)
 			if len(found) != 1 || found[0].place() != test.want || found[0].permanent {
 				t.Errorf("found %+v, want %+v with a lifetime", found, test.want)
@@ -238,12 +238,12 @@ func TestAddressComesAnnouncedAndGoes(t *testing.T) {
 				t.Errorf("%s answers, but own addresses do not count", by)
 			}
 			x.Set(Desired{Until: Boottime() + time.Second, Graceful: true})
-			eventually(t, "gone", time.Second, func() bool { return !at.sees(test.cfg.IP) && !x.Current().Held })
+			eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(test.cfg.IP) && !x.Current().Held })
 			for _, line := range []string{
 				"LOG:  watchdog: escalation started", "LOG:  successfully acquired the delegate IP:\"" + test.cfg.IP.String() + "\"",
 				"LOG:  watchdog: de-escalation started", "LOG:  successfully released the delegate IP:\"" + test.cfg.IP.String() + "\"",
 			} {
-				eventually(t, line, time.Second, func() bool { return strings.Contains(x.log.String(), line) })
+				eventually(t, line, 5*time.Second, func() bool { return strings.Contains(x.log.String(), line) })
 			}
 		})
 	}

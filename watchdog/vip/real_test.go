@@ -44,7 +44,7 @@ func TestRemovedAddressComesBack(t *testing.T) {
 	at, ears := look(t, a), sniff(t, b, vip4)
 	x := runOn(t, a, usual())
 	defer renew(x, 4*time.Second)()
-	eventually(t, "held", time.Second, func() bool { return x.Current().Held })
+	eventually(t, "held", 5*time.Second, func() bool { return x.Current().Held })
 	ears.claimant(t)
 	if err := at.k.remove(at.find(vip4)[0]); err != nil {
 		t.Fatal(err)
@@ -52,9 +52,9 @@ func TestRemovedAddressComesBack(t *testing.T) {
 	for len(ears.seen) > 0 {
 		<-ears.seen
 	}
-	eventually(t, "back", time.Second, func() bool { return at.sees(vip4) })
+	eventually(t, "back", 5*time.Second, func() bool { return at.sees(vip4) })
 	ears.claimant(t)
-	eventually(t, "told", time.Second, func() bool {
+	eventually(t, "told", 5*time.Second, func() bool {
 		return strings.Contains(x.log.String(), `WARNING:  delegate IP "10.1.0.50" was gone from "eth0", bringing it up again`)
 	})
 	if n := strings.Count(x.log.String(), "successfully acquired"); n != 1 {
@@ -67,13 +67,13 @@ func TestLeaseEndsWithoutAWord(t *testing.T) {
 	a, _ := pair(t)
 	at := look(t, a)
 	x := runOn(t, a, usual())
-	until := x.hold(2500 * time.Millisecond)
-	eventually(t, "held", time.Second, func() bool { return at.sees(vip4) })
-	eventually(t, "gone", 3*time.Second, func() bool { return !at.sees(vip4) })
+	until := x.hold(3500 * time.Millisecond)
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
 	if now := Boottime(); now > until {
 		t.Errorf("the address was there until %v after its lease", now-until)
 	}
-	eventually(t, "not held", 2*time.Second, func() bool { return strings.Contains(x.log.String(), "successfully released") })
+	eventually(t, "not held", 5*time.Second, func() bool { return strings.Contains(x.log.String(), "successfully released") })
 	x.hold(1500 * time.Millisecond) // too short for a lifetime of a second
 	for limit := Boottime() + 300*time.Millisecond; Boottime() < limit; {
 		if at.sees(vip4) {
@@ -81,7 +81,7 @@ func TestLeaseEndsWithoutAWord(t *testing.T) {
 		}
 	}
 	x.hold(5 * time.Second)
-	eventually(t, "held again", time.Second, func() bool { return x.Current().Held && at.sees(vip4) })
+	eventually(t, "held again", 5*time.Second, func() bool { return x.Current().Held && at.sees(vip4) })
 }
 
 func TestLeftOverIsRemovedAtTheStart(t *testing.T) {
@@ -92,10 +92,33 @@ func TestLeftOverIsRemovedAtTheStart(t *testing.T) {
 		t.Fatal(err, out)
 	}
 	x := runOn(t, a, usual())
-	eventually(t, "gone", time.Second, func() bool { return !at.sees(vip4) })
-	eventually(t, "told", time.Second, func() bool {
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
+	eventually(t, "told", 5*time.Second, func() bool {
 		return strings.Contains(x.log.String(), `WARNING:  removed the delegate IP "10.1.0.50" from "eth0"`)
 	})
+}
+
+func TestAddressOnAnotherDeviceIsRemoved(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	at := look(t, a)
+	x := runOn(t, a, usual())
+	add := func() {
+		t.Helper()
+		if out, err := a.Run(t.Context(), "root", "/sbin/ip addr add 10.1.0.50/32 dev lo"); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	eventually(t, "ready", 5*time.Second, func() bool { x.hold(0); return len(x.wake) == 0 })
+	add()
+	eventually(t, "told", 5*time.Second, func() bool {
+		return strings.Contains(x.log.String(), `WARNING:  delegate IP "10.1.0.50" is on "lo", but this node does not hold it`)
+	})
+	x.hold(5 * time.Second)
+	only := func() bool { f := at.find(vip4); return len(f) == 1 && f[0].device == "eth0" }
+	eventually(t, "on eth0 alone", time.Second, only)
+	add()
+	eventually(t, "on eth0 alone again", time.Second, only)
 }
 
 func TestMissingDeviceIsToldOnceAndTriedAgain(t *testing.T) {
@@ -106,11 +129,11 @@ func TestMissingDeviceIsToldOnceAndTriedAgain(t *testing.T) {
 	cfg.UpCommand = "ip addr add $_IP_$/24 dev later"
 	x := runOn(t, a, cfg)
 	defer renew(x, 4*time.Second)()
-	eventually(t, "failure", time.Second, func() bool { return strings.Contains(x.Current().Err, "later") && !x.Current().Held })
+	eventually(t, "failure", 5*time.Second, func() bool { return strings.Contains(x.Current().Err, "later") && !x.Current().Held })
 	if out, err := a.Run(t.Context(), "root", "/sbin/ip link add later type veth peer name other && /sbin/ip link set later up"); err != nil {
 		t.Fatal(err, out)
 	}
-	eventually(t, "held", 2*time.Second, func() bool { return x.Current().Held && at.sees(vip4) && x.Current().Err == "" })
+	eventually(t, "held", 5*time.Second, func() bool { return x.Current().Held && at.sees(vip4) && x.Current().Err == "" })
 	log := x.log.String()
 	for _, line := range []string{
 		"LOG:  failed to acquire the delegate IP address", "WARNING:  watchdog escalation failed to acquire delegate IP",
@@ -127,7 +150,7 @@ func TestRunTakesTheAddressWithIt(t *testing.T) {
 	at := look(t, a)
 	x := runOn(t, a, usual())
 	x.hold(10 * time.Second)
-	eventually(t, "held", time.Second, func() bool { return at.sees(vip4) })
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
 	x.end()
 	if at.sees(vip4) || x.Current().Held {
 		t.Errorf("the address is there after Run; state %+v", x.Current())
@@ -145,15 +168,15 @@ func TestKilledHolderLosesTheAddress(t *testing.T) {
 			writeScript(t, a)
 			at := look(t, a)
 			p := startHolder(t, a, settings{Config: cfg})
-			stop := renew(p, 3*time.Second)
-			eventually(t, "held", 3*time.Second, func() bool { return p.current().Held && p.current().Leased && at.sees(vip4) })
+			stop := renew(p, 4*time.Second)
+			eventually(t, "held", 5*time.Second, func() bool { return p.current().Held && p.current().Leased && at.sees(vip4) })
 			stop()
-			until := p.hold(3 * time.Second)
+			until := p.hold(4 * time.Second)
 			p.kill()
 			if !at.sees(vip4) {
 				t.Error("the address was gone before its lifetime")
 			}
-			eventually(t, "gone", 4*time.Second, func() bool { return !at.sees(vip4) })
+			eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
 			if now := Boottime(); now > until {
 				t.Errorf("the address outlived its lease by %v", now-until)
 			}
@@ -169,7 +192,7 @@ func TestFrozenHolderDoesNotRaiseTheAddress(t *testing.T) {
 	p := startHolder(t, a, settings{Config: usual()})
 	for range 2 {
 		stop := renew(p, 3*time.Second)
-		eventually(t, "held", 3*time.Second, func() bool { return at.sees(vip4) })
+		eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
 		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
@@ -232,19 +255,19 @@ func TestCommandsRunOncePerTransition(t *testing.T) {
 		Escalation: `/var/script "esca  lation"`, DeEscalation: `/var/script "de-esca  lation"`,
 	})
 	stop := renew(p, 3*time.Second)
-	eventually(t, "held", 3*time.Second, func() bool { return p.current().Held && !p.current().Busy })
+	eventually(t, "held", 5*time.Second, func() bool { return p.current().Held && !p.current().Busy })
 	if f := at.find(vip4); len(f) != 1 || f[0].permanent || f[0].label != "eth0:v" {
 		t.Errorf("found %+v", f)
 	}
 	if err := at.k.remove(at.find(vip4)[0]); err != nil { // it is placed again, without another call
 		t.Fatal(err)
 	}
-	eventually(t, "back", time.Second, func() bool { f := at.find(vip4); return len(f) == 1 && f[0].label == "eth0:v" })
+	eventually(t, "back", 5*time.Second, func() bool { f := at.find(vip4); return len(f) == 1 && f[0].label == "eth0:v" })
 	want := "esca  lation, up 10.1.0.50, arping 10.1.0.50 -I eth0"
-	eventually(t, want, 3*time.Second, func() bool { return calls(t, a) == want })
+	eventually(t, want, 5*time.Second, func() bool { return calls(t, a) == want })
 	stop()
 	p.set(Desired{Until: Boottime() + 2*time.Second, Graceful: true})
-	eventually(t, "released", 3*time.Second, func() bool { return !p.current().Held && !p.current().Busy && !at.sees(vip4) })
+	eventually(t, "released", 5*time.Second, func() bool { return !p.current().Held && !p.current().Busy && !at.sees(vip4) })
 	if got := calls(t, a); got != want+", de-esca  lation, down 10.1.0.50" {
 		t.Errorf("calls: %s", got)
 	}
@@ -256,7 +279,7 @@ func TestCommandsRunOncePerTransition(t *testing.T) {
 func wantLog(t *testing.T, p *process, lines ...string) {
 	t.Helper()
 	for _, line := range lines {
-		eventually(t, "once in the log: "+line, 2*time.Second, func() bool { return strings.Count(p.log.String(), line) == 1 })
+		eventually(t, "once in the log: "+line, 5*time.Second, func() bool { return strings.Count(p.log.String(), line) == 1 })
 	}
 }
 
@@ -277,7 +300,7 @@ func TestCommandsThatFail(t *testing.T) {
 	} {
 		p := startHolder(t, a, up(test.command))
 		p.hold(10 * time.Second)
-		eventually(t, test.name, 3*time.Second, func() bool { return p.current().Err != "" && !p.current().Held })
+		eventually(t, test.name, 5*time.Second, func() bool { return p.current().Err != "" && !p.current().Held })
 		if log := p.log.String(); !strings.Contains(log, test.log) ||
 			!regexp.MustCompile(`LOG:  failed to acquire the delegate IP address\n`).MatchString(log) ||
 			!strings.Contains(log, "WARNING:  watchdog escalation failed to acquire delegate IP\n") {
@@ -299,10 +322,10 @@ func TestAddressElsewhere(t *testing.T) {
 		IP: vip4, UpCommand: "/var/script elsewhere $_IP_$", DownCommand: "/var/script elsewhere $_IP_$", ArpingCommand: "true", PingPath: "/var",
 	}})
 	stop := renew(p, 3*time.Second)
-	eventually(t, "held", 3*time.Second, func() bool { s := p.current(); return s.Held && !s.Leased && s.Device == "" && !s.Busy })
+	eventually(t, "held", 5*time.Second, func() bool { s := p.current(); return s.Held && !s.Leased && s.Device == "" && !s.Busy })
 	stop()
 	p.set(Desired{})
-	eventually(t, "released", 3*time.Second, func() bool { return !p.current().Held && !p.current().Busy })
+	eventually(t, "released", 5*time.Second, func() bool { return !p.current().Held && !p.current().Busy })
 	wantLog(t, p, "delegate IP \"10.1.0.50\" is on no device of this host", "successfully acquired", "successfully released")
 	if got := calls(t, a); got != "elsewhere 10.1.0.50, elsewhere 10.1.0.50" {
 		t.Errorf("calls: %s", got)
@@ -325,7 +348,7 @@ func TestSlowCommandLeavesNothing(t *testing.T) {
 				IP: vip4, UpCommand: "/var/script up $_IP_$", DownCommand: "/var/script down $_IP_$", ArpingCommand: "true",
 			}})
 			until := p.hold(3 * time.Second)
-			eventually(t, "leased", 2*time.Second, func() bool { f := at.find(vip4); return len(f) == 1 && !f[0].permanent && p.current().Busy })
+			eventually(t, "leased", 5*time.Second, func() bool { f := at.find(vip4); return len(f) == 1 && !f[0].permanent && p.current().Busy })
 			if how == "killed" {
 				p.kill()
 			} else {
@@ -336,7 +359,10 @@ func TestSlowCommandLeavesNothing(t *testing.T) {
 				t.Errorf("the address outlived its lease by %v", now-until)
 			}
 			if how == "not wanted" {
-				eventually(t, "down", 2*time.Second, func() bool { return strings.HasSuffix(calls(t, a), "down 10.1.0.50") && !p.current().Busy })
+				wantLog(t, p, "LOG:  if_down_cmd returned with success")
+				if got := calls(t, a); got != "up 10.1.0.50, down 10.1.0.50" {
+					t.Errorf("calls: %s", got)
+				}
 			}
 		})
 	}
@@ -349,14 +375,14 @@ func TestHangingCommandsDelayNoRelease(t *testing.T) {
 	at := look(t, a)
 	p := startHolder(t, a, settings{Config: usual(), DeEscalation: "echo begun >>/var/calls; sleep 30; echo over >>/var/calls"})
 	p.hold(10 * time.Second)
-	eventually(t, "held", 2*time.Second, func() bool { return at.sees(vip4) })
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
 	p.set(Desired{})
-	eventually(t, "gone", time.Second, func() bool { return !at.sees(vip4) && !p.current().Held && p.current().Busy })
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) && !p.current().Held && p.current().Busy })
 	p.hold(10 * time.Second)
-	eventually(t, "held", 2*time.Second, func() bool { return at.sees(vip4) })
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
 	until := Boottime() + 1200*time.Millisecond
 	p.set(Desired{Until: until, Graceful: true})
-	eventually(t, "gone", 2*time.Second, func() bool { return !at.sees(vip4) })
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
 	if now := Boottime(); now > until || until-now > 500*time.Millisecond {
 		t.Errorf("released %v before the end of the lease, not shortly before", until-now)
 	}
@@ -394,7 +420,7 @@ func TestPingCheck(t *testing.T) {
 		if got := calls(t, a); got != test.calls {
 			t.Errorf("calls: %s", got)
 		}
-		eventually(t, "held", time.Second, func() bool { return p.current().Held })
+		eventually(t, "held", 5*time.Second, func() bool { return p.current().Held })
 		p.stop()
 	}
 }
@@ -409,21 +435,21 @@ func TestWithoutTheRight(t *testing.T) {
 	cfg.ArpingCommand = "true"
 	p := startHolderAs(t, a, "postgres", settings{Config: cfg})
 	p.hold(10 * time.Second)
-	eventually(t, "held", 3*time.Second, func() bool { return at.sees(vip4) && p.current().Held && !p.current().Leased })
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) && p.current().Held && !p.current().Leased })
 	if f := at.find(vip4); len(f) != 1 || !f[0].permanent {
 		t.Errorf("found %+v", f)
 	}
 	wantLog(t, p, "successfully acquired")
 	p.set(Desired{})
-	eventually(t, "gone", 3*time.Second, func() bool { return !at.sees(vip4) && !p.current().Held })
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) && !p.current().Held })
 	wantLog(t, p, "WARNING:  no lease is enforced on the delegate IP \"10.1.0.50\"", "successfully released")
 	p.hold(10 * time.Second)
-	eventually(t, "held", 3*time.Second, func() bool { return at.sees(vip4) && p.current().Held })
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) && p.current().Held })
 	p.kill()
 	if !at.sees(vip4) {
 		t.Fatal("this should be what nothing prevents here")
 	}
 	again := startHolderAs(t, a, "postgres", settings{Config: cfg})
-	eventually(t, "gone", 3*time.Second, func() bool { return !at.sees(vip4) })
+	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
 	again.stop()
 }

@@ -44,6 +44,9 @@ func (h *holder) graceful(ctx context.Context) bool {
 	return h.now() < d.Until && (!d.Hold && d.Graceful || d.Hold && ctx.Err() != nil)
 }
 
+// leaseEnd is the end of the last lease, also if the word that it is not wanted any more did not repeat it.
+func (h *holder) leaseEnd() time.Duration { return max(h.leased, h.wish().Until) }
+
 // deEscalate runs wd_de_escalation_command beside.
 func (h *holder) deEscalate(ctx context.Context) {
 	if command := ask(h.cfg.DeEscalationCommand); command != "" {
@@ -71,7 +74,7 @@ func (h *holder) lower(ctx context.Context) {
 	local := h.plan.leased && (h.plan.own != nil || len(h.at) > 0)
 	if len(h.plan.down) > 0 {
 		h.down = h.jobs.start(ctx, h.up, h.downWork(local))
-		h.await(ctx, h.down, min(h.now()+downHeadStart, h.wish().Until-releaseMargin), always)
+		h.await(ctx, h.down, min(h.now()+downHeadStart, h.leaseEnd()-releaseMargin), always)
 	}
 	if !h.plan.leased {
 		return
@@ -107,7 +110,7 @@ func (h *holder) downWork(local bool) func(context.Context) error {
 // removeAll removes the address from every device until it is on none.
 func (h *holder) removeAll(ctx context.Context) error {
 	lasting := context.WithoutCancel(ctx)
-	for limit := max(h.now(), h.wish().Until) + removeLimit; ; {
+	for limit := max(h.now(), h.leaseEnd()) + removeLimit; ; {
 		found, err := h.find()
 		for _, f := range found {
 			err = errors.Join(err, h.k.remove(f))

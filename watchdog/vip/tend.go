@@ -35,6 +35,9 @@ func (h *holder) tend(ctx context.Context) {
 
 // enforce gives every finding its lifetime, or places the address where there is none. It returns what is there afterwards.
 func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error) {
+	if h.plan.own != nil {
+		found = h.atHome(found)
+	}
 	if len(found) == 0 && h.home != nil {
 		now := h.now()
 		if lifetime(now, until) == 0 || h.putAt > 0 && now-h.putAt < putAgain {
@@ -61,6 +64,18 @@ func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error
 		h.leased = until
 	}
 	return left, nil
+}
+
+// atHome removes the address from devices where we do not place it.
+func (h *holder) atHome(found []finding) (home []finding) {
+	for _, f := range found {
+		if f.device == h.plan.own.device {
+			home = append(home, f)
+		} else {
+			h.removeStray(f)
+		}
+	}
+	return home
 }
 
 // put places the address, for a second first: if this process is frozen right here and thaws after the lease has ended, the kernel
