@@ -148,15 +148,19 @@ func (w *World) forMask(a Act, f func(*node) func()) (undo func()) {
 	}
 }
 
-// wipe takes a node's disk away, as far as a majority have theirs with all they have ever confirmed.
+// wipe takes a node's disk away, as far as a majority have theirs with all they have ever confirmed. Where voters may have been removed
+// all must be voters.
 func (w *World) wipe(n *node) (undo func()) {
-	whole := 0
-	for _, o := range w.nodes {
-		if o.voter && o != n {
+	whole, need := 0, len(w.nodes)/2+1
+	if w.plan.shrinks() || w.plan.halves() {
+		need = len(w.nodes) - 1
+	}
+	for id, o := range w.nodes {
+		if o != n && o.voter && w.judge.voters&(1<<id) != 0 {
 			whole++
 		}
 	}
-	if whole <= len(w.nodes)/2 {
+	if whole < need {
 		w.stats.Faults["wipe that was too many"]++
 		return func() {}
 	}

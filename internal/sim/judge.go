@@ -11,18 +11,20 @@ import (
 type judge struct {
 	w *World
 
-	apart     int           // pairs that cannot talk
-	lastApart time.Duration // when some could not last
-	moved     bool          // an address came or went since the last look
-	alone     []time.Duration
-	supported []bool
-	texts     map[place]string  // what is decided
-	seqs      map[deed]uint64   // and where it stands
-	highest   map[uint64]uint64 // by cluster
-	never     map[string]bool   // proposals that were refused for good
-	asks      map[string][]voice
-	pending   map[uint64]time.Duration
-	lateSince time.Duration
+	voters     int // mask of those the last leader had
+	votersTerm uint64
+	apart      int           // pairs that cannot talk
+	lastApart  time.Duration // when some could not last
+	moved      bool          // an address came or went since the last look
+	alone      []time.Duration
+	supported  []bool
+	texts      map[place]string  // what is decided
+	seqs       map[deed]uint64   // and where it stands
+	highest    map[uint64]uint64 // by cluster
+	never      map[string]bool   // proposals that were refused for good
+	asks       map[string][]voice
+	pending    map[uint64]time.Duration
+	lateSince  time.Duration
 }
 
 // place is where a decision stands. What is known when a new cluster is founded is carried over, and from then on it is on its own.
@@ -148,8 +150,22 @@ func (j *judge) ticked(p *process) {
 	}
 	p.term = max(p.term, s.Term)
 	p.n.voter = p.n.voter || len(s.Nodes) > p.n.id && s.Nodes[p.n.id].Role == "voter"
+	j.noteVoters(&s)
 	j.unsupported(p.n)
 	j.slow(p)
+}
+
+// noteVoters looks whom a leader has as voters.
+func (j *judge) noteVoters(s *machine.Status) {
+	if s.Standing != machine.Leads || s.Term < j.votersTerm && !j.w.plan.forks() {
+		return
+	}
+	j.voters, j.votersTerm = 0, s.Term
+	for id, n := range s.Nodes {
+		if n.Role == "voter" {
+			j.voters |= 1 << id
+		}
+	}
 }
 
 // unsupported demands that the address is gone a lease after the last moment in which a quorum could confirm its holder.
