@@ -12,6 +12,7 @@
 #   make bench     the comparison with other poolers, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
+#   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
 #   make clean     removes bin/
 
@@ -89,5 +90,6 @@ need-server:
 bench bench-profile ha: need-server
 include bench.mk
 include ha.mk
+include wd.mk
 include sim.mk
 include extension/Makefile

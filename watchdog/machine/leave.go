@@ -10,10 +10,10 @@ type handover struct {
 	leaving  bool
 	resigned bool // does not want to lead before somebody else did
 	gone     bool // has said goodbye
+	told     bool // that it has left, once
 	stage    stage
 	began    time.Duration // of the stage
 	asked    time.Duration // when leaving began
-	words    int           // of goodbye
 }
 
 // stage of a handover.
@@ -118,7 +118,7 @@ func (m *Machine) goodbye() {
 		h.gone, m.urgent = true, true
 		return
 	}
-	if h.gone {
-		m.out.Left = true
+	if h.gone && !h.told {
+		h.told, m.out.Left = true, true
 	}
 }

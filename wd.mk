@@ -1,0 +1,22 @@
+# The watchdog on simulated hosts, as root: real programs, a real virtual address, a real server.
+#   make wd                                  every scenario and every fault; writes docs/watchdog/results.md. It takes about fifteen minutes
+#   make wd WD=TestFaults                    tests by name
+#   make soak SOAK_MINUTES=30 SOAK_FAULTS=200 SOAK_NODES=3 SOAK_SEED=1   random harm; writes docs/watchdog/soak.md
+WD ?= .
+SOAK_MINUTES ?= 30
+SOAK_FAULTS ?= 200
+SOAK_NODES ?= 3
+SOAK_SEED ?= 1
+
+WDENV = GOPGPOOL_REQUIRE_SERVER=1 GOPGPOOL_REQUIRE_HOSTS=1 GOPGPOOL_BIN=$(CURDIR)/bin
+
+.PHONY: wd soak
+
+wd: build need-server
+	@mkdir -p docs/watchdog
+	$(WDENV) GOPGPOOL_WD=1 GOPGPOOL_WD_RESULTS=$(CURDIR)/docs/watchdog/results.md $(GO) test -count=1 -v -timeout 2h -run '$(WD)' ./internal/wdtest
+
+soak: build need-server
+	@mkdir -p docs/watchdog
+	$(WDENV) SOAK_MINUTES=$(SOAK_MINUTES) SOAK_FAULTS=$(SOAK_FAULTS) SOAK_NODES=$(SOAK_NODES) SOAK_SEED=$(SOAK_SEED) \
+		SOAK_REPORT=$(CURDIR)/docs/watchdog/soak.md $(GO) test -count=1 -v -timeout 12h -run TestSoak ./internal/wdtest
