@@ -334,10 +334,10 @@ func TestDamagedFile(t *testing.T) {
 	}
 }
 
-// damage cuts a file short, turns bits, or fills a range with zeros.
+// damage cuts a file short, changes bits and bytes, or fills a range with zeros.
 func damage(rnd *rand.Rand, whole []byte, round int) []byte {
 	b := bytes.Clone(whole)
-	switch round % 4 {
+	switch round % 5 {
 	case 0:
 		return b[:rnd.IntN(len(b))]
 	case 1:
@@ -345,6 +345,10 @@ func damage(rnd *rand.Rand, whole []byte, round int) []byte {
 	case 2:
 		for range 200 {
 			b[rnd.IntN(len(b))] ^= byte(rnd.IntN(256))
+		}
+	case 3: // where pages say what they are
+		for range 1 + rnd.IntN(30) {
+			b[rnd.IntN(len(b)/4096)*4096+rnd.IntN(160)] = byte(rnd.IntN(256))
 		}
 	default:
 		n := rnd.IntN(len(b))
@@ -439,4 +443,47 @@ func memory(t *testing.T) string {
 		}
 	})
 	return dir
+}
+
+// Somebody cuts the file short while it is mapped: the kernel answers a read with a fault.
+func TestCutShortWhileOpen(t *testing.T) {
+	s := open(t, t.TempDir())
+	for i := range uint64(100) {
+		save(t, s, Batch{Entries: []*raftpb.Entry{entry(i+1, 1, strings.Repeat("x", 3000))}})
+	}
+	if err := os.Truncate(s.Path(), int64(2*os.Getpagesize())); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Load(); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+	if err := s.Save(Batch{Meta: []byte("m")}); !errors.Is(err, ErrDamaged) {
+		t.Error(err)
+	}
+}
+
+// Foreign bytes under the file's name are an error, or happen to be a store.
+func FuzzFile(f *testing.F) {
+	dir := f.TempDir()
+	s := open(f, dir)
+	save(f, s, Batch{Meta: []byte("m"), HardState: hardState(1, 1, 1), Entries: []*raftpb.Entry{entry(1, 1, "a")}})
+	if err := s.Close(); err != nil {
+		f.Fatal(err)
+	}
+	whole, err := os.ReadFile(s.Path())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte("text"))
+	f.Fuzz(func(t *testing.T, file []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, fileName), file, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := reopened(dir); err != nil && !errors.Is(err, ErrDamaged) {
+			t.Error(err)
+		}
+	})
 }

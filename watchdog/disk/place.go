@@ -54,7 +54,7 @@ func lasts(dir string) error {
 	if err := unix.Statfs(there, &fsys); err != nil {
 		return &fs.PathError{Op: "statfs", Path: there, Err: err}
 	}
-	switch int64(fsys.Type) { // its width differs between architectures
+	switch fsys.Type {
 	case unix.TMPFS_MAGIC, unix.RAMFS_MAGIC:
 		return fmt.Errorf("%w: it is in memory (tmpfs)", ErrVolatile)
 	}

@@ -2,13 +2,8 @@ package disk
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"hash/fnv"
-	"io"
-	"math"
-	"os"
 
 	bolt "go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
@@ -127,57 +122,3 @@ func ours(tx *bolt.Tx) error {
 	}
 	return nil
 }
-
-// inspect looks at a file before the library does, which would map one that was cut short and then read beyond its end, on goroutines
-// where nobody can catch the fault. Of the format it knows the library's two meta pages; the library checks the rest.
-func inspect(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	pageSize := int64(os.Getpagesize())
-	for i := range int64(2) {
-		meta, err := readMeta(f, i*pageSize)
-		if err != nil {
-			return err
-		}
-		if !meta.valid() {
-			continue
-		}
-		if pageSize = meta.pageSize(); pageSize == 0 || meta.pages() > uint64(info.Size()/pageSize) {
-			return fmt.Errorf("%w: it was cut short", ErrDamaged)
-		}
-		if meta.freelist() == math.MaxUint64 {
-			return fmt.Errorf("%w: it was not made by the watchdog", ErrDamaged)
-		}
-	}
-	return nil
-}
-
-// boltMeta is a meta page of the library behind the page's header: magic, version, page size, flags (4 bytes each), root page, sequence,
-// page of the free list, number of pages, transaction, checksum (8 bytes each), as the machine orders bytes.
-type boltMeta [64]byte
-
-func readMeta(f *os.File, offset int64) (m boltMeta, err error) {
-	const headerLen = 16
-	if _, err := f.ReadAt(m[:], offset+headerLen); err != nil && !errors.Is(err, io.EOF) {
-		return m, err
-	}
-	return m, nil
-}
-
-func (m *boltMeta) valid() bool {
-	const magic = 0xED0CDAED
-	h := fnv.New64a()
-	h.Write(m[:56])
-	return binary.NativeEndian.Uint32(m[:]) == magic && binary.NativeEndian.Uint64(m[56:]) == h.Sum64()
-}
-
-func (m *boltMeta) pageSize() int64  { return int64(binary.NativeEndian.Uint32(m[8:])) }
-func (m *boltMeta) freelist() uint64 { return binary.NativeEndian.Uint64(m[32:]) }
-func (m *boltMeta) pages() uint64    { return binary.NativeEndian.Uint64(m[40:]) }
