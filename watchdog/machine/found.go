@@ -22,6 +22,8 @@ type founds struct {
 	incumbent time.Duration // this node held the address when it lost its quorum: until when it may
 	founded   uint64        // the group it has founded meanwhile
 	foreign   time.Duration // since when another group's leader is seen
+	yielding  uint64        // the group for which this leader would give up its own
+	beaten    uint64        // the group whose leader would do so for this one
 }
 
 // cause is why a founding is possible.
@@ -41,6 +43,10 @@ func (m *Machine) found() {
 		f.incumbent, f.founded = 0, 0
 	}
 	m.catchUp()
+	m.remind()
+	if p := f.proposal; p != nil && p.charter == nil && m.now > f.again-m.electionTimeout()*3/4 {
+		m.tellNext(p.second(m.draw, true))
+	}
 	why := m.cause()
 	if why == noCause || m.unknown || m.hand.leaving {
 		f.since, f.proposal = 0, nil
@@ -72,6 +78,19 @@ func (m *Machine) catchUp() {
 	m.others(func(id int, p *peer) {
 		if m.visible(id) && p.info.Cluster == c.Cluster {
 			m.begin(c)
+		}
+	})
+}
+
+// remind tells voters of this group who have not begun it that it was founded.
+func (m *Machine) remind() {
+	c := m.meta.Founder.Accepted
+	if c == nil || c.Cluster != m.meta.Cluster || m.log.node == nil {
+		return
+	}
+	m.others(func(id int, p *peer) {
+		if m.visible(id) && p.info.Cluster == 0 && contains(c.Voters, p.info.RaftID) && m.calls.once(fmt.Sprint("remind", id), m.now, m.electionTimeout()) {
+			m.send(id, &envelope{Found: &foundMsg{Kind: chosen, Epoch: c.Epoch, Charter: c}})
 		}
 	})
 }
@@ -174,8 +193,9 @@ func (m *Machine) latest(id int, side []int) bool {
 func (m *Machine) majority(voters []uint64, id int, side []int) bool {
 	n := 0
 	for _, other := range side {
-		if m.clusterOf(other) == m.clusterOf(id) && contains(voters, m.raftIDOf(other)) {
-			n++
+		there := m.clusterOf(other)
+		if (there == m.clusterOf(id) || there == 0) && contains(voters, m.raftIDOf(other)) {
+			n++ // a blank one among the voters has not begun yet
 		}
 	}
 	return n > len(voters)/2
@@ -289,6 +309,12 @@ func (m *Machine) tellSide(msg *foundMsg) {
 	}
 }
 
+func (m *Machine) tellNext(msg *foundMsg) {
+	if msg != nil {
+		m.tellSide(msg)
+	}
+}
+
 // heardFound is the acceptor and, for answers, the proposer.
 func (m *Machine) heardFound(from int, msg *foundMsg) {
 	f := &m.founds
@@ -300,9 +326,7 @@ func (m *Machine) heardFound(from int, msg *foundMsg) {
 			return
 		}
 		next, done := f.proposal.take(from, msg, m.draw)
-		if next != nil {
-			m.tellSide(next)
-		}
+		m.tellNext(next)
 		if done {
 			c := f.proposal.charter
 			m.tellSide(&foundMsg{Kind: chosen, Epoch: c.Epoch, Charter: c})
@@ -334,7 +358,10 @@ func (m *Machine) acceptor(from int, msg *foundMsg) {
 	reply, changed := m.meta.Founder.answer(msg)
 	m.metaDirty = m.metaDirty || changed
 	if reply.Kind == promise {
-		reply.RaftID, reply.Known = m.meta.RaftID, m.meta.Epoch
+		reply.RaftID = m.meta.RaftID
+		if m.log.node != nil {
+			reply.Known = m.meta.Epoch
+		}
 		reply.Record, reply.LastTerm, reply.LastIndex = m.wholeRecord()
 	}
 	m.answerFound(from, reply)

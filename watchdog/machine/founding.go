@@ -97,19 +97,24 @@ func (p *proposal) take(from int, m *foundMsg, draw func(*proposal) *charter) (n
 	switch {
 	case m.Kind == promise && p.charter == nil:
 		p.promised[from] = m
-		if len(p.promised) < p.quorum {
-			return nil, false
-		}
-		p.charter = p.earlier()
-		if p.charter == nil {
-			p.charter = draw(p)
-		}
-		return &foundMsg{Kind: accept, Epoch: p.epoch, Ballot: p.ballot, Charter: p.charter}, false
+		return p.second(draw, false), false
 	case m.Kind == accepted && p.charter != nil:
 		p.accepted[from] = true
 		return nil, len(p.accepted) >= p.quorum
 	}
 	return nil, false
+}
+
+// second begins the second phase: when all have promised, or a quorum has and the others are late. Who is late is no voter at first.
+func (p *proposal) second(draw func(*proposal) *charter, late bool) *foundMsg {
+	if len(p.promised) < p.quorum || !late && len(p.promised) < len(p.side) {
+		return nil
+	}
+	p.charter = p.earlier()
+	if p.charter == nil {
+		p.charter = draw(p)
+	}
+	return &foundMsg{Kind: accept, Epoch: p.epoch, Ballot: p.ballot, Charter: p.charter}
 }
 
 // earlier is the charter that may have been chosen already.

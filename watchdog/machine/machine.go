@@ -126,7 +126,10 @@ func New(c Config, img Image, now time.Duration) (*Machine, error) {
 // becomeBlank gives the node a name nobody has heard. With aside it leaves the group it was in: what it kept is set aside.
 func (m *Machine) becomeBlank(aside bool) {
 	incarnation := m.c.Random()>>9 | 1
-	m.meta = meta{RaftID: raftID(incarnation, m.c.Self), Founder: m.meta.Founder}
+	m.meta = meta{RaftID: raftID(incarnation, m.c.Self), Epoch: m.meta.Epoch, Founder: m.meta.Founder}
+	if f := &m.meta.Founder; f.Epoch <= m.meta.Epoch {
+		f.Accepted, f.At = nil, ballot{}
+	}
 	m.metaDirty, m.unknown = true, true
 	if aside {
 		m.stopGroup()

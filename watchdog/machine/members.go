@@ -12,12 +12,12 @@ func (m *Machine) join() {
 	f := &m.founds
 	leader := m.seenLeader()
 	if leader < 0 || m.unknown || m.inTransit() {
-		f.foreign = 0
+		f.foreign, f.yielding, f.beaten = 0, 0, 0
 		return
 	}
 	i := m.peers[leader].info
 	if i.Cluster == m.meta.Cluster && (contains(i.Voters, m.meta.RaftID) || contains(i.Learners, m.meta.RaftID)) {
-		f.foreign = 0
+		f.foreign, f.yielding, f.beaten = 0, 0, 0
 		return
 	}
 	if f.foreign == 0 {
@@ -28,8 +28,8 @@ func (m *Machine) join() {
 	case m.meta.Cluster == 0:
 		m.askIn(leader)
 	case m.term.office && m.lease.valid(m.term.term, m.now):
-		if i.Cluster != m.meta.Cluster && m.yields(i) {
-			m.dissolve(leader)
+		if i.Cluster != m.meta.Cluster {
+			m.meetLeader(leader, i)
 		}
 	case m.leaderNode() < 0 && m.now-f.foreign > m.electionTimeout() && (i.Cluster != m.meta.Cluster || i.Applied >= m.log.applied):
 		m.dissolve(leader)
@@ -62,8 +62,24 @@ func stronger(a, b *info, tie bool) bool {
 	return tie
 }
 
-func (m *Machine) yields(other *info) bool {
-	return stronger(other, m.info(), nodeOf(other.RaftID) < m.c.Self)
+// meetLeader settles with the leader of another group who goes on. What they compare changes while they meet, so neither gives up before
+// the other has said that it knows; if both would, the one with the lower number goes on.
+func (m *Machine) meetLeader(leader int, i *info) {
+	f := &m.founds
+	yielding, before := f.yielding == i.Cluster, [...]uint64{f.yielding, f.beaten}
+	switch {
+	case i.Yielding == m.meta.Cluster && (!yielding || m.c.Self < leader):
+		f.yielding, f.beaten = 0, i.Cluster
+	case f.beaten == i.Cluster:
+	case yielding && i.Beaten == m.meta.Cluster:
+		m.dissolve(leader)
+		return
+	case !yielding && stronger(i, m.info(), leader < m.c.Self):
+		f.yielding = i.Cluster
+	default:
+		return
+	}
+	m.urgent = m.urgent || before != [...]uint64{f.yielding, f.beaten}
 }
 
 // dissolve leaves a group because another one lives on.
@@ -72,7 +88,7 @@ func (m *Machine) dissolve(leader int) {
 	m.event(Warning, "We are in split brain, or were left out: resigning from our group and joining that of "+i.Name,
 		fmt.Sprintf("The group %x with its %d decisions is set aside, the group is %x with %d.", m.meta.Cluster, m.rec.Seq, i.Cluster, i.Seq))
 	m.becomeBlank(true)
-	m.founds.incumbent = 0
+	m.founds.incumbent, m.founds.yielding, m.founds.beaten = 0, 0, 0
 }
 
 // askIn asks the leader for a place, a few times a lease.

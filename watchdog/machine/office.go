@@ -56,7 +56,7 @@ func (m *Machine) waitForOthers() bool {
 	if m.view.served || m.now-m.started > max(m.electionTimeout(), time.Second) {
 		return false
 	}
-	return slices.ContainsFunc(m.configured(), func(id int) bool { return !m.visible(id) })
+	return slices.ContainsFunc(m.configured(), func(id int) bool { return !m.visible(id) || m.clusterOf(id) != m.meta.Cluster })
 }
 
 // offer lets a node lead that is preferred to this one. Who does not take it in time is not asked again in this term.
@@ -118,6 +118,8 @@ func (m *Machine) entitled() (bool, string) {
 	switch {
 	case m.incumbentSide():
 		return true, "half of the nodes go on, their new group is being founded"
+	case m.founds.yielding != 0:
+		return false, "the leader of the other half of the nodes goes on"
 	case !t.leads:
 		return false, "this node does not lead"
 	case !t.office:

@@ -242,6 +242,7 @@ func (m *Machine) info() *info {
 		RaftID: m.meta.RaftID, Cluster: m.meta.Cluster, Epoch: m.meta.Epoch,
 		Leader: m.shownLeader(), Quorum: m.quorum(), Alive: m.view.alive, Holds: m.desired.Hold, Seq: m.rec.Seq, Carried: m.carried,
 		Members: m.rec.Members, Resend: m.term.resend,
+		Yielding: m.founds.yielding, Beaten: m.founds.beaten,
 	}
 	if m.log.node != nil {
 		i.Voters, i.Outgoing, i.Learners = m.log.conf.GetVoters(), m.log.conf.GetVotersOutgoing(), m.log.conf.GetLearners()

@@ -53,6 +53,8 @@ type info struct {
 	Seq      uint64       `json:",omitempty"`
 	Carried  uint64       `json:",omitempty"`
 	Refused  []int        `json:",omitempty"` // whose messages it drops
+	Yielding uint64       `json:",omitempty"` // it leads, and would give up its group for this one
+	Beaten   uint64       `json:",omitempty"` // the group that does so for this one
 	Settled  []int        `json:",omitempty"` // who may leave, as far as the leader is concerned
 	Members  []Membership `json:",omitempty"`
 	Resend   uint64       `json:",omitempty"` // rises when votes are to be repeated
