@@ -197,6 +197,11 @@ func TestNodesMeetAndTalk(t *testing.T) {
 	w := newWorld(t, 21100, 3)
 	a, b, c := w.start(w.config(0)), w.start(w.config(1)), w.start(w.config(2))
 	linked(t, a, b, c)
+	a.door.mu.Lock()
+	if n := len(a.door.waiting); n != 0 {
+		t.Errorf("%d connections of nodes still have a place at the door", n)
+	}
+	a.door.mu.Unlock()
 	for i := range 500 {
 		a.Send(1, fmt.Append(nil, "to b ", i))
 		b.Send(0, fmt.Append(nil, "to a ", i))

@@ -34,6 +34,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// nodeConfig is what differs between nodes.
+type nodeConfig struct {
+	Self  int
+	Nodes []Endpoint
+}
+
 // printer is a Handler that writes one word per event.
 type printer struct{}
 
@@ -42,13 +48,14 @@ func (printer) Received(int, []byte)            {}
 func (printer) Rejected(int, string)            { fmt.Println("rejected") }
 
 func beNode(text string) int {
-	var c Config
-	if err := json.Unmarshal([]byte(text), &c); err != nil {
+	var n nodeConfig
+	if err := json.Unmarshal([]byte(text), &n); err != nil {
 		fmt.Println(err)
 		return 2
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	c := Config{Self: n.Self, Nodes: n.Nodes, Name: "node", Key: testKey, Idle: nodeIdle}
 	m, err := New(c, printer{}, logging.To(os.Stderr, logging.Log))
 	if err == nil {
 		err = m.Run(ctx)
@@ -72,7 +79,7 @@ func (n *hostNode) is(state string) bool {
 	return n.state == state
 }
 
-func startOnHost(t *testing.T, h *hosts.Host, c Config) *hostNode {
+func startOnHost(t *testing.T, h *hosts.Host, c nodeConfig) *hostNode {
 	t.Helper()
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -113,7 +120,7 @@ func TestNetworkFailures(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs := []hosts.Spec{{Name: "a"}, {Name: "b"}}
-	c := Config{Name: "node", Key: testKey, Idle: nodeIdle}
+	var c nodeConfig
 	for i := range specs {
 		specs[i].Devices = []hosts.Device{{Address: hostAddress(i)}}
 		c.Nodes = append(c.Nodes, Endpoint{Host: hostAddress(i).Addr().String(), WdPort: 21130, PgpoolPort: 9999})

@@ -79,14 +79,16 @@ func (r *relay) accept() {
 
 func (r *relay) forward(from, to net.Conn, fromConnector bool) {
 	defer from.Close()
-	defer to.Close()
+	end := to.Close
+	defer func() { _ = end() }()
 	for n := 0; ; n++ {
 		frame, err := rawFrame(from, n >= 2, true)
 		if err != nil {
 			return
 		}
 		if r.frozen.Load() {
-			_, _ = io.Copy(io.Discard, from) // until cut
+			end = func() error { return nil } // not even the end of a connection passes
+			_, _ = io.Copy(io.Discard, from)
 			return
 		}
 		r.mu.Lock()

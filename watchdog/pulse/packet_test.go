@@ -2,8 +2,11 @@ package pulse
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
+
+	"gopgpool/logging"
 )
 
 func samplePacket() packet {
@@ -42,6 +45,37 @@ func TestEveryBitIsAuthenticated(t *testing.T) {
 	for n := range len(b) {
 		if got, err := parse(b[:n]); err == nil && authentic(b[:n], got.Host, "key") == nil {
 			t.Errorf("may be cut to %d bytes", n)
+		}
+	}
+}
+
+func TestWhosePacket(t *testing.T) {
+	p, err := New(Config{
+		Self: 2, SelfPgpoolPort: 9999, Key: "key", Known: []NodeName{{1, "server1.example", 9999}, {3, "10.0.0.3", 9999}},
+	}, nil, logging.Logger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name   string
+		change func(*packet)
+		from   string
+		ok     bool
+	}{
+		{"host as announced", func(*packet) {}, "10.0.0.1", true},
+		{"host in other case", func(p *packet) { p.Host = "SERVER1.example" }, "10.0.0.1", true},
+		{"host as the address it comes from", func(p *packet) { p.From, p.Host = 3, "server3" }, "10.0.0.3", true},
+		{"another host", func(p *packet) { p.From, p.Host = 3, "server3" }, "10.0.0.4", false},
+		{"another port", func(p *packet) { p.Port = 9998 }, "10.0.0.1", false},
+		{"nobody", func(p *packet) { p.From = 4 }, "10.0.0.1", false},
+		{"ourselves", func(p *packet) { p.From = 2 }, "10.0.0.1", false},
+		{"for another node", func(p *packet) { p.To = 3 }, "10.0.0.1", false},
+	} {
+		heard := samplePacket()
+		tc.change(&heard)
+		n, _, err := p.admit(heard.append(nil, "key"), netip.MustParseAddr(tc.from))
+		if (err == nil) != tc.ok || tc.ok && n.Node != int(heard.From) {
+			t.Errorf("%s: %v", tc.name, err)
 		}
 	}
 }

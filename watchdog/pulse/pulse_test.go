@@ -276,6 +276,9 @@ func TestNamesAreResolvedAgain(t *testing.T) {
 	answer = []netip.Addr{netip.MustParseAddr(host(1))}
 	mu.Unlock()
 	nb.hears(t, 0)
+	if s := nb.Stats(); s.Stale != 0 {
+		t.Errorf("packets are sent more than once: %+v", s)
+	}
 	mu.Lock()
 	answer = nil
 	mu.Unlock()
