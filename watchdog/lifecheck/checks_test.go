@@ -341,16 +341,19 @@ func TestAskListener(t *testing.T) {
 }
 
 func TestListener(t *testing.T) {
-	p := openPort(t, "127.0.0.1:0", answers)
-	var paused sync.Mutex // locked: paused
-	_, r := start(t, Config{Interval: often, Listener: p.address, Paused: func() bool {
-		if paused.TryLock() {
-			paused.Unlock()
-			return false
-		}
-		return true
-	}}, func(k *Checks) { k.listenerTime = 50 * time.Millisecond })
-	await(t, "started", func() bool { return strings.Contains(r.logged(), "lifecheck started") })
+	asked := make(chan struct{}, 100)
+	counted := func(behave func(net.Conn)) func(net.Conn) {
+		return func(c net.Conn) { asked <- struct{}{}; behave(c) }
+	}
+	p := openPort(t, "127.0.0.1:0", counted(silent)) // it waits for the watchdog, which is no trouble
+	_, r := start(t, Config{Interval: often, Listener: p.address}, func(k *Checks) { k.listenerTime = 50 * time.Millisecond })
+	for range listenerFailures + 3 {
+		<-asked
+	}
+	p.set(counted(answers))
+	for range 3 {
+		<-asked
+	}
 	if n, _ := r.count(); n > 0 {
 		t.Errorf("%+v", r.findings)
 	}
@@ -367,13 +370,13 @@ func TestListener(t *testing.T) {
 // A single failure, or two, are no trouble.
 func TestListenerFailsNowAndThen(t *testing.T) {
 	var mu sync.Mutex
-	asked := 0
+	asked := 0 // guarded by mu
 	p := openPort(t, "127.0.0.1:0", func(c net.Conn) {
 		mu.Lock()
 		asked++
 		n := asked
 		mu.Unlock()
-		if n%listenerFailures == 0 {
+		if n%listenerFailures == 1 {
 			answers(c)
 		} else {
 			silent(c)

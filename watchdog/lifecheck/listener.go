@@ -16,10 +16,11 @@ const (
 )
 
 // runListener asks the own client port. An overloaded one answers late or closes the connection, which counts as an answer: somebody is
-// at home. Several failures in a row mean a proxy that serves nobody, whose node should not lead.
+// at home. Several failures in a row mean a proxy that serves nobody, whose node should not lead. Until it has answered once it may be
+// waiting for the watchdog, and nothing counts.
 func (k *Checks) runListener(ctx context.Context) {
 	s := &state{checks: k, self: Sick}
-	failures := 0
+	failures, served := 0, false
 	interval := func(c *Config) time.Duration { return min(c.Interval, k.listenerTime) }
 	k.every(ctx, interval, func(ctx context.Context, c *Config) {
 		if c.Paused() {
@@ -31,9 +32,9 @@ func (k *Checks) runListener(ctx context.Context) {
 		}
 		failures++
 		if err == nil {
-			failures = 0
+			failures, served = 0, true
 		}
-		if failures == 0 || failures >= listenerFailures {
+		if served && (failures == 0 || failures >= listenerFailures) {
 			s.set(err != nil, fmt.Sprintf("own client port %s does not answer: %v", c.Listener, err), "own client port answers again")
 		}
 	})
