@@ -57,6 +57,9 @@ func (w *World) begin(a Act, n *node) (undo func()) {
 	case Sick:
 		n.sick++
 		return func() { n.sick-- }
+	case Stall:
+		n.stall = a.For
+		return func() { n.stall = 0 }
 	case Lag:
 		w.lag = time.Duration(50+a.Bits*20) * time.Millisecond
 		return func() { w.lag = 0 }
@@ -171,7 +174,7 @@ func (w *World) wipeOut(n *node) (undo func()) {
 	up := w.powerOff(n)
 	w.trace(n.id, "has lost its disk")
 	n.disk = disk{full: n.disk.full, slow: n.disk.slow}
-	n.voter = false
+	n.voter, n.term = false, 0
 	return up
 }
 

@@ -127,6 +127,9 @@ func (p *process) call(seconds int) {
 	v, k, until := &p.vip, &p.n.kernel, p.vip.desired.Until
 	v.calling = true
 	there := k.holds
+	if !there && p.n.stall > 0 {
+		p.stall()
+	}
 	p.later(50*time.Microsecond+random(p.w.rng, time.Millisecond), timer, func() {
 		v.calling = false
 		late := outlives(p.now(), until, seconds)
@@ -144,6 +147,14 @@ func (p *process) call(seconds int) {
 		}
 		p.tellAddress()
 	})
+}
+
+// stall freezes the process before the call that is under way.
+func (p *process) stall() {
+	p.w.trace(p.n.id, "** is frozen before it raises the address")
+	p.freeze()
+	p.w.after(max(0, min(p.n.stall, p.w.plan.Harm-p.w.now)), p.thaw)
+	p.n.stall = 0
 }
 
 // release takes the address away, after the command of a good end.

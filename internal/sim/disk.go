@@ -109,6 +109,3 @@ func (d *disk) load() machine.Image {
 	}
 	return img
 }
-
-// term is the highest that is certain to be remembered.
-func (d *disk) term() uint64 { return d.image.HardState.GetTerm() }

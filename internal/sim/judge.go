@@ -13,6 +13,7 @@ type judge struct {
 
 	voters     int // mask of those the last leader had
 	votersTerm uint64
+	leaders    map[reign]int
 	apart      int           // pairs that cannot talk
 	lastApart  time.Duration // when some could not last
 	moved      bool          // an address came or went since the last look
@@ -36,6 +37,9 @@ type deed struct {
 	text    string
 }
 
+// reign is a term of a cluster's Raft.
+type reign struct{ cluster, term uint64 }
+
 // voice is a node that asked for something.
 type voice struct {
 	node int
@@ -44,7 +48,7 @@ type voice struct {
 
 func newJudge(w *World) judge {
 	return judge{
-		w: w, texts: make(map[place]string), seqs: make(map[deed]uint64), highest: make(map[uint64]uint64), never: make(map[string]bool),
+		w: w, leaders: make(map[reign]int), texts: make(map[place]string), seqs: make(map[deed]uint64), highest: make(map[uint64]uint64), never: make(map[string]bool),
 		asks: make(map[string][]voice), pending: make(map[uint64]time.Duration), lastApart: -time.Hour,
 		alone: make([]time.Duration, w.plan.Nodes), supported: make([]bool, w.plan.Nodes),
 	}
@@ -150,9 +154,22 @@ func (j *judge) ticked(p *process) {
 	}
 	p.term = max(p.term, s.Term)
 	p.n.voter = p.n.voter || len(s.Nodes) > p.n.id && s.Nodes[p.n.id].Role == "voter"
+	j.leads(p.n.id, &s)
 	j.noteVoters(&s)
 	j.unsupported(p.n)
 	j.slow(p)
+}
+
+// leads demands that nobody else leads in the same term.
+func (j *judge) leads(id int, s *machine.Status) {
+	if s.Standing != machine.Leads {
+		return
+	}
+	r := reign{s.Cluster, s.Term}
+	if other, ok := j.leaders[r]; ok && other != id {
+		j.w.fail("nodes %d and %d lead in term %d", other, id, s.Term)
+	}
+	j.leaders[r] = id
 }
 
 // noteVoters looks whom a leader has as voters.
@@ -191,7 +208,7 @@ func (j *judge) slow(p *process) {
 // reset notes that a node sets its log aside.
 func (j *judge) reset(p *process) {
 	p.w.trace(p.n.id, "   sets its log aside")
-	p.term, p.office.anew = 0, true
+	p.term, p.n.term, p.office.anew = 0, 0, true
 	j.w.stats.Resets++
 }
 

@@ -1,9 +1,9 @@
 package sim
 
 import (
+	"bytes"
+	"encoding/json"
 	"time"
-
-	"go.etcd.io/raft/v3/raftpb"
 
 	"gopgpool/watchdog/machine"
 )
@@ -17,9 +17,10 @@ type Mutant struct {
 	output   func(*process, *machine.Output)
 	write    func(*process, *machine.Save) (done bool)
 	raise    func(*process, int) (done bool) // instead of the call that gives the address a lifetime
-	wrap     func(Machine) Machine
-	keeping  bool // the address is not taken away when it is given up
-	trusting bool // the clock is not looked at after a call
+	step     func(machine.Input) (unheard bool)
+	rate     func(float64) float64 // of clocks
+	keeping  bool                  // the address is not taken away when it is given up
+	trusting bool                  // the clock is not looked at after a call
 }
 
 // Mutants returns all there are.
@@ -27,7 +28,8 @@ func Mutants() []Mutant {
 	return []Mutant{
 		{Name: "saved before it is written", write: tooEarly},
 		{Name: "entries are not written", write: without(func(s *machine.Save) { s.Entries = nil })},
-		{Name: "votes are not written", write: without(forgetVote)},
+		{Name: "terms and votes are not written", write: without(func(s *machine.Save) { s.HardState = nil })},
+		{Name: "snapshots are not written", write: without(func(s *machine.Save) { s.Snapshot = nil })},
 		{Name: "the log is lost, the name stays", load: func(_ *World, img *machine.Image) { *img = machine.Image{Meta: img.Meta} }},
 		{Name: "the lease is longer", output: func(_ *process, o *machine.Output) { o.Address.Until += 3 * time.Second }},
 		{Name: "the lease needs no quorum", output: ownLease},
@@ -35,6 +37,10 @@ func Mutants() []Mutant {
 		{Name: "the address stays when it is given up", keeping: true},
 		{Name: "the address has no lifetime", raise: func(p *process, _ int) bool { p.n.kernel.raise(0, false); return true }},
 		{Name: "the clock is not read after the call", trusting: true},
+		{Name: "voters forget when they last answered a leader", output: forgetAnswers},
+		{Name: "verdicts of the life check are not heard", step: func(in machine.Input) bool { _, ok := in.(machine.Judged); return ok }},
+		{Name: "clocks differ by a factor of four", rate: func(r float64) float64 { return 1 + (r-1)*12 }},
+		{Name: "a proposal counts as committed when its outcome is unknown", output: hope},
 		{Name: "half is a quorum everywhere", config: func(c *machine.Config) { c.HalfVotes = true }},
 	}
 }
@@ -60,9 +66,26 @@ func without(what func(*machine.Save)) func(*process, *machine.Save) bool {
 	}
 }
 
-func forgetVote(s *machine.Save) {
-	if s.HardState != nil {
-		s.HardState = &raftpb.HardState{Term: s.HardState.Term, Commit: s.HardState.Commit}
+// forgetAnswers has every vote say that no leader was answered for an hour.
+func forgetAnswers(_ *process, o *machine.Output) {
+	for i, m := range o.Send {
+		var e map[string]any
+		d := json.NewDecoder(bytes.NewReader(m.Payload))
+		d.UseNumber()
+		if d.Decode(&e) != nil || e["Quiet"] == nil {
+			continue
+		}
+		e["Quiet"] = int64(time.Hour)
+		if text, err := json.Marshal(e); err == nil {
+			o.Send[i].Payload = text
+		}
+	}
+}
+
+func hope(_ *process, o *machine.Output) {
+	for i := range o.Proposals {
+		out := &o.Proposals[i]
+		out.Committed, out.Unknown = out.Committed || out.Unknown, false
 	}
 }
 

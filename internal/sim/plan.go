@@ -85,6 +85,7 @@ const (
 	Slander   Verb = "slander"  // one node's life check says that another is dead
 	Slanders  Verb = "slanders" // those of all others do
 	Resign    Verb = "resign"
+	Stall     Verb = "stall" // frozen between looking at the clock and raising the address, the next time it does so
 )
 
 // odds are how often a fault comes where a seed has it at all.
@@ -116,6 +117,7 @@ var odds = []struct {
 	{Slander, 3},
 	{Slanders, 2},
 	{Resign, 2},
+	{Stall, 3},
 }
 
 // NewPlan draws a plan.

@@ -37,7 +37,9 @@ type node struct {
 	since  time.Duration // when the process started or ended
 	voter  bool          // since its disk was empty last
 	sick   int
-	cutOff int // faults that hide the trusted servers
+	stall  time.Duration // for how long it is frozen when it is about to raise the address
+	term   uint64        // it has been told that this is on disk
+	cutOff int           // faults that hide the trusted servers
 }
 
 // process is one life of pgpool on a node.
@@ -52,7 +54,8 @@ type process struct {
 	held    []held // what happened while it was frozen
 	thawed  time.Duration
 
-	save     *machine.Save   // being written
+	save     *machine.Save // being written
+	saveTerm uint64
 	unsynced []*machine.Save // of a mutant that lies about its writes
 	status   machine.Status
 	began    bool
@@ -120,6 +123,9 @@ func (p *process) step(in machine.Input) {
 		p.w.trace(p.n.id, "<- %s", describe(in))
 	}
 	p.w.mix(uint64(p.n.id), uint64(p.w.now))
+	if p.w.mutant.step != nil && p.w.mutant.step(in) {
+		return
+	}
 	p.m.Step(p.now(), in)
 }
 
@@ -130,7 +136,7 @@ func (w *World) start(n *node) {
 	}
 	n.boots++
 	n.kernel.drop() // vip removes at its start what a crash has left
-	p := &process{w: w, n: n, term: n.disk.term(), pulse: newPulse(w.plan.Nodes)}
+	p := &process{w: w, n: n, term: n.term, pulse: newPulse(w.plan.Nodes)}
 	img := n.disk.load()
 	if w.mutant.load != nil {
 		w.mutant.load(w, &img)
@@ -183,7 +189,7 @@ func (p *process) pump() {
 			return
 		}
 		if n == 1000 {
-			p.w.fail("node %d never comes to rest: %+v", p.n.id, out)
+			p.w.fail("node %d never comes to rest: %d messages, events %+v", p.n.id, len(out.Send), out.Events)
 			return
 		}
 		p.do(out)
@@ -236,6 +242,7 @@ func (p *process) write(s *machine.Save) {
 		return
 	}
 	p.save = s
+	p.saveTerm = s.HardState.GetTerm()
 	if s.Reset {
 		w.judge.reset(p)
 	}
@@ -261,9 +268,11 @@ func (p *process) written() {
 		return
 	}
 	p.sync()
+	p.n.term = max(p.n.term, p.saveTerm)
 	p.arrive(machine.Saved{})
 }
 
+// sync has the disk keep what is being written.
 func (p *process) sync() {
 	s := p.save
 	p.save = nil

@@ -83,6 +83,9 @@ func newWorld(plan Plan, build Make, mutant Mutant, log io.Writer) *World {
 	w.cut, w.slander, w.wires = square[int](n), square[int](n), square[*wire](n)
 	for id := range n {
 		node := &node{id: id, clock: clock{rate: 0.95 + 0.1*w.rng.Float64(), shift: random(w.rng, time.Hour)}}
+		if mutant.rate != nil {
+			node.clock.rate = mutant.rate(node.clock.rate)
+		}
 		node.kernel = kernel{w: w, n: node}
 		w.nodes = append(w.nodes, node)
 	}
