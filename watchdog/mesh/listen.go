@@ -69,6 +69,19 @@ func (m *Mesh) listenAgain(ctx context.Context) (err error) {
 	return nil
 }
 
+// unheard reports whether we listen where no other host reaches us because our name means a loopback address here, as Debian's
+// /etc/hosts has it.
+func (m *Mesh) unheard() bool {
+	c := &m.config
+	if _, err := netip.ParseAddr(c.Nodes[c.Self].Host); err == nil || c.ListenAddress != "" || c.Nodes[c.Self].Host == "localhost" {
+		return false
+	}
+	return !slices.ContainsFunc(m.listeners, func(l net.Listener) bool {
+		at, ok := l.Addr().(*net.TCPAddr)
+		return !ok || !at.IP.IsLoopback()
+	})
+}
+
 // mayPass tells of errors of listening that a moment later may be gone.
 func mayPass(err error) bool {
 	var dns *net.DNSError

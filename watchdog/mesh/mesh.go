@@ -83,6 +83,12 @@ func (m *Mesh) Run(ctx context.Context) error {
 		}
 		return err
 	}
+	if m.unheard() {
+		m.log.Log(logging.Event{
+			Severity: logging.Warning, Message: "the watchdog listens on a loopback address only, so no other host can connect",
+			Detail: "this is what " + m.config.Nodes[m.config.Self].Host + " means on this host", Hint: "set wd_listen_address, or mend /etc/hosts",
+		})
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var failed error

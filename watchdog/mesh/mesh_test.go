@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"slices"
@@ -278,4 +279,20 @@ func TestPortInUse(t *testing.T) {
 	}
 	other.Close()
 	w.start(w.config(0))
+}
+
+// TestOwnNameOnLoopback has a resolver that knows our own name as Debian's installer writes it.
+func TestOwnNameOnLoopback(t *testing.T) {
+	w := newWorld(t, 21103, 2)
+	w.nodes[0].Host = "server1.invalid"
+	n := w.startWith(w.config(0), func(m *Mesh) {
+		m.bindInterval = time.Millisecond
+		m.lookup = func(context.Context, string, string) ([]netip.Addr, error) {
+			return []netip.Addr{netip.MustParseAddr("127.0.1.1")}, nil
+		}
+	})
+	eventually(t, "a warning", func() bool { return strings.Contains(n.log.String(), "listens on a loopback address only") })
+	if b := w.start(w.config(1)); strings.Contains(b.log.String(), "loopback") {
+		t.Error("warned of a configured loopback address")
+	}
 }
