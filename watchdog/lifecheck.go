@@ -134,8 +134,12 @@ func (w *Watchdog) found(f lifecheck.Finding) {
 	switch f.Self {
 	case lifecheck.Sick:
 		w.inbox.put(machine.SelfChecked{Sick: !f.Well, Why: f.Message})
-	case lifecheck.CutOff, lifecheck.NoNetwork:
+	case lifecheck.CutOff:
 		w.inbox.put(machine.Trusted{Reachable: f.Well})
+		if !f.Well {
+			w.inbox.put(lost{f})
+		}
+	case lifecheck.NoNetwork:
 		if !f.Well {
 			w.inbox.put(lost{f})
 		}

@@ -292,9 +292,6 @@ func (m *Machine) tellPeer(id int, p *peer, was State) {
 		m.event(Log, fmt.Sprintf("remote node %q is lost", name), why+": "+p.why)
 	case was == StateLost && p.state.Active():
 		m.event(Log, fmt.Sprintf("remote node %q became reachable again", name), "requesting the node info")
-	case was == StateDead:
-		m.event(Log, fmt.Sprintf("new node joined the cluster hostname:%q port:%d pgpool_port:%d",
-			m.c.Nodes[id].Host, m.c.Nodes[id].WdPort, m.c.Nodes[id].PgpoolPort))
 	}
 	if m.shownLeader() != m.c.Self {
 		return

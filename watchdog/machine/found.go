@@ -55,6 +55,9 @@ func (m *Machine) found() {
 	if f.since == 0 {
 		f.since = m.now
 	}
+	if p := f.proposal; p != nil && p.hopeless {
+		f.proposal, f.epoch, f.again = nil, p.epoch+1, m.now
+	}
 	if m.now < f.again {
 		return
 	}
@@ -290,7 +293,7 @@ func (m *Machine) beginFounding(side []int, why cause) {
 	}
 	f.round = max(f.round, m.meta.Founder.Promised.Round+1)
 	f.proposal = &proposal{
-		epoch: f.epoch, ballot: ballot{Round: f.round, Node: m.c.Self}, quorum: quorum, side: side, whole: why == allBlank,
+		epoch: f.epoch, ballot: ballot{Round: f.round, Node: m.c.Self}, quorum: quorum, nodes: len(m.configured()), side: side, whole: why == allBlank,
 		promised: make(map[int]*foundMsg), accepted: make(map[int]bool),
 	}
 	m.tellSide(&foundMsg{Kind: prepare, Epoch: f.epoch, Ballot: f.proposal.ballot})

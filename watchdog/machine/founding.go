@@ -83,6 +83,8 @@ type proposal struct {
 	ballot   ballot
 	quorum   int
 	side     []int // who is asked
+	nodes    int   // that are configured
+	hopeless bool  // what was accepted before cannot live
 	whole    bool  // all configured nodes are to be voters, not only those who answer
 	promised map[int]*foundMsg
 	charter  *charter // set in the second phase
@@ -110,11 +112,28 @@ func (p *proposal) second(draw func(*proposal) *charter, late bool) *foundMsg {
 	if len(p.promised) < p.quorum || !late && len(p.promised) < len(p.side) {
 		return nil
 	}
-	p.charter = p.earlier()
-	if p.charter == nil {
+	switch earlier := p.earlier(); {
+	case earlier == nil:
 		p.charter = draw(p)
+	case len(p.promised) == p.nodes && !p.possible(earlier):
+		p.hopeless = true
+		return nil
+	default:
+		p.charter = earlier
 	}
 	return &foundMsg{Kind: accept, Epoch: p.epoch, Ballot: p.ballot, Charter: p.charter}
+}
+
+// possible reports whether those who promised could elect somebody by a charter. Where everybody has, and they cannot, too many disks were
+// lost since it was accepted: nobody can live by it, and it takes the next epoch to found something.
+func (p *proposal) possible(c *charter) bool {
+	n := 0
+	for _, m := range p.promised {
+		if contains(c.Voters, m.RaftID) {
+			n++
+		}
+	}
+	return n > len(c.Voters)/2
 }
 
 // earlier is the charter that may have been chosen already.
