@@ -162,3 +162,33 @@ func TestOnlyCommands(t *testing.T) {
 		t.Error("probed for nothing")
 	}
 }
+
+func TestWhenNeighboursAreTold(t *testing.T) {
+	t.Parallel()
+	a, err := newAddress(usual(), rights{admin: true, root: true}, logging.Logger{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	there, cut := []finding{{device: "eth0", running: true}}, []finding{{device: "eth0"}}
+	for _, test := range []struct {
+		name   string
+		before []finding
+		placed bool
+		now    []finding
+		told   bool
+	}{
+		{"it was there", there, false, there, false},
+		{"it has appeared", nil, false, there, true},
+		{"it was put back", there, true, there, true},
+		{"the device is cut off", there, false, cut, false},
+		{"the device is back", cut, false, there, true},
+		{"it is gone", there, false, nil, false},
+	} {
+		h := newHolder(a, nil)
+		h.told, h.at, h.placed, h.running = true, test.before, test.placed, len(test.before) > 0 && test.before[0].running
+		h.noticed(t.Context(), test.now)
+		if got := len(h.due) > 0; got != test.told {
+			t.Errorf("%s: told %v", test.name, got)
+		}
+	}
+}

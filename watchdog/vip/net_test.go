@@ -68,6 +68,23 @@ func (e *eye) find(ip netip.Addr) []finding {
 
 func (e *eye) sees(ip netip.Addr) bool { return len(e.find(ip)) > 0 }
 
+// loses waits until the address is gone. It must not be seen after a moment; when it was seen last is returned.
+func (e *eye) loses(ip netip.Addr, until time.Duration) (last time.Duration) {
+	e.t.Helper()
+	eventually(e.t, "gone", 10*time.Second, func() bool {
+		now := Boottime()
+		if !e.sees(ip) {
+			return true
+		}
+		last = now
+		return false
+	})
+	if last > until {
+		e.t.Errorf("the address was there %v after its lease", last-until)
+	}
+	return last
+}
+
 // sniffer collects who claims an address on a host's device.
 type sniffer struct {
 	wire *os.File

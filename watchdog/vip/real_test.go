@@ -3,7 +3,6 @@ package vip
 import (
 	"fmt"
 	"os"
-	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -69,10 +68,7 @@ func TestLeaseEndsWithoutAWord(t *testing.T) {
 	x := runOn(t, a, usual())
 	until := x.hold(3500 * time.Millisecond)
 	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
-	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
-	if now := Boottime(); now > until {
-		t.Errorf("the address was there until %v after its lease", now-until)
-	}
+	at.loses(vip4, until)
 	eventually(t, "not held", 5*time.Second, func() bool { return strings.Contains(x.log.String(), "successfully released") })
 	x.hold(1500 * time.Millisecond) // too short for a lifetime of a second
 	for limit := Boottime() + 300*time.Millisecond; Boottime() < limit; {
@@ -176,10 +172,7 @@ func TestKilledHolderLosesTheAddress(t *testing.T) {
 			if !at.sees(vip4) {
 				t.Error("the address was gone before its lifetime")
 			}
-			eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
-			if now := Boottime(); now > until {
-				t.Errorf("the address outlived its lease by %v", now-until)
-			}
+			at.loses(vip4, until)
 		})
 	}
 }
@@ -190,26 +183,21 @@ func TestFrozenHolderDoesNotRaiseTheAddress(t *testing.T) {
 	a, _ := pair(t)
 	at := look(t, a)
 	p := startHolder(t, a, settings{Config: usual()})
-	for range 2 {
-		stop := renew(p, 3*time.Second)
-		eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
-		if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
-		}
-		until := p.hold(3 * time.Second)
-		stop()
-		eventually(t, "gone", 4*time.Second, func() bool { return !at.sees(vip4) })
-		if now := Boottime(); now > until {
-			t.Errorf("the address was there until %v after the lease", now-until)
-		}
-		eventually(t, "lease over", 4*time.Second, func() bool { return Boottime() > until })
-		if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		for limit := Boottime() + 300*time.Millisecond; Boottime() < limit; {
-			if at.sees(vip4) {
-				t.Error("the address came back after its lease")
-			}
+	stop := renew(p, 3*time.Second)
+	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until := p.hold(3 * time.Second)
+	stop()
+	at.loses(vip4, until)
+	eventually(t, "lease over", 4*time.Second, func() bool { return Boottime() > until })
+	if err := p.cmd.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for limit := Boottime() + 300*time.Millisecond; Boottime() < limit; {
+		if at.sees(vip4) {
+			t.Error("the address came back after its lease")
 		}
 	}
 }
@@ -290,7 +278,7 @@ func TestCommandsThatFail(t *testing.T) {
 	up := func(command string) settings {
 		return settings{Config: Config{
 			IP: vip4, UpCommand: command, DownCommand: "/var/script down $_IP_$", ArpingCommand: "true",
-			CommandTimeout: 300 * time.Millisecond,
+			CommandTimeout: time.Second,
 		}}
 	}
 	for _, test := range []struct{ name, command, log string }{
@@ -301,11 +289,11 @@ func TestCommandsThatFail(t *testing.T) {
 		p := startHolder(t, a, up(test.command))
 		p.hold(10 * time.Second)
 		eventually(t, test.name, 5*time.Second, func() bool { return p.current().Err != "" && !p.current().Held })
-		if log := p.log.String(); !strings.Contains(log, test.log) ||
-			!regexp.MustCompile(`LOG:  failed to acquire the delegate IP address\n`).MatchString(log) ||
-			!strings.Contains(log, "WARNING:  watchdog escalation failed to acquire delegate IP\n") {
-			t.Errorf("%s: want %q in\n%s", test.name, test.log, log)
-		}
+		eventually(t, test.name, 5*time.Second, func() bool {
+			log := p.log.String()
+			return strings.Contains(log, "LOG:  failed to acquire the delegate IP address\n"+test.log) &&
+				strings.Contains(log, "WARNING:  watchdog escalation failed to acquire delegate IP\n"+test.log)
+		})
 		p.stop()
 	}
 	if got, want := calls(t, a), "fail, down 10.1.0.50, down 10.1.0.50, hang, down 10.1.0.50"; got != want {
@@ -354,10 +342,7 @@ func TestSlowCommandLeavesNothing(t *testing.T) {
 			} else {
 				p.set(Desired{})
 			}
-			eventually(t, "gone", 4*time.Second, func() bool { return !at.sees(vip4) })
-			if now := Boottime(); now > until {
-				t.Errorf("the address outlived its lease by %v", now-until)
-			}
+			at.loses(vip4, until)
 			if how == "not wanted" {
 				wantLog(t, p, "LOG:  if_down_cmd returned with success")
 				if got := calls(t, a); got != "up 10.1.0.50, down 10.1.0.50" {
@@ -382,9 +367,9 @@ func TestHangingCommandsDelayNoRelease(t *testing.T) {
 	eventually(t, "held", 5*time.Second, func() bool { return at.sees(vip4) })
 	until := Boottime() + 1200*time.Millisecond
 	p.set(Desired{Until: until, Graceful: true})
-	eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(vip4) })
-	if now := Boottime(); now > until || until-now > 500*time.Millisecond {
-		t.Errorf("released %v before the end of the lease, not shortly before", until-now)
+	// What ends it is this program here, not the kernel: the lifetime is of the longer lease before. So it may be late if the machine is busy.
+	if last := at.loses(vip4, until+300*time.Millisecond); until-last > 500*time.Millisecond {
+		t.Errorf("released %v before the end of the lease, not shortly before", until-last)
 	}
 	start := Boottime()
 	p.stop()
