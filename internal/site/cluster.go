@@ -42,6 +42,7 @@ type ClusterOptions struct {
 	Settings     Settings
 	NodeSettings func(id int) Settings
 	Shares       []hosts.Share
+	Path         []string // further directories of programs on the hosts
 	Programs     []string // further programs of ours, names below cmd
 }
 
@@ -85,7 +86,7 @@ func NewCluster(tb testing.TB, opts ClusterOptions) *Cluster {
 	opts = opts.withDefaults()
 	shares, path := Programs(tb, opts.Programs...)
 	c := &Cluster{VIP: opts.VIP, Device: opts.Device, opts: opts}
-	c.Site = New(tb, hosts.Options{Hosts: c.specs(tb), Shares: slices.Concat(shares, opts.Shares), Path: path})
+	c.Site = New(tb, hosts.Options{Hosts: c.specs(tb), Shares: slices.Concat(shares, opts.Shares), Path: append(opts.Path, path...)})
 	c.Client = c.Host("client")
 	c.startServers(tb)
 	for id, name := range opts.Pgpools {

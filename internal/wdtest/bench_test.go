@@ -73,6 +73,9 @@ func newBench(t *testing.T, nodes int, settings site.Settings) *bench {
 		settings = site.Settings{"enable_consensus_with_half_votes": "on"}.With(settings)
 	}
 	b := &bench{t: t, Cluster: newCluster(t, site.ClusterOptions{Pgpools: names(nodes), Settings: settings})}
+	for _, h := range b.PgpoolHosts() {
+		b.must(h.WriteFile("root", trustedScript, "#!/bin/sh\ntest ! -e "+trustedMark+" && exec pg_isready -q -t 1 -h $1\n", 0o755))
+	}
 	b.Start(t)
 	b.order(nil, healLimit+10*time.Second)
 	return b

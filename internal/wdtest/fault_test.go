@@ -14,8 +14,11 @@ import (
 // trustedMark is a file on a pgpool's host; while it is there the trusted server does not answer that host.
 const trustedMark = "/run/pgpool/no-answer"
 
+// trustedScript asks whether the server on that host answers, in the place of ping.
+const trustedScript = site.EtcDir + "/trusted.sh"
+
 func trusted() site.Settings {
-	return site.Settings{"trusted_servers": "db0", "trusted_server_command": "test ! -e " + trustedMark}
+	return site.Settings{"trusted_servers": "db0", "trusted_server_command": trustedScript + " %h"}
 }
 
 const (
@@ -29,7 +32,7 @@ const (
 func odd(nodes int) bool { return nodes > 2 }
 
 // halves is for partitions after which each side of a cluster with half votes may go on.
-func halves(nodes int) bool { return nodes == 2 }
+func halves(nodes int) bool { return nodes%2 == 0 }
 
 // faults are all that is done to a cluster.
 func faults() []fault {
