@@ -15,6 +15,7 @@ type agreement struct {
 	basis    atomic.Pointer[cluster.View] // what decisions are about, see adopt; stored by Run
 	standing atomic.Pointer[Office]       // the office in force; stored by Run
 
+	first  *cluster.View // what this node has begun with
 	office Office
 	// era counts what was given up: what was begun in an earlier one is nobody's any more.
 	era  int
@@ -48,6 +49,7 @@ type agreement struct {
 }
 
 func (p *agreement) init(first *cluster.View) {
+	p.first = first
 	p.basis.Store(first)
 	p.office.Standing = StandingLoading
 	p.standing.Store(&Office{Standing: StandingLoading})

@@ -29,7 +29,7 @@ type council struct {
 	log       [][]byte
 	leader    int // -1 none
 	term      uint64
-	votes     map[string]map[int]bool
+	votes     map[string]*box
 	barred    map[int]bool // have resigned
 	ran       []string
 	consensus bool // failover_require_consensus
@@ -41,6 +41,12 @@ type council struct {
 	atOnce     bool          // a promotion begins with its command, not with its end
 	fencing    time.Duration
 	writes     int // of the log
+}
+
+// box has the votes for one thing.
+type box struct {
+	by    map[int]bool
+	first time.Time
 }
 
 // member is a pgpool node of a council.
@@ -56,6 +62,7 @@ type member struct {
 	cut      bool // nobody hears it
 	dead     bool
 	blind    map[cluster.NodeID]bool // servers it cannot reach
+	heard    uint64                  // of the log
 	carried  uint64
 	standing Standing
 }
@@ -81,7 +88,7 @@ func (w *written) String() string {
 // newCouncil has n pgpool nodes and as many servers as backends, 0 is the primary.
 func newCouncil(t *testing.T, n, servers int) *council {
 	c := &council{
-		t: t, changed: make(chan struct{}), servers: make([]server, servers), leader: -1, votes: map[string]map[int]bool{},
+		t: t, changed: make(chan struct{}), servers: make([]server, servers), leader: -1, votes: map[string]*box{},
 		barred: map[int]bool{}, consensus: true, commitTime: 5 * time.Millisecond,
 	}
 	for i := range c.servers {
@@ -130,6 +137,19 @@ func (c *council) set(f func()) {
 	defer c.mu.Unlock()
 	f()
 	c.changeLocked()
+}
+
+// written are the decisions, done what the nodes have run.
+func (c *council) written() [][]byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.log)
+}
+
+func (c *council) done() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ran)
 }
 
 func (c *council) changeLocked() {
@@ -205,8 +225,9 @@ func (c *council) elect() {
 		case m.id == c.leader:
 			o.Standing = StandingLeads
 		}
-		if o.Standing != StandingAlone && len(c.log) > 0 && m.standing != StandingLeads {
-			m.Decided(uint64(len(c.log)), c.log[len(c.log)-1])
+		if n := uint64(len(c.log)); o.Standing != StandingAlone && n > m.heard {
+			m.heard = n
+			m.Decided(n, c.log[n-1])
 		}
 		m.standing = o.Standing
 		m.Hold(o)
@@ -249,6 +270,7 @@ func (m *member) Commit(ctx context.Context, decision []byte) error {
 	m.council.log = append(m.council.log, decision)
 	m.writes++
 	for _, other := range m.heardLocked() {
+		other.heard = uint64(len(m.council.log))
 		other.Decided(uint64(len(m.council.log)), decision)
 	}
 	m.changeLocked()
@@ -288,14 +310,14 @@ func (m *member) Ask(ctx context.Context, a Ask) (Answer, error) {
 		return Answer{Result: ResultNoLeader}, nil
 	}
 	if !a.Confirmed && m.consensus {
-		voted := m.votes[a.Key]
-		if voted == nil {
-			voted = map[int]bool{}
-			m.votes[a.Key] = voted
+		b := m.council.votes[a.Key]
+		if b == nil || time.Since(b.first) > 15*time.Second {
+			b = &box{by: map[int]bool{}, first: time.Now()}
+			m.council.votes[a.Key] = b
 		}
-		again := voted[m.id]
-		voted[m.id] = true
-		if n := len(voted); n <= len(m.members)/2 {
+		again := b.by[m.id]
+		b.by[m.id] = true
+		if n := len(b.by); n <= len(m.members)/2 {
 			m.mu.Unlock()
 			if again {
 				return Answer{Result: ResultMayFail, Votes: n}, nil
@@ -305,7 +327,7 @@ func (m *member) Ask(ctx context.Context, a Ask) (Answer, error) {
 			}
 			return Answer{Result: ResultBuilding, Votes: n}, nil
 		}
-		delete(m.votes, a.Key)
+		delete(m.council.votes, a.Key)
 	}
 	term := m.term
 	m.mu.Unlock()
@@ -356,6 +378,25 @@ func (m *member) Fence(ctx context.Context, _ *cluster.View) error {
 
 func (m *member) Confirm(cluster.NodeID) {}
 
+// mustBeWritten checks that a leader runs a command only when nobody can lose what it is run for.
+func (m *member) mustBeWritten(text string, target, failed cluster.NodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.leadsLocked() || m.standing != StandingLeads {
+		return
+	}
+	d, err := parseDecision(m.council.log[len(m.council.log)-1])
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, cmd := range d.Commands {
+		if cmd.Begun && cmd.Node == failed && (cmd.NewMain == target || !d.view(m.store.Current()).Live(cmd.NewMain)) {
+			return
+		}
+	}
+	m.t.Errorf("pgpool %d runs %q, and the last decision is %s", m.id, text, m.council.log[len(m.council.log)-1])
+}
+
 func (m *member) runCommand(ctx context.Context, text string) error {
 	m.set(func() { m.council.ran = append(m.council.ran, fmt.Sprintf("pgpool %d runs %s", m.id, text)) })
 	m.mu.Lock()
@@ -365,6 +406,7 @@ func (m *member) runCommand(ctx context.Context, text string) error {
 	promotes := false
 	if _, err := fmt.Sscanf(text, "promote %d failed %d was%d", &target, &failed, &was); err == nil {
 		promotes = failed == was && target >= 0
+		m.mustBeWritten(text, cluster.NodeID(target), cluster.NodeID(failed))
 	}
 	promote := func() {
 		m.set(func() {
@@ -387,6 +429,11 @@ func (m *member) runCommand(ctx context.Context, text string) error {
 		promote()
 	}
 	return nil
+}
+
+// finds has a node's health check find servers dead.
+func (m *member) finds(ids ...cluster.NodeID) {
+	m.Report(Detach{Nodes: ids, Origin: ByHealthCheck, Seen: m.store.Current()})
 }
 
 // brief is what SHOW pool_nodes tells.
@@ -421,7 +468,7 @@ func inCouncil(t *testing.T, n, servers int, f func(t *testing.T, c *council)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := newCouncil(t, n, servers)
+		defer c.end()
 		f(t, c)
-		c.end()
 	})
 }

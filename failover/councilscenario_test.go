@@ -113,6 +113,8 @@ func (h *chair) setting(s string) {
 			h.policy.WhenQuorumExists = value == "on"
 		case "failover_require_consensus":
 			h.consensus = value == "on"
+		case "detach_false_primary":
+			h.policy.DetachFalsePrimary = value == "on"
 		case "failover_command":
 			h.policy.FailoverCommand = value
 		case "follow_primary_command":
@@ -142,6 +144,10 @@ func (h *chair) step(line string) string {
 		time.Sleep(d)
 	case "kill": // a server
 		h.set(func() { h.servers[number()].dead = true })
+	case "promote": // a server, and nobody has asked us
+		h.set(func() { h.servers[number()].role = cluster.RolePrimary })
+	case "demote":
+		h.set(func() { h.servers[number()].role = cluster.RoleStandby })
 	case "cut": // a pgpool node
 		h.set(func() { h.members[number()].cut = true })
 		h.elect()

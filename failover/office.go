@@ -83,14 +83,19 @@ func (c *Coordinator) takeOffice(fresh bool) {
 	p := &c.peers
 	clear(p.marked)
 	clear(p.cause)
-	if d := p.last; d != nil && !fresh {
+	switch d := p.last; {
+	case d != nil && fresh:
+		to := decisionOf(p.first, &Memory{}, nil, nil, 0).view(c.view())
+		c.replaceBasis(to, to)
+		c.memory = Memory{Doubted: c.memory.Doubted}
+	case d != nil:
 		to := d.view(c.view())
 		to.Following = to.Following && d.Follow != nil
 		c.replaceBasis(d.view(c.view()), to)
 		c.recall(d)
 		c.memory.Open = d.Memory.Open
 		c.resume(d)
-	} else {
+	default:
 		to := orphan(c.view())
 		c.replaceBasis(to, to)
 	}

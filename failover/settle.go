@@ -136,16 +136,32 @@ func (c *Coordinator) Submit(r Request) error {
 	return c.submitTogether(r)
 }
 
+// submitTogether has an order decided by whoever decides. While that is not known it is tried again, unless the order might be carried
+// out twice.
 func (c *Coordinator) submitTogether(r Request) error {
-	switch c.peers.standing.Load().Standing {
-	case StandingLeads:
-		err := c.grant(context.Background(), r)
-		if !errors.Is(err, errDeposed) {
+	ctx, cancel := context.WithTimeout(context.Background(), orderBound)
+	defer cancel()
+	_, promote := r.(Promote)
+	for {
+		err := c.submitOnce(ctx, r)
+		if why := (*noLeaderError)(nil); !errors.As(err, &why) || promote {
 			return err
 		}
-		if _, promote := r.(Promote); promote {
+		pause(ctx, againWait)
+		if ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (c *Coordinator) submitOnce(ctx context.Context, r Request) error {
+	switch c.peers.standing.Load().Standing {
+	case StandingLeads:
+		err := c.grant(ctx, r)
+		if errors.Is(err, errDeposed) {
 			return noLeader(err.Error())
 		}
+		return err
 	case StandingAlone:
 		if !c.inbox.put(r) {
 			return errFull
@@ -153,7 +169,8 @@ func (c *Coordinator) submitTogether(r Request) error {
 		return nil
 	case StandingFollows, StandingLoading:
 	}
-	return c.submitThere(r)
+	w := wire(r)
+	return orderError(c.ask(ctx, Ask{Key: w.key(), Confirmed: true, Request: w.encode()}))
 }
 
 // grant has a request decided on this node, which leads, and returns when what was decided cannot be lost any more. One that has to
@@ -180,24 +197,6 @@ func (c *Coordinator) grant(ctx context.Context, r Request) error {
 			}
 		case <-ctx.Done():
 			return errDeposed // nobody knows whether it will be committed
-		}
-	}
-}
-
-// submitThere brings an order before the leader. While nobody leads it is tried again, unless it might be carried out twice.
-func (c *Coordinator) submitThere(r Request) error {
-	ctx, cancel := context.WithTimeout(context.Background(), orderBound)
-	defer cancel()
-	w := wire(r)
-	a := Ask{Key: w.key(), Confirmed: true, Request: w.encode()}
-	for {
-		err := orderError(c.ask(ctx, a))
-		if why := (*noLeaderError)(nil); !errors.As(err, &why) || w.Kind == kindPromote {
-			return err
-		}
-		pause(ctx, againWait)
-		if ctx.Err() != nil {
-			return err
 		}
 	}
 }
