@@ -45,15 +45,16 @@ func (w *World) end() {
 	w.lastAct()
 }
 
-// comeTogether waits until all is well and has been so for a second.
+// comeTogether waits until all is well and has been so for a moment, in which heartbeats come from everybody.
 func (w *World) comeTogether(since, bound time.Duration) bool {
 	why := w.apart()
-	for good := w.now; w.failed == nil && w.now-good < time.Second; {
+	moment := time.Second + w.plan.keepalive()
+	for good := w.now; w.failed == nil && w.now-good < moment; {
 		w.run(w.now + lookEvery)
 		if now := w.apart(); now != "" {
 			why, good = now, w.now
 		}
-		if w.now-since > bound+time.Second {
+		if w.now-since > bound+moment {
 			w.fail("%.1fs after the last fault the cluster is not together: %s", (w.now - since).Seconds(), why)
 		}
 	}

@@ -139,7 +139,7 @@ func (j *judge) support(id int) (n int) {
 	w := j.w
 	for _, o := range w.nodes {
 		p := o.proc
-		if p != nil && (o.id == id || !p.frozen && w.cut[o.id][id] == 0 && w.cut[id][o.id] == 0 && !p.pulse.dead[id]) {
+		if p != nil && (o.id == id || !p.frozen && w.cut[o.id][id] == 0 && w.cut[id][o.id] == 0 && !p.pulse.told[id]) {
 			n++
 		}
 	}

@@ -3,27 +3,35 @@ package sim
 import (
 	"time"
 
+	"gopgpool/watchdog/lifecheck"
 	"gopgpool/watchdog/machine"
 )
 
-// pulse is a node's life check by heartbeat: packets that may be lost, doubled and overtaken. A node that was heard once and then not for
-// the dead time is dead until it is heard again.
+// pulse is a node's life check by heartbeat: packets that may be lost, doubled and overtaken, judged by the shipped judge, and now and
+// then by one that is wrong.
 type pulse struct {
-	heard []time.Duration // by node, 0: never
-	dead  []bool
+	judge *lifecheck.Judge
+	dead  []bool // by node, as the judge says
+	told  []bool // as the machine was told
 }
 
-func newPulse(nodes int) pulse {
-	return pulse{heard: make([]time.Duration, nodes), dead: make([]bool, nodes)}
-}
+func newPulse(nodes int) pulse { return pulse{dead: make([]bool, nodes), told: make([]bool, nodes)} }
+
+// keepalive is wd_heartbeat_keepalive.
+func (p *Plan) keepalive() time.Duration { return min(p.Deadtime/5, 2*time.Second) }
 
 func (p *process) startPulse() {
 	if p.w.plan.External {
 		return
 	}
+	var ids []int
+	for _, n := range p.w.nodes {
+		ids = append(ids, n.id)
+	}
+	p.pulse.judge = lifecheck.NewJudge(p.n.id, ids, p.w.plan.Deadtime, p.now())
 	p.later(0, timer, p.beat)
-	p.every(p.w.plan.Deadtime/5, p.beat)
-	p.every(time.Second, p.judgePeers)
+	p.every(p.w.plan.keepalive(), p.beat)
+	p.every(200*time.Millisecond, p.judgePeers)
 }
 
 // beat sends a heartbeat to everybody.
@@ -43,21 +51,20 @@ func (p *process) beat() {
 
 func (p *process) pulseReaches(n *node) {
 	if q := n.proc; q != nil && p.w.cut[p.n.id][n.id] == 0 {
-		q.later(0, mail, func() { q.pulse.heard[p.n.id] = q.now() })
+		q.later(0, mail, func() { q.pulse.judge.Heard(p.n.id, q.now()) })
 	}
 }
 
 func (p *process) judgePeers() {
-	for id := range p.pulse.heard {
-		if id == p.n.id {
+	for _, v := range p.pulse.judge.Tick(p.now()) {
+		p.pulse.dead[v.Node] = v.Dead
+	}
+	for id := range p.pulse.dead {
+		dead := p.pulse.dead[id] || p.w.slander[p.n.id][id] > 0
+		if dead == p.pulse.told[id] {
 			continue
 		}
-		silent := p.pulse.heard[id] != 0 && p.now()-p.pulse.heard[id] > p.w.plan.Deadtime
-		dead := silent || p.w.slander[p.n.id][id] > 0
-		if dead == p.pulse.dead[id] {
-			continue
-		}
-		p.pulse.dead[id] = dead
+		p.pulse.told[id] = dead
 		p.w.judge.changed()
 		why := "Heartbeat signal found"
 		if dead {
