@@ -200,6 +200,9 @@ func (w *Watchdog) carryOut(ctx context.Context, m *machine.Machine, out *machin
 	for _, x := range out.Execute {
 		w.execute(ctx, x)
 	}
+	if out.Announce {
+		w.addr.Announce()
+	}
 	if out.Resend {
 		w.parts.Backends.Resend()
 	}
@@ -309,7 +312,9 @@ func (w *Watchdog) show(m *machine.Machine) {
 }
 
 // addressIs is told by vip what it holds.
-func (w *Watchdog) addressIs(s vip.State) { w.inbox.put(machine.AddressIs{Held: s.Held, Busy: s.Busy}) }
+func (w *Watchdog) addressIs(s vip.State) {
+	w.inbox.put(machine.AddressIs{Held: s.Held, Busy: s.Busy, Unplugged: s.Unplugged})
+}
 
 func (w *Watchdog) nameOf(id int) string {
 	if s := w.status.Load(); id >= 0 && id < len(s.Nodes) {

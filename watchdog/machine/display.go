@@ -291,6 +291,7 @@ func (m *Machine) tellPeer(id int, p *peer, was State) {
 		}
 		m.event(Log, fmt.Sprintf("remote node %q is lost", name), why+": "+p.why)
 	case was == StateLost && p.state.Active():
+		m.out.Announce = m.out.Announce || m.desired.Hold // it may have told the network that it has the address
 		m.event(Log, fmt.Sprintf("remote node %q became reachable again", name), "requesting the node info")
 	}
 	if m.shownLeader() != m.c.Self {

@@ -61,7 +61,7 @@ func (m *Machine) found() {
 	if m.now < f.again {
 		return
 	}
-	if why == halfLeft && f.incumbent == 0 && m.c.VIP && !m.addressIsFree() {
+	if why == halfLeft && f.incumbent == 0 && !m.term.leads && m.c.VIP && !m.addressIsFree() {
 		return
 	}
 	side := m.side()
@@ -115,7 +115,8 @@ func (m *Machine) inOrder(ids []int) []int {
 
 // cause looks whether a founding is called for.
 func (m *Machine) cause() cause {
-	if m.leaderNode() >= 0 || m.term.leads || m.founds.foreign != 0 || m.inTransit() {
+	leader := m.leaderNode()
+	if leader >= 0 && leader != m.c.Self || m.term.leads && !m.deserted() || m.founds.foreign != 0 || m.inTransit() {
 		return noCause
 	}
 	side, all := m.side(), m.configured()
@@ -215,15 +216,21 @@ func (m *Machine) half(side, all []int) bool {
 	if !m.c.HalfVotes || members%2 != 0 || n != members/2 || m.untrusted {
 		return false
 	}
-	if m.founds.incumbent != 0 {
-		return true // it was the leader until just now: it need not wait for a verdict to go on
+	if m.founds.incumbent != 0 || m.deserted() {
+		return !m.address.Unplugged // it is the leader, or was until just now: it need not wait for a verdict to go on
 	}
 	for _, id := range all {
 		if !slices.Contains(side, id) && m.rec.membership(id) == Member && !m.gone(id) {
 			return false
 		}
 	}
-	return m.leaderless() > m.c.Lease
+	return true
+}
+
+// deserted reports whether this node leads and holds the address, and no quorum has answered for an election timeout of observed time.
+// With half votes it may go on before Raft has it step down, so that the address stays where it is.
+func (m *Machine) deserted() bool {
+	return m.c.HalfVotes && m.term.office && m.desired.Hold && m.lease.valid(m.term.term, m.now) && m.view.ticks-m.lease.confirmed > electionTicks
 }
 
 // gone reports whether a node is dead as far as can be known without it: the life check says so, it said goodbye, or it was never
@@ -354,7 +361,8 @@ func (m *Machine) acceptor(from int, msg *foundMsg) {
 	if msg.Kind == accept && msg.Charter == nil {
 		return
 	}
-	if m.leaderNode() >= 0 || m.term.leads || m.inTransit() || msg.Epoch <= m.meta.Epoch {
+	leader := m.leaderNode()
+	if leader >= 0 && leader != from || m.term.leads && from != m.c.Self || m.inTransit() || msg.Epoch <= m.meta.Epoch {
 		m.answerFound(from, &foundMsg{Kind: refused, Epoch: max(m.meta.Epoch+1, m.meta.Founder.Epoch), Ballot: m.meta.Founder.Promised})
 		return
 	}
@@ -401,9 +409,9 @@ func (m *Machine) begin(c *charter) {
 		return
 	}
 	had := m.meta.Cluster != 0
-	incumbent, after := m.founds.incumbent, m.behind
+	after := m.behind
 	m.stopGroup()
-	if m.founds.incumbent = incumbent; incumbent != 0 {
+	if m.founds.incumbent != 0 {
 		m.founds.founded = c.Cluster
 	}
 	m.meta.Cluster, m.meta.Epoch = c.Cluster, c.Epoch

@@ -127,7 +127,7 @@ func (m *Machine) landReady(rd *raft.Ready) {
 		m.apply(e)
 	}
 	for _, s := range rd.ReadStates {
-		m.lease.answered(g.node.BasicStatus().GetTerm(), s.RequestCtx, m.now)
+		m.lease.answered(g.node.BasicStatus().GetTerm(), s.RequestCtx, m.view.ticks)
 	}
 	if g.node != nil {
 		g.node.Advance(*rd)

@@ -17,19 +17,18 @@ import (
 
 // lease is a leader's.
 type lease struct {
-	length  time.Duration
-	term    uint64
-	number  uint64
-	asked   map[uint64]time.Duration
-	end     time.Duration // 0: none
-	begun   time.Duration // when this term's first question was sent
-	confirm time.Duration // when the last answer came
+	length    time.Duration
+	term      uint64
+	number    uint64
+	asked     map[uint64]time.Duration
+	end       time.Duration // 0: none
+	confirmed int           // when, in ticks, the last answer came
 }
 
 // ask notes a question that is about to be sent and returns what identifies it.
 func (l *lease) ask(term uint64, now time.Duration) []byte {
 	if term != l.term || l.asked == nil {
-		*l = lease{length: l.length, term: term, number: l.number, asked: make(map[uint64]time.Duration), begun: now, confirm: now}
+		*l = lease{length: l.length, term: term, number: l.number, asked: make(map[uint64]time.Duration)}
 	}
 	for n, at := range l.asked {
 		if now-at > l.length {
@@ -42,7 +41,7 @@ func (l *lease) ask(term uint64, now time.Duration) []byte {
 }
 
 // answered counts what a quorum has answered in a term.
-func (l *lease) answered(term uint64, context []byte, now time.Duration) {
+func (l *lease) answered(term uint64, context []byte, ticks int) {
 	if term != l.term || len(context) != 8 {
 		return
 	}
@@ -52,7 +51,7 @@ func (l *lease) answered(term uint64, context []byte, now time.Duration) {
 		return
 	}
 	delete(l.asked, n)
-	l.confirm = now
+	l.confirmed = ticks
 	l.end = max(l.end, at+l.length/10*9)
 }
 

@@ -242,7 +242,7 @@ func (m *Machine) Take() (Output, bool) {
 	out := m.out
 	m.out = Output{}
 	out.Address = m.desired
-	some := out.Save != nil || len(out.Send) > 0 || out.Probe || len(out.Decided) > 0 || len(out.Proposals) > 0 || len(out.Answers) > 0 ||
+	some := out.Save != nil || len(out.Send) > 0 || out.Probe || out.Announce || len(out.Decided) > 0 || len(out.Proposals) > 0 || len(out.Answers) > 0 ||
 		len(out.Execute) > 0 || out.Resend || len(out.Events) > 0 || out.Left || out.Fatal != "" || before != m.desired || m.view.unseen(m.desired)
 	return out, some
 }

@@ -79,7 +79,10 @@ func (m *Machine) meetLeader(leader int, i *info) {
 	default:
 		return
 	}
-	m.urgent = m.urgent || before != [...]uint64{f.yielding, f.beaten}
+	if before != [...]uint64{f.yielding, f.beaten} {
+		m.urgent = true
+		m.out.Announce = m.out.Announce || f.beaten != 0 && m.desired.Hold // the other has told the network that it has the address
+	}
 }
 
 // dissolve leaves a group because another one lives on.

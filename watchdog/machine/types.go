@@ -92,8 +92,9 @@ type (
 	Probed struct{ Answered bool }
 	// AddressIs tells what has become of Desired.
 	AddressIs struct {
-		Held bool
-		Busy bool // a command of the transition is running
+		Held      bool
+		Unplugged bool // its device has no carrier: this node is the one that is cut off
+		Busy      bool // a command of the transition is running
 	}
 	// Proposed asks to have a decision committed; Output.Proposals answers with the same number.
 	Proposed struct {
@@ -176,6 +177,7 @@ type Output struct {
 	Proposals []Outcome
 	Answers   []Answer
 	Execute   []Execute
+	Announce  bool // tell the network again where the address is
 	Resend    bool // votes are being collected: repeat requests about quarantined nodes
 	Events    []Event
 	Left      bool   // the node may exit

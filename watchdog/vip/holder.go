@@ -23,6 +23,7 @@ type holder struct {
 	home    *place          // where it is put if it is missing; nil: not known
 	at      []finding       // where it is, when last looked
 	leased  time.Duration   // the end of the lease by which it was refreshed last
+	ends    time.Duration   // when the lifetime it was given last is over, for the kernel
 	placed  bool            // it was put there since last noticed
 	putAt   time.Duration   // when it was put there
 	raised  bool            // if_up_cmd has ended well and was not undone
@@ -162,6 +163,7 @@ func (h *holder) publish() {
 	s := State{Held: len(h.at) > 0 || h.raised && h.home == nil, Busy: h.busy(), Err: h.err}
 	if len(h.at) > 0 {
 		s.Device, s.Leased = h.at[0].device, h.plan.leased && h.leased > 0
+		s.Unplugged = !h.at[0].running
 	}
 	h.Address.publish(s)
 }
@@ -200,6 +202,9 @@ func (h *holder) wait(ctx context.Context, j *job) bool {
 func (h *holder) next() time.Duration {
 	now := h.now()
 	d := min(lookAgain, h.wish().Until-now)
+	if h.plan.leased {
+		d = min(d, putAgain)
+	}
 	if h.home != nil && len(h.at) == 0 {
 		d = min(d, putAgain)
 	}

@@ -10,6 +10,9 @@ import (
 	"gopgpool/logging"
 )
 
+// announceAgain is the interval of announcements without a reason.
+const announceAgain = 10 * time.Second
+
 // putAgain is the least time between two placings: somebody may keep on removing the address.
 const putAgain = 200 * time.Millisecond
 
@@ -48,7 +51,7 @@ func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error
 	}
 	var left []finding
 	for _, f := range found {
-		if until == h.leased && !f.outlasts(h.now(), until) {
+		if until == h.leased && !f.outlasts(h.now(), until) && !h.gains(until) {
 			left = append(left, f)
 			continue
 		}
@@ -64,6 +67,14 @@ func (h *holder) enforce(found []finding, until time.Duration) ([]finding, error
 		h.leased = until
 	}
 	return left, nil
+}
+
+// gains reports whether a refresh would make the address last longer under the same lease: the kernel counts whole seconds, so a
+// lifetime given early in a lease ends well before it.
+func (h *holder) gains(until time.Duration) bool {
+	now := h.now()
+	seconds := lifetime(now, until)
+	return seconds > 0 && now+time.Duration(seconds)*time.Second > h.ends+200*time.Millisecond
 }
 
 // atHome removes the address from devices where we do not place it.
@@ -109,6 +120,7 @@ func (h *holder) refresh(f finding, until time.Duration) (there bool, err error)
 			}
 			return true, nil // what it has ends in time
 		}
+		h.ends = h.now() + time.Duration(seconds)*time.Second
 		err := h.k.refresh(f, seconds)
 		if errors.Is(err, errMissing) {
 			h.nudge() // the next look puts it back
@@ -139,7 +151,7 @@ func (h *holder) noticed(ctx context.Context, found []finding) {
 		where := found[0].place()
 		h.home = &where
 	}
-	if appeared || !running && h.running {
+	if appeared || !running && h.running || h.again.Swap(false) {
 		h.announceSoon()
 	}
 	if h.plan.own != nil {
@@ -167,6 +179,9 @@ func (h *holder) announceDue(ctx context.Context) {
 	}
 	if !due || len(h.at) == 0 {
 		return
+	}
+	if len(h.due) == 0 {
+		h.due = append(h.due, now+announceAgain) // somebody may have missed all, or have heard of another holder meanwhile
 	}
 	err := h.announce(h.at[0])
 	if err == nil || h.at[0].loopback || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENODEV) {

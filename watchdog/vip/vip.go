@@ -3,6 +3,7 @@ package vip
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gopgpool/logging"
@@ -23,11 +24,13 @@ type Desired struct {
 type State struct {
 	// Held: the address is on a device of this host, or the command that raises it elsewhere has ended well.
 	Held   bool
-	Busy   bool          // a command of a transition is running
-	Leased bool          // the kernel removes the address by itself when its lease ends
-	Device string        // where it is; "" if it is on no device of this host
-	Since  time.Duration // when Held last changed, as read from Boottime; 0: never
-	Err    string        // why it is not held although it should be, or is still there; "" if all is well
+	Busy   bool // a command of a transition is running
+	Leased bool // the kernel removes the address by itself when its lease ends
+	// Unplugged: the device it is on has no carrier, so nobody can reach it.
+	Unplugged bool
+	Device    string        // where it is; "" if it is on no device of this host
+	Since     time.Duration // when Held last changed, as read from Boottime; 0: never
+	Err       string        // why it is not held although it should be, or is still there; "" if all is well
 }
 
 // Address is the virtual IP address of this node. Set, Current and Probe may be called from any goroutine.
@@ -38,7 +41,8 @@ type Address struct {
 	report func(State)
 	now    func() time.Duration
 
-	wake chan struct{} // of capacity 1: look again
+	wake  chan struct{} // of capacity 1: look again
+	again atomic.Bool   // announce again
 
 	mu      sync.Mutex
 	desired Desired // guarded by mu
@@ -71,6 +75,12 @@ func (a *Address) Set(d Desired) {
 	a.mu.Lock()
 	a.desired = d
 	a.mu.Unlock()
+	a.nudge()
+}
+
+// Announce tells the neighbours again where the address is, if it is here: others may have said so meanwhile. It never blocks.
+func (a *Address) Announce() {
+	a.again.Store(true)
 	a.nudge()
 }
 
