@@ -63,8 +63,8 @@ func (m *Machine) standing() Standing {
 	case leader >= 0 && leader != m.c.Self && m.rec.Office.Node == leader && m.rec.Office.Term == m.log.node.BasicStatus().GetTerm():
 		d.ledAt = d.ticks
 		return Follows
-	case !d.served && m.now-m.started <= m.c.Loading:
-		return Loading
+	case !d.served && (m.now-m.started <= m.c.Loading || m.now-m.started <= 2*m.c.Loading && (m.inTransit() || m.cause() != noCause)):
+		return Loading // or about to be a cluster
 	case m.leaderless() > 2*m.electionTimeout():
 		return Alone
 	case d.standing == Leads:

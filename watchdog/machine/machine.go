@@ -88,6 +88,7 @@ type termState struct {
 	confAt    time.Duration // of the last change of voters that was proposed
 	resend    uint64
 	wasSilent bool
+	lapsed    int // when, in ticks, it was noticed that the lease of a half ran out; 0: it has not
 }
 
 // flight is a write that is under way with what follows from it.

@@ -31,7 +31,7 @@ func (m *Machine) join() {
 		if i.Cluster != m.meta.Cluster {
 			m.meetLeader(leader, i)
 		}
-	case m.leaderNode() < 0 && m.now-f.foreign > m.electionTimeout() && (i.Cluster != m.meta.Cluster || i.Applied >= m.log.applied):
+	case (m.leaderNode() < 0 || m.term.leads) && m.now-f.foreign > m.electionTimeout() && (i.Cluster != m.meta.Cluster || i.Applied >= m.log.applied):
 		m.dissolve(leader)
 	}
 }

@@ -35,8 +35,31 @@ func (m *Machine) renew(term uint64) {
 	if !m.term.office || m.term.wasSilent && m.now < m.lastInfo+m.c.Lease/10 {
 		return
 	}
+	if !m.stillAlone() {
+		return
+	}
 	m.term.wasSilent, m.lastInfo = true, m.now
 	m.log.node.ReadIndex(m.lease.ask(term, m.now))
+}
+
+// stillAlone reports whether a group may go on that half of the nodes have founded for themselves. Its leader may be its own quorum, so
+// that after a pause in which the lease ran out nothing tells it what the other half has done meanwhile: it listens for a while, and
+// asks the network who has the address.
+func (m *Machine) stillAlone() bool {
+	t := &m.term
+	if 2*len(m.log.conf.GetVoters()) > m.members() || m.lease.end == 0 || m.now < m.lease.end {
+		t.lapsed = 0
+		return true
+	}
+	if t.lapsed == 0 {
+		t.lapsed = m.view.ticks
+		m.founds.free, m.founds.taken, m.founds.probing = 0, 0, 0
+	}
+	if m.view.ticks-t.lapsed <= electionTicks || m.c.VIP && !m.addressIsFree() {
+		return false
+	}
+	t.lapsed = 0
+	return true
 }
 
 // takeOffice makes a new leader the one who decides: after the node that is preferred had its chance. One in office is not displaced.
