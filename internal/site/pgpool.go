@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -27,9 +28,11 @@ type Pgpool struct {
 
 // process is one life of a pgpool.
 type process struct {
-	cmd   *exec.Cmd
-	ended chan struct{} // closed after err was set
-	err   error
+	cmd    *exec.Cmd
+	began  time.Time
+	ended  chan struct{} // closed after err was set
+	ending atomic.Bool   // it was told to
+	err    error
 }
 
 // NewPgpool is a pgpool to be; nothing is started.
@@ -50,7 +53,7 @@ func (p *Pgpool) Spawn(tb testing.TB) {
 	Must(tb, err)
 	cmd.Stdout, cmd.Stderr = log, log
 	Must(tb, p.Host.Start(cmd))
-	life := &process{cmd: cmd, ended: make(chan struct{})}
+	life := &process{cmd: cmd, began: time.Now(), ended: make(chan struct{})}
 	go life.wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -98,16 +101,31 @@ func (p *Pgpool) PID() int {
 	return 0
 }
 
+// Age is how long ago it was started last.
+func (p *Pgpool) Age() time.Duration { return time.Since(p.life().began) }
+
+// Ending tells whether it was told to end since it was started last, by [Pgpool.Signal] or [Pgpool.SignalAll].
+func (p *Pgpool) Ending() bool { return p.life().ending.Load() }
+
 // Signal sends a signal to its main process.
 func (p *Pgpool) Signal(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()
+	p.note(sig)
 	Must(tb, p.life().cmd.Process.Signal(sig))
 }
 
 // SignalAll sends a signal to all processes of it.
 func (p *Pgpool) SignalAll(tb testing.TB, sig syscall.Signal) {
 	tb.Helper()
+	p.note(sig)
 	Must(tb, syscall.Kill(-p.PID(), sig)) // commands of a host lead a group
+}
+
+func (p *Pgpool) note(sig syscall.Signal) {
+	switch sig {
+	case syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGKILL:
+		p.life().ending.Store(true)
+	}
 }
 
 // Kill ends all processes of it at once, and waits until they are gone.

@@ -93,6 +93,7 @@ func (b *bench) order(w *vipwatch.Watch, limit time.Duration) (leader int) {
 	b.t.Helper()
 	var seen string
 	b.Await(b.t, "the cluster is in order", limit, func() (string, bool) {
+		b.revive()
 		leader, seen = b.inOrder()
 		return seen, leader >= 0
 	})
@@ -100,6 +101,16 @@ func (b *bench) order(w *vipwatch.Watch, limit time.Duration) (leader int) {
 		served(b.t, b.Cluster, w, healLimit)
 	}
 	return leader
+}
+
+// revive starts pgpools that have ended, as a service manager does: a node that finds itself cut off ends some time after.
+func (b *bench) revive() {
+	b.t.Helper()
+	for _, p := range b.Pgpools {
+		if !p.Running() {
+			p.Spawn(b.t)
+		}
+	}
 }
 
 // inOrder is who leads and holds the address in a cluster in order, else -1 and what is wrong.
@@ -141,11 +152,6 @@ func (b *bench) try(t *testing.T, f fault) (r result) {
 	ended := b.watch.Now()
 	if f.mend != nil {
 		f.mend(b, leader)
-	}
-	for id, p := range b.Pgpools {
-		if !p.Running() {
-			b.Start(t, id)
-		}
 	}
 	b.order(b.watch, healLimit)
 	b.judge(&r, f, began, ended)

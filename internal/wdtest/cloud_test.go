@@ -199,10 +199,14 @@ func (c *cloud) play(up, down, again string) {
 	marks[first] = c.Pgpools[first].Mark(t)
 	c.Pgpools[second].SignalAll(t, syscall.SIGKILL)
 	c.Pgpools[second].AwaitEnd(t, 5*time.Second)
-	next := c.leader(first)
-	c.Await(t, "the new leader has the address", 20*time.Second, func() (string, bool) {
-		next = c.leader(first)
-		return "", strings.Contains(c.Pgpools[next].LogText(t)[marks[next]:], "successfully acquired the delegate IP")
+	next := -1
+	c.Await(t, "a new leader has the address", 20*time.Second, func() (string, bool) {
+		for _, id := range []int{first, third} {
+			if strings.Contains(c.Pgpools[id].LogText(t)[marks[id]:], "successfully acquired the delegate IP") {
+				next = id
+			}
+		}
+		return "", next >= 0
 	})
 	expect("SIGKILL", c.calls(), next, again)
 	c.works()

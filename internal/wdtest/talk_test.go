@@ -288,7 +288,7 @@ func TestAuthenticationKey(t *testing.T) {
 		key  string
 		want int
 	}{{"", 1}, {"-k wrong", 1}, {"-k 'a key for all'", 0}} {
-		out, said, status := c.Shell(t, c.Pgpools[0].Host, "root", "wd_cli -i -a -v -s /run/pgpool -p 9000 "+tc.key)
+		out, said, status := c.Shell(t, c.Pgpools[0].Host, "root", site.OurDir+"/bin/wd_cli -i -a -v -s /run/pgpool -p 9000 "+tc.key)
 		if status != tc.want {
 			t.Errorf("wd_cli %s: status %d\n%s%s", tc.key, status, out, said)
 		}
