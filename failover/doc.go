@@ -45,6 +45,23 @@
 // In modes without a primary the main node takes the writes. When a lower-numbered one comes back, the main node in force is fenced, and
 // nothing is written (Seeking) until that is done and failback_command has ended.
 //
+// Several pgpool nodes (Parts.Consensus) decide alike: the one that leads runs Decide and has what comes of it committed; nothing is
+// begun because of a decision before nobody can lose it. The others adopt it. Each node has two Views then, see adopt.go: the basis,
+// which is shared, and what it publishes. The files: agree.go (who decides a request), office.go (an office begins and ends; the
+// operation of another leader is finished), exchange.go (committing, adopting), vote.go (what a node finds is one vote), quarantine.go,
+// settle.go (orders from anywhere), decision.go and wire.go (what is written and asked).
+//
+//	finding -> screen -> Consensus.Ask -> Execute on the leader -> Decide -> publish -> Commit -> fence, Await -> commands
+//	                          |                                                           |
+//	                          v                                                           v
+//	                    quarantine here                                Decided: adopt, publish, fence, Carried
+//
+//	(an office)  loading ---> follows <--> leads      adopt, or decide from what was committed last
+//	                |            ^  |       ^ |
+//	                +-> alone <--+--+-------+-+       decide for this node only; all of it is taken back
+//
+//	(quarantine) waiting, up --no consent--> quarantine --well, attach, a decision about it, the end of an operation--> as decided
+//
 // It does no probing: what the servers say of themselves comes from health (Seeker, and through the inbox). Cutting the sessions of
 // a node that went, and telling when that is done (Fencer), is left to pool and proxy.
 package failover

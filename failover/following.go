@@ -9,7 +9,7 @@ import (
 
 // following is the run of follow_primary_command that is under way, if any.
 type following struct {
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
 	done   chan struct{}
 }
 
@@ -17,13 +17,13 @@ type following struct {
 func (c *Coordinator) follow(ctx context.Context, f *Follow, tasks *sync.WaitGroup) {
 	before := c.following
 	if before.cancel != nil {
-		before.cancel()
+		before.cancel(nil)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
 	c.following = following{cancel: cancel, done: make(chan struct{})}
 	mine := c.following
 	tasks.Go(func() {
-		defer cancel()
+		defer cancel(nil)
 		defer close(mine.done)
 		if before.done != nil {
 			<-before.done

@@ -54,7 +54,7 @@ func (c *Coordinator) giveUp() {
 		c.current.cancel(errDeposed)
 	}
 	if c.following.cancel != nil {
-		c.following.cancel()
+		c.following.cancel(errDeposed)
 	}
 	p.forgetVotes()
 }

@@ -257,3 +257,72 @@ func TestCouncilInRawMode(t *testing.T) {
 		}
 	})
 }
+
+// deposed says of itself that it does not lead, before anybody tells so.
+type deposed struct {
+	*member
+	lost bool
+}
+
+func (u *deposed) Commit(ctx context.Context, decision []byte) error {
+	u.mu.Lock()
+	lost := u.lost
+	u.mu.Unlock()
+	if lost {
+		return ErrNotLeader
+	}
+	return u.member.Commit(ctx, decision)
+}
+
+// A leader that learns that it is none gives up what it has begun; what it does next depends on the office it is told.
+func TestLeaderLearnsThatItIsNone(t *testing.T) {
+	inCouncil(t, 1, 3, func(t *testing.T, c *council) {
+		m := c.members[0]
+		u := &deposed{member: m}
+		m.parts.Consensus = u
+		c.begin()
+		time.Sleep(time.Second)
+		c.set(func() { u.lost = true })
+		m.finds(0)
+		time.Sleep(time.Minute)
+		if ran := c.done(); len(ran) > 0 || m.InProgress() == cluster.OpNone {
+			t.Errorf("ran %q, shows %s", ran, brief(m.store.Current()))
+		}
+		c.set(func() { u.lost = false })
+		m.Hold(Office{Standing: StandingLeads, Term: 1})
+		time.Sleep(time.Second)
+		// It begins with what was written last; the health check finds the primary dead once more.
+		if got := brief(m.store.Current()); got != "0:waiting primary, 1:waiting standby, 2:waiting standby" {
+			t.Errorf("shows %s", got)
+		}
+		m.finds(0)
+		time.Sleep(time.Minute)
+		if got := brief(m.store.Current()); got != "0:down standby, 1:waiting primary, 2:waiting standby" {
+			t.Errorf("shows %s", got)
+		}
+	})
+}
+
+// A node that is alone and hears of an operation under way does not wait for its end: who is primary it asks the servers.
+func TestAloneDuringAnOperation(t *testing.T) {
+	inCouncil(t, 1, 3, func(t *testing.T, c *council) {
+		m := c.members[0]
+		c.start(m)
+		m.Hold(Office{Standing: StandingAlone})
+		v := viewOf(cluster.NoNode, "down 2/2", "up 1", "up 1")
+		v.Op, v.Seeking = cluster.OpFailover, true
+		open := begin(viewOf(0, "up 1", "up 1", "up 1"), cluster.OpFailover)
+		open.Lost, open.Search = true, UntilFound
+		m.Decided(1, decisionOf(v, &Memory{Open: open}, nil, nil, 1).encode())
+		synctest.Wait()
+		if got := brief(m.store.Current()); got != "0:down standby, 1:up standby, 2:up standby" {
+			t.Errorf("shows %s", got)
+		}
+		c.set(func() { c.servers[1].role = cluster.RolePrimary })
+		m.Report(m.Seek(t.Context(), m.store.Current()))
+		synctest.Wait()
+		if got := m.store.Current(); got.Primary != 1 {
+			t.Errorf("shows %s", brief(got))
+		}
+	})
+}
