@@ -24,7 +24,7 @@ type Config struct {
 	Name          string     // what we are called in log lines and lists: "host:9999 Linux nodename"
 	Key           string     // wd_authkey; "" turns authentication off
 	TLS           *tls.Config
-	NodesHash     string        // must be the same on both nodes; of the node list, where each node has a file of its own
+	NodesHash     string        // of the node list, where each node has a file of its own; two that are set must be the same
 	Version       int           // of what the messages say; nodes of different versions refuse each other
 	Idle          time.Duration // a connection on which nothing was heard for so long is given up; 0 means 2.5 seconds
 }

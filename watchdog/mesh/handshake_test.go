@@ -212,7 +212,6 @@ func TestRefusals(t *testing.T) {
 		{"host", func(c, _ *Config) { c.Nodes[0].Host = "elsewhere" }, 1, `rejected: hostname0 is "server0" on node 1`},
 		{"unknown", func(_, a *Config) { a.Nodes[0].WdPort = 0 }, 1, "there is no node 0 in the configuration of node 1"},
 		{"hash", func(c, a *Config) { c.NodesHash, a.NodesHash = "h1", "h2" }, 1, `the lists of nodes differ, "h1" on node 0, "h2" on node 1`},
-		{"hash here alone", func(c, _ *Config) { c.NodesHash = "h1" }, 1, `the lists of nodes differ, "h1" on node 0, "" on node 1`},
 		{"same id", func(c, _ *Config) { c.Self = 1 }, 1, `pgpool node id 1 of "node 0" is also the id of the local node 1, "node 1"`},
 		{"wrong host behind the name", func(*Config, *Config) {}, 2, "it looks for node 2, but this is node 1"},
 	} {

@@ -74,7 +74,7 @@ func judge(c *Config, h *hello, at func(host string) bool) *refusal {
 		return refuseNode(h, fmt.Sprintf("wd_port%d is %d on node %d", id, c.Nodes[id].WdPort, c.Self))
 	case int(h.PgpoolPort) != c.Nodes[id].PgpoolPort:
 		return refuseNode(h, fmt.Sprintf("pgpool_port%d is %d on node %d", id, c.Nodes[id].PgpoolPort, c.Self))
-	case h.NodesHash != c.NodesHash:
+	case h.NodesHash != c.NodesHash && h.NodesHash != "" && c.NodesHash != "": // ids, hosts and ports were compared above
 		return refuseNode(h, fmt.Sprintf("the lists of nodes differ, %q on node %d, %q on node %d",
 			h.NodesHash, id, c.NodesHash, c.Self))
 	case !strings.EqualFold(h.Host, c.Nodes[id].Host) && !at(c.Nodes[id].Host):

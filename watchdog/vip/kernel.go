@@ -170,6 +170,7 @@ func (p place) message(seconds int) *netlink.Addr {
 	a := &netlink.Addr{IPNet: ipNet(p.prefix), ValidLft: seconds, PreferedLft: seconds}
 	if p.prefix.Addr().Is6() {
 		a.Flags = unix.IFA_F_NODAD // else it would not answer for more than a second
+		a.PreferedLft = 0          // else this host might connect to others from it, and those connections die when it moves
 		if p.noRoute {
 			a.Flags |= unix.IFA_F_NOPREFIXROUTE
 		}
