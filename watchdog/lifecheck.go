@@ -79,16 +79,17 @@ func lifecheckMethod(m conf.LifecheckMethod) lifecheck.Method {
 
 // ownListener is where this node's clients connect, as far as it can be reached from here; "" where it listens on no address.
 func ownListener(c *conf.Config) string {
-	for _, a := range c.Connections.ListenAddresses {
-		switch a {
-		case "*", "0.0.0.0":
-			a = "127.0.0.1"
-		case "::":
-			a = "::1"
-		}
-		return net.JoinHostPort(a, strconv.Itoa(c.Connections.Port))
+	if len(c.Connections.ListenAddresses) == 0 {
+		return ""
 	}
-	return ""
+	host := c.Connections.ListenAddresses[0]
+	switch host {
+	case "*", "0.0.0.0":
+		host = "127.0.0.1"
+	case "::":
+		host = "::1"
+	}
+	return net.JoinHostPort(host, strconv.Itoa(c.Connections.Port))
 }
 
 func (w *Watchdog) pulseConfig(c *conf.Watchdog) pulse.Config {

@@ -104,7 +104,7 @@ type snapshot struct {
 }
 
 // ErrRejected is a node that the others do not want, as it is configured.
-var ErrRejected = errors.New("Add to watchdog cluster request is rejected")
+var ErrRejected = errors.New("Add to watchdog cluster request is rejected") //nolint:staticcheck // ST1005: the manual's text
 
 // New opens what the watchdog needs: its disk, its port, its socket. It starts nothing; whoever does not call Run calls Close.
 func New(p Parts) (_ *Watchdog, err error) {
