@@ -22,6 +22,7 @@ type agreement struct {
 	last *decision // the last one known to be committed
 	// fresh: since this office began no decision was adopted; joined: that this node follows has been told.
 	fresh, joined bool
+	leader        string                  // whom this node follows, or has followed until nobody led
 	strange       map[cluster.NodeID]bool // whose address differs from that of the decision: it is told once
 
 	marked map[cluster.NodeID]time.Time // in quarantine, since when

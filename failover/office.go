@@ -11,12 +11,12 @@ import (
 func (h held) apply(c *Coordinator) {
 	p, old := &c.peers, c.peers.office
 	if old.Standing == h.Standing && old.Term == h.Term && old.Fresh == h.Fresh {
-		p.setOffice(h.Office) // the name may have become known
+		c.renamed(h.Office)
 		return
 	}
 	c.giveUp()
 	p.setOffice(h.Office)
-	p.fresh, p.joined = true, false
+	p.fresh, p.joined, p.leader = true, false, h.Leader
 	switch h.Standing {
 	case StandingLeads:
 		c.takeOffice(h.Fresh)
@@ -35,6 +35,20 @@ func (h held) apply(c *Coordinator) {
 			c.tellSynced(from, p.last, true)
 		}
 	case StandingLoading:
+	}
+}
+
+// renamed takes note of who leads. A node that follows keeps its office when the leader changes, but is synchronized anew.
+func (c *Coordinator) renamed(o Office) {
+	p := &c.peers
+	p.setOffice(o)
+	if o.Standing != StandingFollows || o.Leader == "" || o.Leader == p.leader {
+		return
+	}
+	p.leader, p.fresh, p.joined = o.Leader, true, false
+	p.forgetVotes()
+	if p.last != nil {
+		c.tellSynced(c.view(), p.last, true)
 	}
 }
 

@@ -326,3 +326,23 @@ func TestAloneDuringAnOperation(t *testing.T) {
 		}
 	})
 }
+
+// A node keeps its office when the leader changes; the votes it has given are forgotten with the leader, and it is told once who leads.
+func TestFollowerOfAnotherLeader(t *testing.T) {
+	inCouncil(t, 3, 2, func(t *testing.T, c *council) {
+		c.begin()
+		time.Sleep(time.Second)
+		m := c.members[2]
+		for _, leader := range []string{"", "pgpool 0", "", "pgpool 1", "", "pgpool 1"} {
+			m.Hold(Office{Standing: StandingFollows, Term: 1, Leader: leader})
+			synctest.Wait()
+		}
+		m.out.Flush(time.Minute)
+		text := m.lines.String()
+		for _, leader := range []string{"pgpool 0", "pgpool 1"} {
+			if n := strings.Count(text, "leader watchdog node \""+leader+"\" returned status"); n != 1 {
+				t.Errorf("%d lines about %s in\n%s", n, leader, text)
+			}
+		}
+	})
+}
