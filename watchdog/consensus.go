@@ -44,6 +44,9 @@ func (w *Watchdog) Commit(ctx context.Context, decision []byte) error {
 		if !o.Committed {
 			return ErrNotLeader
 		}
+		w.mu.Lock()
+		w.committed = max(w.committed, o.Seq)
+		w.mu.Unlock()
 		return nil
 	case <-ctx.Done():
 		w.mu.Lock()
@@ -57,9 +60,10 @@ func (w *Watchdog) Commit(ctx context.Context, decision []byte) error {
 func (w *Watchdog) Await(ctx context.Context) error {
 	for {
 		w.mu.Lock()
-		changed := w.changed
+		changed, committed := w.changed, w.committed
 		w.mu.Unlock()
-		if allCarried(&w.status.Load().Status) {
+		if s := w.status.Load(); s.Seq >= committed && allCarried(&s.Status) { // the status may be older than the decision
+
 			return nil
 		}
 		select {

@@ -81,11 +81,12 @@ type Watchdog struct {
 	tasks    sync.WaitGroup // goroutines of Execute, probes and commands
 	remote   remote         // commands for all nodes
 
-	mu      sync.Mutex
-	number  uint64                          // guarded by mu; of the last call
-	commits map[uint64]chan machine.Outcome // guarded by mu
-	asks    map[uint64]chan machine.Answer  // guarded by mu
-	changed chan struct{}                   // guarded by mu; closed when status changes
+	mu        sync.Mutex
+	number    uint64                          // guarded by mu; of the last call
+	commits   map[uint64]chan machine.Outcome // guarded by mu
+	asks      map[uint64]chan machine.Answer  // guarded by mu
+	committed uint64                          // guarded by mu; the last decision of this node's
+	changed   chan struct{}                   // guarded by mu; closed when status changes
 
 	// Owned by the loop.
 	judge    *lifecheck.Judge
