@@ -45,7 +45,7 @@ func (w *Watchdog) Commit(ctx context.Context, decision []byte) error {
 			return ErrNotLeader
 		}
 		w.mu.Lock()
-		w.committed = max(w.committed, o.Seq)
+		w.committed = o.Seq
 		w.mu.Unlock()
 		return nil
 	case <-ctx.Done():
