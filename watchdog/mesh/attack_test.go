@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"gopgpool/logging"
 )
 
 // between starts two nodes whose connections lead through a relay each: first to node 0, then to node 1.
@@ -260,7 +262,7 @@ func TestFloodOfStrangers(t *testing.T) {
 	a.door.mu.Unlock()
 	close(stop)
 	flood.Wait()
-	if lines := strings.Count(a.log.String(), "turned away"); lines > 3*linesBurst {
+	if lines := strings.Count(a.log.String(), "turned away"); lines > 3*logging.LimiterBurst {
 		t.Errorf("%d lines", lines)
 	}
 }

@@ -101,7 +101,7 @@ func (m *Mesh) explain(p *peer, err error) {
 	case errors.As(err, &theirs):
 		m.refusedBy(p, theirs.text)
 	case errors.As(err, &ours):
-		limited(m.log, &p.lines, ours.event)
+		p.lines.Log(m.log, ours.event)
 	}
 }
 

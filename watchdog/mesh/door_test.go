@@ -56,26 +56,6 @@ func TestDoor(t *testing.T) {
 	}
 }
 
-func TestLimiter(t *testing.T) {
-	var l limiter
-	now := time.Unix(1000, 0)
-	allowed := 0
-	for range 100 {
-		if ok, _ := l.allow(now); ok {
-			allowed++
-		}
-	}
-	if allowed != linesBurst {
-		t.Errorf("%d lines", allowed)
-	}
-	if ok, skipped := l.allow(now.Add(linesInterval)); !ok || skipped != 100-linesBurst {
-		t.Errorf("%v, %d skipped", ok, skipped)
-	}
-	if ok, _ := l.allow(now.Add(linesInterval)); ok {
-		t.Error("a second line at once")
-	}
-}
-
 func TestQueueDropsTheOldest(t *testing.T) {
 	var q queue
 	l := &link{wake: make(chan struct{}, 1)}

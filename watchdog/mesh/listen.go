@@ -100,7 +100,7 @@ func (m *Mesh) accept(ctx context.Context, l net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return err
 		default: // no descriptors or memory left, or the client went away
-			limited(m.log, &m.strangers, logging.Event{
+			m.strangers.Log(m.log, logging.Event{
 				Severity: logging.Warning, Message: "watchdog could not accept a connection", Detail: err.Error(),
 			})
 			sleep(ctx, 100*time.Millisecond)
@@ -169,12 +169,12 @@ func (m *Mesh) turnedAway(conn net.Conn, err error) {
 	var theirs *refused
 	switch {
 	case errors.As(err, &ours):
-		limited(m.log, lines, ours.event)
+		lines.Log(m.log, ours.event)
 	case errors.As(err, &theirs) && by != nil:
 		m.refusedBy(by, theirs.text)
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed): // came and went, or gave way to others
 	default:
-		limited(m.log, lines, logging.Event{
+		lines.Log(m.log, logging.Event{
 			Severity: logging.Notice, Message: fmt.Sprintf("watchdog connection from %q turned away", conn.RemoteAddr()), Detail: err.Error(),
 		})
 	}

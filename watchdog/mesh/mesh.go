@@ -24,7 +24,7 @@ type Mesh struct {
 	client, server *tls.Config
 	peers          []*peer // by id; nil for us and where there is no node
 	door           door
-	strangers      limiter
+	strangers      logging.Limiter
 	listeners      []net.Listener // New and Run fill it before anything is started
 	work           sync.WaitGroup // of connections to us
 

@@ -27,8 +27,8 @@ type peer struct {
 	up      atomic.Bool
 	info    atomic.Pointer[Peer]
 	redial  chan struct{} // capacity 1: the peer is there, dial now
-	refused limiter
-	lines   limiter
+	refused logging.Limiter
+	lines   logging.Limiter
 
 	mu        sync.Mutex // guards all below; the handler is told under it, so that its calls are in order
 	in, out   *link
@@ -81,7 +81,7 @@ func (m *Mesh) forgetLocked(p *peer, run runID) {
 	if !old {
 		return
 	}
-	limited(m.log, &p.lines, logging.Event{
+	p.lines.Log(m.log, logging.Event{
 		Message: fmt.Sprintf("watchdog node %d was started again, or another node speaks with its id", p.id),
 	})
 	m.lostLocked(p, errRestart)
@@ -142,7 +142,7 @@ func (m *Mesh) deliver(l *link, payload []byte) {
 
 // refusedBy tells that the peer does not want us.
 func (m *Mesh) refusedBy(p *peer, reason string) {
-	limited(m.log, &p.refused, logging.Event{
+	p.refused.Log(m.log, logging.Event{
 		Severity: logging.Warning, Message: fmt.Sprintf("watchdog node %d at %s rejects this node", p.id, hostPort(p.at)), Detail: reason,
 	})
 	p.mu.Lock()

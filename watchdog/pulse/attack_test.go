@@ -11,6 +11,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"gopgpool/logging"
 )
 
 // attacker sits on the way to a node: he sees every packet, decides whether it goes on, and can send what he has seen.
@@ -177,7 +179,7 @@ func TestForgedPackets(t *testing.T) {
 		t.Errorf("%d of %d are forged", got, len(forged))
 	}
 	b.logs(t, "watchdog heartbeat receive")
-	if lines := strings.Count(b.log.String(), "watchdog heartbeat receive"); lines > linesBurst {
+	if lines := strings.Count(b.log.String(), "watchdog heartbeat receive"); lines > logging.LimiterBurst {
 		t.Errorf("%d lines", lines)
 	}
 	signs = b.signs(0)

@@ -36,7 +36,7 @@ type Pulse struct {
 	report func(node int, path string, at time.Duration)
 	log    logging.Logger
 	nodes  []*node
-	forged limiter
+	forged logging.Limiter
 	owe    chan struct{} // capacity 1: some node is owed an answer
 
 	sent, alive, strange, stale, forgeries atomic.Uint64
@@ -52,7 +52,7 @@ type Pulse struct {
 type node struct {
 	NodeName
 	senders []*sender
-	old     limiter
+	old     logging.Limiter
 
 	mu       sync.Mutex // guards all below
 	contact  contact
@@ -140,13 +140,13 @@ func (p *Pulse) answerLate(ctx context.Context) {
 
 // keep runs part again and again until ctx ends or the part returns nil because it has nothing to do.
 func (p *Pulse) keep(ctx context.Context, name string, part func(context.Context) error) {
-	var lines limiter
+	var lines logging.Limiter
 	for ctx.Err() == nil {
 		err := part(ctx)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		limited(p.log, &lines, logging.Event{
+		lines.Log(p.log, logging.Event{
 			Severity: logging.Warning, Message: name + " failed and is started again", Detail: err.Error(),
 		})
 		sleep(ctx, p.restartInterval)

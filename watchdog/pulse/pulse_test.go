@@ -356,7 +356,7 @@ func TestDifferentKeys(t *testing.T) {
 					t.Errorf("%+v", s)
 				}
 			}
-			if lines := strings.Count(na.log.String(), "watchdog heartbeat receive"); lines > linesBurst {
+			if lines := strings.Count(na.log.String(), "watchdog heartbeat receive"); lines > logging.LimiterBurst {
 				t.Errorf("%d lines", lines)
 			}
 		})

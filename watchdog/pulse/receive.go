@@ -139,7 +139,7 @@ func (p *Pulse) receive(b []byte, from netip.Addr) {
 	n, heard, err := p.admit(b, from)
 	if err != nil {
 		p.forgeries.Add(1)
-		limited(p.log, &p.forged, logging.Event{
+		p.forged.Log(p.log, logging.Event{
 			Severity: logging.Error, Message: "watchdog heartbeat receive", Detail: fmt.Sprintf("%v, packet from %s", err, from),
 		})
 		return
@@ -169,7 +169,7 @@ func (p *Pulse) count(n *node, v verdict) {
 		p.strange.Add(1)
 	case stale:
 		p.stale.Add(1)
-		limited(p.log, &n.old, logging.Event{
+		n.old.Log(p.log, logging.Event{
 			Severity: logging.Notice, Message: fmt.Sprintf("heartbeat of node %d is ignored", n.Node),
 			Detail: "it is not newer than the last one, or was recorded earlier",
 		})

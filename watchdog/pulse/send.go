@@ -21,7 +21,7 @@ type sender struct {
 	name  string
 	wake  chan struct{} // capacity 1: there is something to send, or an address
 	ask   chan struct{} // capacity 1: the name shall be resolved
-	lines limiter
+	lines logging.Limiter
 
 	mu      sync.Mutex // guards all below
 	packets []packet   // of the newest beat, if they were not sent
@@ -88,7 +88,7 @@ func (s *sender) resolve(ctx context.Context) {
 		case len(addresses) > 0:
 			s.moved(addresses[0].Unmap())
 		case err != nil:
-			limited(s.pulse.log, &s.lines, logging.Event{
+			s.lines.Log(s.pulse.log, logging.Event{
 				Severity: logging.Warning, Message: "heartbeat destination " + s.path.Host + " cannot be resolved", Detail: err.Error(),
 			})
 		}
@@ -108,7 +108,7 @@ func (s *sender) run(ctx context.Context) error {
 	device := s.path.Device
 	if device != "" && !s.pulse.root {
 		device = ""
-		limited(s.pulse.log, &s.lines, logging.Event{
+		s.lines.Log(s.pulse.log, logging.Event{
 			Message: "heartbeat sender to " + s.name + " ignores the device", Detail: "only root may bind a socket to a device",
 		})
 	}
