@@ -60,7 +60,7 @@ test: need-compiler need-server
 	GOPGPOOL_REQUIRE_SERVER=1 $(GO) test -race -timeout 9m $(TESTFLAGS) $(PKGS)
 
 scenario: need-compiler need-server
-	GOPGPOOL_REQUIRE_SERVER=1 GOPGPOOL_REQUIRE_HOSTS=1 $(GO) test -race -count=1 -v $(TESTFLAGS) ./internal/scenario
+	GOPGPOOL_REQUIRE_SERVER=1 GOPGPOOL_REQUIRE_HOSTS=1 GOPGPOOL_WD=1 $(GO) test -race -count=1 -v $(TESTFLAGS) ./internal/scenario
 
 check: need-compiler lint generated
 	$(GO) test ./internal/ranks

@@ -7,32 +7,31 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"gopgpool/internal/site"
 )
 
 // data is how a server appears in the arguments of the commands.
 const data = "5432 " + dataDir
 
 // TestThreeServers is the documented example of a cluster of three servers, with one pgpool on a host of its own.
-//
-// These parts of it belong to the watchdog: several pgpools with a leader and a virtual address (first start; change of the leader;
-// the same state on all pgpools after a failover), votes on a failover, quarantine of a node that one pgpool alone cannot reach, and
-// the loss of the quorum.
+// [TestThreePgpools] is the example with a watchdog.
 func TestThreeServers(t *testing.T) {
-	s := newSite(t)
+	s := newExample(t, "postgres", "pgpool")
 	for _, step := range []struct {
 		name string
-		do   func(*site, *testing.T)
+		do   func(*example, *testing.T)
 	}{
-		{"start", (*site).start},
-		{"build standbys", (*site).buildStandbys},
-		{"lose the primary", (*site).losePrimary},
-		{"old primary comes back", (*site).oldPrimaryBack},
-		{"refusals", (*site).refusals},
-		{"lose a standby", (*site).loseStandby},
-		{"freeze a standby", (*site).freezeStandby},
-		{"cut off a standby", (*site).cutStandby},
-		{"cut off the primary", (*site).cutPrimary},
-		{"lose all servers", (*site).loseAll},
+		{"start", (*example).start},
+		{"build standbys", (*example).buildStandbys},
+		{"lose the primary", (*example).losePrimary},
+		{"old primary comes back", (*example).oldPrimaryBack},
+		{"refusals", (*example).refusals},
+		{"lose a standby", (*example).loseStandby},
+		{"freeze a standby", (*example).freezeStandby},
+		{"cut off a standby", (*example).cutStandby},
+		{"cut off the primary", (*example).cutPrimary},
+		{"lose all servers", (*example).loseAll},
 	} {
 		if step.name == "freeze a standby" && testing.Short() {
 			t.Log("left out for -short: standbys and the primary fall silent, all servers are lost")
@@ -47,14 +46,14 @@ func TestThreeServers(t *testing.T) {
 			break // the next one begins where this one was to end
 		}
 	}
-	s.stopPgpool(t)
+	s.pgpool.Stop(t)
 }
 
 // start: the primary runs on server1, server2 and server3 are empty.
-func (s *site) start(t *testing.T) {
+func (s *example) start(t *testing.T) {
 	s.startPrimary(t)
-	s.configurePgpool(t)
-	s.startPgpool(t)
+	s.configure(t, nil)
+	s.pgpool.Start(t)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 down standby, 2 down standby")
 	called := s.commands(t)
 	slices.Sort(called)
@@ -66,7 +65,7 @@ func (s *site) start(t *testing.T) {
 }
 
 // buildStandbys: an operator has pgpool make both standbys, while clients work.
-func (s *site) buildStandbys(t *testing.T) {
+func (s *example) buildStandbys(t *testing.T) {
 	writer, reader, newcomer := s.write(t, "writer"), s.read(t, "reader", 0), s.arrive(t, "newcomer")
 	s.recover(t, 1)
 	s.recover(t, 2)
@@ -83,12 +82,12 @@ func (s *site) buildStandbys(t *testing.T) {
 }
 
 // expectColumns looks at the rest of SHOW pool_nodes.
-func (s *site) expectColumns(t *testing.T) {
-	var nodes []node
-	s.await(t, "the standbys are seen streaming without delay", 10*time.Second, func() (string, bool) {
+func (s *example) expectColumns(t *testing.T) {
+	var nodes []map[string]string
+	s.Await(t, "the standbys are seen streaming without delay", 10*time.Second, func() (string, bool) {
 		var err error
 		nodes, err = s.nodes(t.Context())
-		must(t, err)
+		site.Must(t, err)
 		ok := true
 		for _, n := range nodes[1:] {
 			ok = ok && n["replication_state"] == "streaming" && n["replication_sync_state"] == "async"
@@ -114,21 +113,21 @@ func (s *site) expectColumns(t *testing.T) {
 }
 
 // losePrimary: the server on server1 is stopped at once.
-func (s *site) losePrimary(t *testing.T) {
+func (s *example) losePrimary(t *testing.T) {
 	writer, newcomer := s.write(t, "writer"), s.arrive(t, "newcomer")
 	idle := s.connect(t, "postgres")
 	_, err := idle.Exec(t.Context(), "SET application_name = 'kept'")
-	must(t, err)
-	mark := s.mark(t)
+	site.Must(t, err)
+	mark := s.pgpool.Mark(t)
 	began := time.Now()
-	s.stopServer(t, 0, "immediate")
+	s.databases[0].Stop(t, "immediate")
 	s.awaitNodes(t, 40*time.Second, "0 down standby, 1 up primary, 2 up standby")
 	t.Logf("%6.1f s from the loss to a cluster of two", time.Since(began).Seconds())
 	s.awaitCommands(t, 10*time.Second,
 		"failover 0 server1 "+data+" 1 server2 0 0 "+data,
 		"follow_primary 0 server1 "+data+" 1 0 server2 0 "+data,
 		"follow_primary 2 server3 "+data+" 1 0 server2 0 "+data)
-	s.logSays(t, mark, "=== Starting degeneration. shutdown host server1(5432) ===", "find_primary_node: primary node is 1",
+	s.pgpool.LogSays(t, mark, "=== Starting degeneration. shutdown host server1(5432) ===", "find_primary_node: primary node is 1",
 		"failover: set new primary node: 1", "=== Failover done. shutdown host server1(5432) ===",
 		"=== Starting follow primary command for node 0 ===", "the server of node 0 does not run: passed over",
 		"=== Starting follow primary command for node 2 ===", "=== Follow primary command for node 2 ended ===")
@@ -142,16 +141,16 @@ func (s *site) losePrimary(t *testing.T) {
 }
 
 // expectOrderOfChanges: node 2 changed its state last, as it was rebuilt.
-func (s *site) expectOrderOfChanges(t *testing.T) {
+func (s *example) expectOrderOfChanges(t *testing.T) {
 	nodes, err := s.nodes(t.Context())
-	must(t, err)
+	site.Must(t, err)
 	if nodes[2]["last_status_change"] < nodes[1]["last_status_change"] {
 		t.Errorf("node 2 changed at %s, node 1 at %s", nodes[2]["last_status_change"], nodes[1]["last_status_change"])
 	}
 }
 
 // expectKept: a session that was idle when the primary was lost writes to the new one, with its settings.
-func (s *site) expectKept(t *testing.T, idle *pgx.Conn) {
+func (s *example) expectKept(t *testing.T, idle *pgx.Conn) {
 	t.Helper()
 	var name string
 	err := idle.QueryRow(t.Context(), "INSERT INTO written VALUES (current_setting('application_name')) RETURNING session").Scan(&name)
@@ -161,17 +160,17 @@ func (s *site) expectKept(t *testing.T, idle *pgx.Conn) {
 }
 
 // expectWritesOn: new sessions write to a server.
-func (s *site) expectWritesOn(t *testing.T, node int) {
+func (s *example) expectWritesOn(t *testing.T, node int) {
 	t.Helper()
 	_, err := s.psql(t.Context(), "postgres", "INSERT INTO written VALUES ('new session')")
-	must(t, err)
+	site.Must(t, err)
 	if got := s.onServer(t, node, "SELECT count(*) > 0 FROM written WHERE session = 'new session'"); got != "t" {
 		t.Errorf("%s does not have what was written", serverName(node))
 	}
 }
 
 // oldPrimaryBack: the recovery scripts came to server2 with the base backup.
-func (s *site) oldPrimaryBack(t *testing.T) {
+func (s *example) oldPrimaryBack(t *testing.T) {
 	s.recover(t, 0)
 	s.awaitNodes(t, 15*time.Second, "0 up standby, 1 up primary, 2 up standby")
 	s.expectRecovery(t, map[int]string{0: "t", 1: "f", 2: "t"})
@@ -179,16 +178,16 @@ func (s *site) oldPrimaryBack(t *testing.T) {
 }
 
 // refusals: what online recovery does not do.
-func (s *site) refusals(t *testing.T) {
+func (s *example) refusals(t *testing.T) {
 	s.pcpSays(t, "primary server cannot be recovered by online recovery.", "recovery_node", "-n", "1")
 	s.pcpSays(t, "node recovery failed, node id: 2 is alive", "recovery_node", "-n", "2")
 	s.awaitNodes(t, 5*time.Second, "0 up standby, 1 up primary, 2 up standby")
 }
 
 // loseStandby: a standby is stopped. Nothing is promoted, nobody follows, and only sessions that read from it notice.
-func (s *site) loseStandby(t *testing.T) {
+func (s *example) loseStandby(t *testing.T) {
 	writer, reader, affected := s.write(t, "writer"), s.read(t, "reader", 0, 1), s.read(t, "reader of server3", 2)
-	s.stopServer(t, 2, "fast")
+	s.databases[2].Stop(t, "fast")
 	s.awaitNodes(t, 20*time.Second, "0 up standby, 1 up primary, 2 down standby")
 	s.awaitCommands(t, 5*time.Second, "failover 2 server3 "+data+" 0 server1 0 1 "+data)
 	s.expectRecovery(t, map[int]string{0: "t", 1: "f"})
@@ -203,24 +202,24 @@ func (s *site) loseStandby(t *testing.T) {
 }
 
 // cutStandby: server3 runs, but the network to it is gone, and nobody is told.
-func (s *site) cutStandby(t *testing.T) { s.silentStandby(t, s.servers[2].Cut, s.servers[2].Heal) }
+func (s *example) cutStandby(t *testing.T) { s.silentStandby(t, s.servers[2].Cut, s.servers[2].Heal) }
 
 // freezeStandby: the machine of server3 hangs. Its kernel still takes connections.
-func (s *site) freezeStandby(t *testing.T) {
+func (s *example) freezeStandby(t *testing.T) {
 	s.silentStandby(t, s.servers[2].Freeze, s.servers[2].Thaw)
 }
 
 // silentStandby: server3 does not answer any more. Time-outs of the health check detach it; whoever does not need it is not held up
 // meanwhile, and who does no longer than the detection takes.
-func (s *site) silentStandby(t *testing.T, begin, end func() error) {
+func (s *example) silentStandby(t *testing.T, begin, end func() error) {
 	workers := []*worker{s.write(t, "writer"), s.read(t, "reader", 0, 1), s.arrive(t, "newcomer")}
 	affected, late := s.read(t, "reader of server3", 2), s.balanced(t, 2)
-	mark := s.mark(t)
-	must(t, begin())
+	mark := s.pgpool.Mark(t)
+	site.Must(t, begin())
 	connecting := s.later(t, late, where)
-	s.awaitLog(t, 20*time.Second, mark, "=== Failover done. shutdown host server3(5432) ===")
+	s.pgpool.AwaitLog(t, 20*time.Second, mark, "=== Failover done. shutdown host server3(5432) ===")
 	s.awaitNodes(t, 10*time.Second, "0 up standby, 1 up primary, 2 down standby")
-	s.logSays(t, mark, "health check retrying on DB node: 2 (round:1)", "health check failed on node 2 (timeout:1)")
+	s.pgpool.LogSays(t, mark, "health check retrying on DB node: 2 (round:1)", "health check failed on node 2 (timeout:1)")
 	s.awaitCommands(t, 5*time.Second, "failover 2 server3 "+data+" 0 server1 0 1 "+data)
 	for _, w := range workers {
 		w.undisturbed(t)
@@ -230,7 +229,7 @@ func (s *site) silentStandby(t *testing.T, begin, end func() error) {
 	if took, err := connecting(); err != nil || took > limit {
 		t.Errorf("a session that had to connect to server3 stood still for %s: %v", took, err)
 	}
-	must(t, end())
+	site.Must(t, end())
 	s.awaitStreaming(t, 1, "repl server1 192.168.137.101 streaming async", "repl server3 192.168.137.103 streaming async")
 	s.pcpSays(t, "pcp_attach_node -- Command Successful", "attach_node", "-n", "2")
 	s.awaitNodes(t, 10*time.Second, "0 up standby, 1 up primary, 2 up standby")
@@ -238,14 +237,14 @@ func (s *site) silentStandby(t *testing.T, begin, end func() error) {
 
 // cutPrimary: server2 is cut off and goes on believing that it is the primary. Whoever reads from server1 is not held up; writers lose
 // what was under way. When server2 is back, nobody is sent there until it was recovered.
-func (s *site) cutPrimary(t *testing.T) {
+func (s *example) cutPrimary(t *testing.T) {
 	reader, writer, newcomer := s.read(t, "reader of server1", 0), s.write(t, "writer"), s.arrive(t, "newcomer")
-	mark := s.mark(t)
-	must(t, s.servers[1].Cut())
-	s.awaitLog(t, 40*time.Second, mark, "=== Failover done. shutdown host server2(5432) ===")
-	s.awaitLog(t, 40*time.Second, mark, "=== Failback done. reconnect host server3(5432) ===")
+	mark := s.pgpool.Mark(t)
+	site.Must(t, s.servers[1].Cut())
+	s.pgpool.AwaitLog(t, 40*time.Second, mark, "=== Failover done. shutdown host server2(5432) ===")
+	s.pgpool.AwaitLog(t, 40*time.Second, mark, "=== Failback done. reconnect host server3(5432) ===")
 	s.awaitNodes(t, 20*time.Second, "0 up primary, 1 down standby, 2 up standby")
-	s.logSays(t, mark, "health check failed on node 1 (timeout:1)", "failover: set new primary node: 0")
+	s.pgpool.LogSays(t, mark, "health check failed on node 1 (timeout:1)", "failover: set new primary node: 0")
 	s.awaitCommands(t, 10*time.Second,
 		"failover 1 server2 "+data+" 0 server1 0 1 "+data,
 		"follow_primary 1 server2 "+data+" 0 1 server1 1 "+data,
@@ -253,7 +252,7 @@ func (s *site) cutPrimary(t *testing.T) {
 	reader.undisturbed(t)
 	s.onlyInFlight(t, writer)
 	s.onlyInFlight(t, newcomer)
-	must(t, s.servers[1].Heal())
+	site.Must(t, s.servers[1].Heal())
 	s.expectRecovery(t, map[int]string{0: "f", 1: "f", 2: "t"})
 	newcomer = s.arrive(t, "newcomer")
 	s.proceed(t, newcomer)
@@ -262,21 +261,21 @@ func (s *site) cutPrimary(t *testing.T) {
 		t.Errorf("%s rows were written to the old primary", got)
 	}
 	s.awaitNodes(t, 5*time.Second, "0 up primary, 1 down standby, 2 up standby")
-	s.stopServer(t, 1, "immediate")
+	s.databases[1].Stop(t, "immediate")
 	s.recover(t, 1)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
 	s.awaitStreaming(t, 0, "repl server2 192.168.137.102 streaming async", "repl server3 192.168.137.103 streaming async")
 }
 
 // loseAll: one server after another is stopped, the primary last; then servers and pgpool are started again.
-func (s *site) loseAll(t *testing.T) {
+func (s *example) loseAll(t *testing.T) {
 	s.commands(t)
-	s.stopServer(t, 2, "fast")
+	s.databases[2].Stop(t, "fast")
 	s.awaitNodes(t, 20*time.Second, "0 up primary, 1 up standby, 2 down standby")
-	s.stopServer(t, 1, "fast")
+	s.databases[1].Stop(t, "fast")
 	s.awaitNodes(t, 20*time.Second, "0 up primary, 1 down standby, 2 down standby")
-	s.stopServer(t, 0, "fast")
-	s.await(t, "clients are told that all nodes are down", 20*time.Second, func() (string, bool) {
+	s.databases[0].Stop(t, "fast")
+	s.Await(t, "clients are told that all nodes are down", 20*time.Second, func() (string, bool) {
 		lines, err := s.psql(t.Context(), "pgpool", "SELECT 1", "-v", "VERBOSITY=verbose")
 		said := strings.Join(lines, "\n")
 		return said, err != nil && strings.Contains(said, "pgpool is not accepting any new connections") &&
@@ -286,10 +285,10 @@ func (s *site) loseAll(t *testing.T) {
 		"failover 2 server3 "+data+" 0 server1 0 0 "+data, "failover 1 server2 "+data+" 0 server1 0 0 "+data,
 		"failover 0 server1 "+data+" -1 - 0 0 - -")
 	for node := range s.servers {
-		s.startServer(t, node)
+		s.databases[node].Start(t)
 	}
-	s.stopPgpool(t)
-	s.startPgpool(t)
+	s.pgpool.Stop(t)
+	s.pgpool.Start(t)
 	s.awaitNodes(t, 15*time.Second, "0 up primary, 1 up standby, 2 up standby")
 	s.expectWritesOn(t, 0)
 }

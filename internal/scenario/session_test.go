@@ -14,6 +14,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"gopgpool/internal/site"
 )
 
 // worker is a client that repeats something through pgpool, a short pause between, until it is ended.
@@ -31,16 +33,16 @@ type worker struct {
 }
 
 // connect opens a session of pgx on the client's machine.
-func (s *site) connect(t *testing.T, user string) *pgx.Conn {
+func (s *example) connect(t *testing.T, user string) *pgx.Conn {
 	t.Helper()
 	conn, err := s.dial(t.Context(), user)
-	must(t, err)
+	site.Must(t, err)
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	return conn
 }
 
-func (s *site) dial(ctx context.Context, user string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig("host=192.168.137.100 port=9999 dbname=postgres sslmode=disable default_query_exec_mode=simple_protocol")
+func (s *example) dial(ctx context.Context, user string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig("host=" + s.ip + " port=9999 dbname=postgres sslmode=disable default_query_exec_mode=simple_protocol")
 	if err != nil {
 		return nil, err
 	}
@@ -54,33 +56,33 @@ func (s *site) dial(ctx context.Context, user string) (*pgx.Conn, error) {
 }
 
 // balanced opens a session whose reads go to one of these nodes.
-func (s *site) balanced(t *testing.T, nodes ...int) *pgx.Conn {
+func (s *example) balanced(t *testing.T, nodes ...int) *pgx.Conn {
 	t.Helper()
 	for range 40 {
 		conn := s.connect(t, "pgpool")
 		rows, err := conn.Query(t.Context(), "SHOW pool_nodes")
-		must(t, err)
+		site.Must(t, err)
 		found, err := pgx.CollectRows(rows, pgx.RowToMap)
-		must(t, err)
+		site.Must(t, err)
 		for id, row := range found {
 			if row["load_balance_node"] == "true" && slices.Contains(nodes, id) {
 				return conn
 			}
 		}
-		must(t, conn.Close(t.Context()))
+		site.Must(t, conn.Close(t.Context()))
 	}
 	t.Fatalf("no session reads from %v", nodes)
 	return nil
 }
 
 // repeat starts a worker.
-func (s *site) repeat(t *testing.T, name string, do func() error) *worker {
+func (s *example) repeat(t *testing.T, name string, do func() error) *worker {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &worker{name: name, do: do, stop: cancel}
 	t.Cleanup(cancel)
 	w.ended.Go(func() { w.run(ctx) })
-	s.await(t, name+" works", 10*time.Second, func() (string, bool) { return "", w.done.Load() > 0 })
+	s.Await(t, name+" works", 10*time.Second, func() (string, bool) { return "", w.done.Load() > 0 })
 	return w
 }
 
@@ -108,7 +110,7 @@ func (w *worker) run(ctx context.Context) {
 
 // statement repeats a statement on one session. It is never broken off, as that would look like a failure of pgpool's. A session that
 // was cut is replaced.
-func (s *site) statement(t *testing.T, name string, conn *pgx.Conn, sql string) *worker {
+func (s *example) statement(t *testing.T, name string, conn *pgx.Conn, sql string) *worker {
 	t.Helper()
 	user := conn.Config().User
 	w := s.repeat(t, name, func() error {
@@ -131,7 +133,7 @@ func (s *site) statement(t *testing.T, name string, conn *pgx.Conn, sql string) 
 }
 
 // later runs a statement beside the test; what is returned waits for it and tells how long it took.
-func (s *site) later(t *testing.T, conn *pgx.Conn, sql string) func() (time.Duration, error) {
+func (s *example) later(t *testing.T, conn *pgx.Conn, sql string) func() (time.Duration, error) {
 	ended := make(chan error, 1)
 	var took time.Duration
 	go func() {
@@ -149,18 +151,18 @@ func (s *site) later(t *testing.T, conn *pgx.Conn, sql string) func() (time.Dura
 }
 
 // write repeats an INSERT.
-func (s *site) write(t *testing.T, name string) *worker {
+func (s *example) write(t *testing.T, name string) *worker {
 	t.Helper()
 	return s.statement(t, name, s.connect(t, "postgres"),
 		"INSERT INTO written VALUES ('"+name+"')")
 }
 
 // read repeats a read that is balanced to one of these nodes.
-func (s *site) read(t *testing.T, name string, nodes ...int) *worker {
+func (s *example) read(t *testing.T, name string, nodes ...int) *worker {
 	t.Helper()
 	conn := s.balanced(t, nodes...)
-	s.await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), 3*time.Second, func() (address string, ok bool) {
-		must(t, conn.QueryRow(t.Context(), where).Scan(&address))
+	s.Await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), 3*time.Second, func() (address string, ok bool) {
+		site.Must(t, conn.QueryRow(t.Context(), where).Scan(&address))
 		return address, slices.ContainsFunc(nodes, func(id int) bool { return s.servers[id].Address().String() == address })
 	})
 	return s.statement(t, name, conn, where)
@@ -170,7 +172,7 @@ func (s *site) read(t *testing.T, name string, nodes ...int) *worker {
 const where = "SELECT host(inet_server_addr())"
 
 // arrive repeats a whole session: login, a write, logout.
-func (s *site) arrive(t *testing.T, name string) *worker {
+func (s *example) arrive(t *testing.T, name string) *worker {
 	t.Helper()
 	return s.repeat(t, name, func() error {
 		conn, err := s.dial(context.Background(), "postgres")
@@ -183,10 +185,10 @@ func (s *site) arrive(t *testing.T, name string) *worker {
 }
 
 // proceed waits until the worker has succeeded some more times.
-func (s *site) proceed(t *testing.T, w *worker) {
+func (s *example) proceed(t *testing.T, w *worker) {
 	t.Helper()
 	goal := w.done.Load() + 5
-	s.await(t, w.name+" goes on", 20*time.Second, func() (string, bool) {
+	s.Await(t, w.name+" goes on", 20*time.Second, func() (string, bool) {
 		return fmt.Sprintf("%d of %d attempts succeeded", w.done.Load(), w.tried.Load()), w.done.Load() >= goal
 	})
 }
@@ -212,7 +214,7 @@ func (w *worker) undisturbed(t *testing.T) {
 }
 
 // onlyInFlight waits until the worker goes on and ends it: at most one statement was lost, with an error that says so.
-func (s *site) onlyInFlight(t *testing.T, w *worker) {
+func (s *example) onlyInFlight(t *testing.T, w *worker) {
 	t.Helper()
 	s.proceed(t, w)
 	w.end(t)

@@ -96,6 +96,20 @@ func (s *Site) Shell(tb testing.TB, h *hosts.Host, user, command string) (stdout
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
 }
 
+// Drop lets packets that come in on a host vanish, those that a selector of ip-rule names: "iif eth0 ipproto udp dport 9694". It is done
+// by a rule of routing that stands before the one about the host's own addresses.
+func (s *Site) Drop(tb testing.TB, h *hosts.Host, selector string) {
+	tb.Helper()
+	s.Run(tb, h, "root", "ip rule show | grep -q '^10:' || { ip rule add pref 10 lookup local && ip rule del pref 0; }; ip rule add pref 1 "+
+		selector+" blackhole")
+}
+
+// Undrop undoes Drop; it may be called without.
+func (s *Site) Undrop(tb testing.TB, h *hosts.Host, selector string) {
+	tb.Helper()
+	s.Run(tb, h, "root", "ip rule del pref 1 "+selector+" blackhole 2>/dev/null || true")
+}
+
 // AppendTo adds lines to a file of the user's.
 func (s *Site) AppendTo(tb testing.TB, h *hosts.Host, user, path string, lines ...string) {
 	tb.Helper()
