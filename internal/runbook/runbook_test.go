@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gopgpool/internal/hosts"
 	"gopgpool/internal/pgcluster"
@@ -56,18 +57,18 @@ func TestRunbook(t *testing.T) {
 	if testing.Short() {
 		t.Skip("left out with -short: takes half a minute: two pgpools are put through every step")
 	}
-	bin := requirePackages(t)
+	requirePackages(t)
 	ours := filepath.Dir(pgcluster.BuildProgram(t, filepath.Join(t.TempDir(), "bin"), "pgpool"))
 	var their, our []account
 	var theirEnd, ourEnd string
 	played := t.Run("play", func(t *testing.T) {
 		t.Run("Pgpool-II", func(t *testing.T) {
 			t.Parallel()
-			their, theirEnd = play(t, newSite(t, bin, ours), "/usr/sbin/pgpool")
+			their, theirEnd = play(t, install(t, ours, "/usr/sbin/pgpool"))
 		})
 		t.Run("ours", func(t *testing.T) {
 			t.Parallel()
-			our, ourEnd = play(t, newSite(t, bin, ours, "pcp_node_info_layout = 4.3"), ourDir+"/pgpool")
+			our, ourEnd = play(t, install(t, ours, ourDir+"/pgpool", "pcp_node_info_layout = 4.3"))
 		})
 	})
 	if !played {
@@ -82,12 +83,12 @@ func TestRunbook(t *testing.T) {
 }
 
 // play does all steps.
-func play(t *testing.T, s *site, program string) (all []account, end string) {
-	s.start(t, program)
+func play(t *testing.T, s *installation) (all []account, end string) {
+	s.pgpool.Spawn(t)
 	for _, st := range steps {
 		a := account{name: st.name}
 		if st.stop >= 0 {
-			s.run(t, s.servers[st.stop], "postgres", "pg_ctl -D "+dataDir+" -m immediate -w stop")
+			s.databases[st.stop].Stop(t, "immediate")
 		}
 		if st.do != "" {
 			a.stdout, a.stderr, a.status = s.shell(t, st.do)
@@ -102,7 +103,7 @@ func play(t *testing.T, s *site, program string) (all []account, end string) {
 		a.calls, a.log = s.calls(t), s.notable(t)
 		all = append(all, a)
 	}
-	return all, s.awaitEnd(t)
+	return all, s.pgpool.AwaitEnd(t, 20*time.Second)
 }
 
 // compare judges one step. What our log has beyond Pgpool-II's is no difference: nobody looks for it.
@@ -135,8 +136,8 @@ func masked(nodes string) string {
 }
 
 // calls returns the scripts that were called since the last time.
-func (s *site) calls(t *testing.T) (all []string) {
-	all = s.newCalls(t, s.pgpool)
+func (s *installation) calls(t *testing.T) (all []string) {
+	all = s.newCalls(t, s.host)
 	for i, h := range s.servers {
 		for _, line := range s.newCalls(t, h) {
 			all = append(all, serverName(i)+": "+line)
@@ -149,9 +150,9 @@ func (s *site) calls(t *testing.T) (all []string) {
 }
 
 // newCalls returns the lines a host has written into its call log since the last time.
-func (s *site) newCalls(t *testing.T, h *hosts.Host) []string {
+func (s *installation) newCalls(t *testing.T, h *hosts.Host) []string {
 	var lines []string
-	for line := range strings.Lines(s.run(t, h, "postgres", "cat "+callLog)) {
+	for line := range strings.Lines(s.Run(t, h, "postgres", "cat "+callLog)) {
 		lines = append(lines, strings.TrimSpace(line))
 	}
 	taken := s.called[h]
@@ -160,8 +161,8 @@ func (s *site) newCalls(t *testing.T, h *hosts.Host) []string {
 }
 
 // notable returns the lines administrators look for, of what the log says since the last time.
-func (s *site) notable(t *testing.T) map[string]bool {
-	log, all := s.log(t), map[string]bool{}
+func (s *installation) notable(t *testing.T) map[string]bool {
+	log, all := s.pgpool.LogText(t), map[string]bool{}
 	for _, m := range message.FindAllStringSubmatch(log[s.read:], -1) {
 		line := released.Replace(unsteady.ReplaceAllString(strings.TrimSpace(m[1]), "N"))
 		if m := banner.FindStringSubmatch(line); m != nil {
