@@ -240,16 +240,6 @@ func (b *bench) fate(f fault, r vipwatch.Record, began, ended time.Duration) str
 	return before + " to " + after
 }
 
-// others are the pgpools' hosts but one.
-func (b *bench) others(id int) (all []*hosts.Host) {
-	for i, p := range b.Pgpools {
-		if i != id {
-			all = append(all, p.Host)
-		}
-	}
-	return all
-}
-
 // everybody is all hosts but one: other pgpools, the servers and the client.
 func (b *bench) everybody(id int) (all []*hosts.Host) {
 	for _, h := range b.World.Hosts() {
