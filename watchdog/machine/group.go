@@ -197,7 +197,7 @@ func (m *Machine) sendRaft(msg *raftpb.Message) {
 	}
 	e := &envelope{Cluster: m.meta.Cluster, Epoch: m.meta.Epoch, Raft: marshalRaft(msg)}
 	if msg.GetType() == raftpb.MsgVoteResp {
-		e.Quiet = m.now - m.quiet.answered
+		e.Quiet = m.quiet.age(m.now)
 	}
 	m.send(to, e)
 	if msg.GetType() == raftpb.MsgSnap {

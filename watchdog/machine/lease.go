@@ -61,6 +61,7 @@ func (l *lease) valid(term uint64, now time.Duration) bool { return l.term == te
 // quiet is what a node knows of its own answers and, as a candidate, of its voters'.
 type quiet struct {
 	answered time.Duration         // when this node last answered a leader
+	led      time.Duration         // when it last asked, as a leader, what a quorum answered: it answered itself
 	votes    map[int]time.Duration // the same of each voter of term
 	term     uint64
 }
@@ -82,6 +83,9 @@ func (q *quiet) voted(from int, m *raftpb.Message, age, now time.Duration) {
 	}
 	q.votes[from] = now - age
 }
+
+// age is what is told with a vote.
+func (q *quiet) age(now time.Duration) time.Duration { return now - max(q.answered, q.led) }
 
 // free is from when on nobody else can hold the address, given that this node was elected in term. A single voter is its own
 // quorum.

@@ -89,6 +89,7 @@ func (m *Machine) recordRelease() {
 	m.hand.stage, m.hand.began = passing, m.now
 	if m.term.office && m.term.cleared && m.write(entry{Kind: releaseAddress, Node: m.c.Self}) {
 		m.hand.stage = recording
+		m.term.released = true // from here on a successor may raise it at once: not again before the log says that we are in office
 	}
 }
 

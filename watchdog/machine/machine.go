@@ -79,6 +79,7 @@ type termState struct {
 	term      uint64
 	since     time.Duration
 	office    bool // the log says so
+	released  bool // and it says, or is about to say, that the address was given up
 	taking    bool // the entry is on its way
 	inOffice  time.Duration
 	free      time.Duration // nobody else holds the address from then on

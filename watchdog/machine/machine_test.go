@@ -22,6 +22,7 @@ type world struct {
 	lines  [][]string
 	left   []bool
 	healed time.Duration
+	divert func(from int, msg Message) bool // takes a message away
 	out    []Output
 }
 
@@ -150,6 +151,9 @@ func (w *world) carryOut(id int, m *Machine, out Output) {
 		m.Step(w.now, Probed{Answered: answered})
 	}
 	for _, msg := range out.Send {
+		if w.divert != nil && w.divert(id, msg) {
+			continue
+		}
 		if to := w.nodes[msg.To]; to != nil && !w.cut[[2]int{id, msg.To}] {
 			to.Step(w.now, Received{From: id, Payload: msg.Payload})
 		}
@@ -200,6 +204,9 @@ func (w *world) check() {
 	for id, m := range w.nodes {
 		if m != nil && w.held[id].Hold && w.now < w.held[id].Until {
 			holders++
+			if m.rec.Office.Node == id && m.rec.Office.Released {
+				w.t.Fatalf("%v: node %d holds what the log says it has given up", w.now-time.Hour, id)
+			}
 		}
 	}
 	if holders > 1 && len(w.cut) == 0 && w.now-w.healed > 100*time.Millisecond {

@@ -68,7 +68,7 @@ func (m *Machine) takeOffice() {
 	if !contains(m.log.conf.GetVoters(), m.meta.RaftID) {
 		return // removed: Raft is about to notice
 	}
-	if t.office && !m.rec.Office.Released || t.taking || m.hand.giving() || m.waitForOthers() || m.offer() {
+	if t.office && !t.released && !m.rec.Office.Released || t.taking || m.hand.giving() || m.waitForOthers() || m.offer() {
 		return
 	}
 	t.taking = m.write(entry{Kind: takeOffice, Node: m.c.Self})
@@ -110,7 +110,7 @@ func (m *Machine) tookOffice(e *entry, before office) {
 	}
 	t := &m.term
 	again := t.office
-	t.office, t.taking, t.inOffice = true, false, m.now
+	t.office, t.released, t.taking, t.inOffice = true, false, false, m.now
 	if !again {
 		t.cleared = false
 	}
@@ -124,6 +124,9 @@ func (m *Machine) tookOffice(e *entry, before office) {
 func (m *Machine) stepDown() {
 	if !m.term.leads {
 		return
+	}
+	if m.lease.end != 0 && m.lease.term == m.term.term {
+		m.quiet.led = max(m.quiet.led, m.lease.end-m.c.Lease/10*9)
 	}
 	incumbent := m.term.office && m.lease.valid(m.term.term, m.now) && m.desired.Hold
 	if incumbent {
@@ -145,7 +148,7 @@ func (m *Machine) entitled() (bool, string) {
 		return false, "the leader of the other half of the nodes goes on"
 	case !t.leads:
 		return false, "this node does not lead"
-	case !t.office:
+	case !t.office || t.released:
 		return false, "this node has been elected and is not in office yet"
 	case m.hand.giving():
 		return false, "this node is giving up leading"
