@@ -21,6 +21,7 @@ type founds struct {
 	taken     time.Duration // when it last had somebody
 	incumbent time.Duration // this node held the address when it lost its quorum: until when it may
 	founded   uint64        // the group it has founded meanwhile
+	looked    uint64        // the group for which this node has made sure that the others are gone and nobody has the address
 	foreign   time.Duration // since when another group's leader is seen
 	yielding  uint64        // the group for which this leader would give up its own
 	beaten    uint64        // the group whose leader would do so for this one
@@ -39,11 +40,12 @@ const (
 // found begins a founding when this node may, and follows up the one it has begun.
 func (m *Machine) found() {
 	f := &m.founds
-	if leader := m.leaderNode(); m.now >= f.incumbent || m.term.office || leader >= 0 && leader != m.c.Self {
+	if leader := m.leaderNode(); m.now >= f.incumbent || m.term.office && m.lease.valid(m.term.term, m.now) || leader >= 0 && leader != m.c.Self {
 		f.incumbent, f.founded = 0, 0
 	}
 	m.catchUp()
 	m.remind()
+	m.stand()
 	if p := f.proposal; p != nil && p.charter == nil && m.now > f.again-m.electionTimeout()*3/4 {
 		m.tellNext(p.second(m.draw, true))
 	}
@@ -83,6 +85,16 @@ func (m *Machine) catchUp() {
 			m.begin(c)
 		}
 	})
+}
+
+// stand has the preferred node of a new group stand for election at once, and again while nothing has come of it: the others may not
+// have begun yet.
+func (m *Machine) stand() {
+	if m.log.node == nil || m.log.applied > 1 || m.leaderNode() >= 0 || m.hand.leaving || m.now-m.log.joined > m.electionTimeout() ||
+		m.preferred(m.side()) != m.c.Self || !m.calls.once("stand", m.now, m.electionTimeout()/8) {
+		return
+	}
+	_ = m.log.node.Campaign() // it may be one already
 }
 
 // remind tells voters of this group who have not begun it that it was founded.
@@ -219,12 +231,14 @@ func (m *Machine) half(side, all []int) bool {
 	if m.founds.incumbent != 0 || m.deserted() {
 		return !m.address.Unplugged // it is the leader, or was until just now: it need not wait for a verdict to go on
 	}
-	for _, id := range all {
-		if !slices.Contains(side, id) && m.rec.membership(id) == Member && !m.gone(id) {
-			return false
-		}
-	}
-	return true
+	return m.othersGone()
+}
+
+// othersGone reports whether all nodes this one cannot talk to are dead, as far as can be known, and the network is not the trouble.
+func (m *Machine) othersGone() bool {
+	return !m.untrusted && !slices.ContainsFunc(m.configured(), func(id int) bool {
+		return id != m.c.Self && !m.visible(id) && !m.gone(id)
+	})
 }
 
 // deserted reports whether this node leads and holds the address, and no quorum has answered for an election timeout of observed time.
@@ -412,7 +426,10 @@ func (m *Machine) begin(c *charter) {
 	after := m.behind
 	m.stopGroup()
 	if m.founds.incumbent != 0 {
-		m.founds.founded = c.Cluster
+		m.founds.founded, m.founds.looked = c.Cluster, c.Cluster
+	}
+	if f := m.founds.free; f != 0 && m.now-f < 2*m.electionTimeout() {
+		m.founds.looked = c.Cluster
 	}
 	m.meta.Cluster, m.meta.Epoch = c.Cluster, c.Epoch
 	m.metaDirty = false
@@ -429,9 +446,7 @@ func (m *Machine) begin(c *charter) {
 		if err := m.startGroup(Image{HardState: hard, Snapshot: first}); err != nil {
 			panic(fmt.Sprintf("machine: a new log cannot be started: %v", err))
 		}
-		if len(c.Voters) == 1 || m.preferred(m.side()) == m.c.Self {
-			_ = m.log.node.Campaign() // nobody else is about to
-		}
+		m.stand()
 		m.urgent = true
 	}
 	m.next = f

@@ -63,7 +63,7 @@ func (m *Machine) stopGroup() {
 	m.stepDown()
 	m.log = group{}
 	m.rec.Office = office{Node: -1}
-	m.behind = nil
+	m.behind, m.cleared = nil, 0
 	if m.flight != nil {
 		m.flight.ready, m.flight.after, m.flight.then = nil, nil, nil
 	}
@@ -83,7 +83,7 @@ func (m *Machine) stepRaft(from int, e *envelope) {
 	}
 	before := m.log.node.BasicStatus().GetTerm()
 	if msg.GetTerm() >= before {
-		m.quiet.heard(msg, m.now)
+		m.quiet.heard(msg, m.rec.Office == office{Node: from, Term: msg.GetTerm()}, m.now)
 	}
 	m.quiet.voted(from, msg, e.Quiet, m.now)
 	_ = m.log.node.Step(msg) // a message Raft does not want is no trouble of ours

@@ -66,10 +66,14 @@ type quiet struct {
 	term     uint64
 }
 
-// heard notes that a leader's question is about to be answered.
-func (q *quiet) heard(m *raftpb.Message, now time.Duration) {
-	if m.GetType() == raftpb.MsgHeartbeat && len(m.GetContext()) > 0 {
-		q.answered = now
+// heard notes that a leader's question is about to be answered. Of a leader in office every message counts: while voters change, the
+// quorum that answers it and the one that elects the next may have but such a node in common.
+func (q *quiet) heard(m *raftpb.Message, office bool, now time.Duration) {
+	switch m.GetType() {
+	case raftpb.MsgHeartbeat, raftpb.MsgApp, raftpb.MsgSnap:
+		if office || len(m.GetContext()) > 0 {
+			q.answered = now
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ func (m *Machine) resign(why string) {
 	}
 }
 
-func (m *Machine) give() { m.hand.stage, m.hand.began = releasing, m.now }
+func (m *Machine) give() { m.hand.stage, m.hand.began, m.term.tried = releasing, m.now, nil }
 
 // successor is who is to lead next, -1 for nobody.
 func (m *Machine) successor() int {

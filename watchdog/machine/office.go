@@ -20,6 +20,9 @@ func (m *Machine) follow() {
 	if leads && !m.term.leads {
 		m.term = termState{leads: true, term: s.GetTerm(), since: m.now, resend: m.term.resend}
 		m.term.free = m.quiet.free(s.GetTerm(), m.c.Lease)
+		if m.founds.founded == m.meta.Cluster && m.now < m.founds.incumbent {
+			m.term.free = m.now // the only lease that can run is this node's own
+		}
 		m.lease.end = 0
 		m.urgent = true
 	}
@@ -42,12 +45,13 @@ func (m *Machine) renew(term uint64) {
 	m.log.node.ReadIndex(m.lease.ask(term, m.now))
 }
 
-// stillAlone reports whether a group may go on that half of the nodes have founded for themselves. Its leader may be its own quorum, so
-// that after a pause in which the lease ran out nothing tells it what the other half has done meanwhile: it listens for a while, and
-// asks the network who has the address.
+// stillAlone reports whether a group of at most half of the nodes may go on. Its leader may be its own quorum, so that after a restart, or
+// a pause in which the lease ran out, nothing tells it what the others have done meanwhile: it listens for a while, wants the life check's
+// word that they are dead, and asks the network who has the address.
 func (m *Machine) stillAlone() bool {
 	t := &m.term
-	if 2*len(m.log.conf.GetVoters()) > m.members() || m.lease.end == 0 || m.now < m.lease.end {
+	runs := m.now < m.lease.end || m.lease.end == 0 && m.founds.looked == m.meta.Cluster
+	if runs || 2*len(m.log.conf.GetVoters()) > len(m.c.Nodes) {
 		t.lapsed = 0
 		return true
 	}
@@ -55,10 +59,10 @@ func (m *Machine) stillAlone() bool {
 		t.lapsed = m.view.ticks
 		m.founds.free, m.founds.taken, m.founds.probing = 0, 0, 0
 	}
-	if m.view.ticks-t.lapsed <= electionTicks || m.c.VIP && !m.addressIsFree() {
+	if m.view.ticks-t.lapsed <= electionTicks || !m.othersGone() || m.c.VIP && !m.addressIsFree() {
 		return false
 	}
-	t.lapsed = 0
+	t.lapsed, m.founds.looked = 0, m.meta.Cluster
 	return true
 }
 
@@ -110,7 +114,7 @@ func (m *Machine) tookOffice(e *entry, before office) {
 	}
 	t := &m.term
 	again := t.office
-	t.office, t.released, t.taking, t.inOffice = true, false, false, m.now
+	t.office, t.released, t.taking, t.inOffice, t.tried = true, false, false, m.now, nil
 	if !again {
 		t.cleared = false
 	}

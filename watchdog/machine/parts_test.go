@@ -115,14 +115,18 @@ func TestFree(t *testing.T) {
 		t.Errorf("free at %v, want 103s", got)
 	}
 	beat, plain := raftpb.MsgHeartbeat, raftpb.MsgApp
-	q.heard(&raftpb.Message{Type: &plain}, 105*s)
-	q.heard(&raftpb.Message{Type: &beat}, 105*s) // asks nothing
+	q.heard(&raftpb.Message{Type: &plain}, false, 105*s)
+	q.heard(&raftpb.Message{Type: &beat}, false, 105*s) // asks nothing
 	if q.answered != 90*s {
 		t.Errorf("answered at %v", q.answered)
 	}
-	q.heard(&raftpb.Message{Type: &beat, Context: []byte("x")}, 105*s)
+	q.heard(&raftpb.Message{Type: &beat, Context: []byte("x")}, false, 105*s)
 	if q.answered != 105*s {
 		t.Errorf("answered at %v", q.answered)
+	}
+	q.heard(&raftpb.Message{Type: &plain}, true, 106*s)
+	if q.answered != 106*s {
+		t.Errorf("a leader in office: answered at %v", q.answered)
 	}
 }
 
