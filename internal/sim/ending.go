@@ -34,7 +34,7 @@ const lookEvery = 50 * time.Millisecond
 
 // end demands that the cluster comes together, stays together, and survives the ending.
 func (w *World) end() {
-	since := w.now
+	since := max(w.now, w.lastStart)
 	w.trace(-1, "all faults are over")
 	if !w.comeTogether(since, w.plan.Bound()) {
 		return
@@ -289,6 +289,9 @@ func (w *World) takeOverBound() time.Duration {
 	case EndLeave, EndSick, EndResign:
 		return 3*time.Second + slow
 	default:
+		if p.Latency+p.Jitter > p.Lease/100 {
+			slow += 2 * p.Lease // several nodes stand at once, and again, and again
+		}
 		return p.Lease*20/19 + 2*time.Second + slow
 	}
 }

@@ -12,6 +12,7 @@ import (
 type Mutant struct {
 	Name string
 
+	plan     func(*Plan) // makes plans that show it sooner
 	config   func(*machine.Config)
 	load     func(*World, *machine.Image)
 	output   func(*process, *machine.Output)
@@ -37,8 +38,11 @@ func Mutants() []Mutant {
 		{Name: "the address stays when it is given up", keeping: true},
 		{Name: "the address has no lifetime", raise: func(p *process, _ int) bool { p.n.kernel.raise(0, false); return true }},
 		{Name: "the clock is not read after the call", trusting: true},
-		{Name: "voters forget when they last answered a leader", output: forgetAnswers},
-		{Name: "verdicts of the life check are not heard", step: func(in machine.Input) bool { _, ok := in.(machine.Judged); return ok }},
+		{Name: "voters forget when they last answered a leader", output: forgetAnswers, plan: cutOffCandidate},
+		{
+			Name: "verdicts of the life check are not heard", plan: slandered,
+			step: func(in machine.Input) bool { _, ok := in.(machine.Judged); return ok },
+		},
 		{Name: "clocks differ by a factor of four", rate: func(r float64) float64 { return 1 + (r-1)*12 }},
 		{Name: "a proposal counts as committed when its outcome is unknown", output: hope},
 		{Name: "half is a quorum everywhere", config: func(c *machine.Config) { c.HalfVotes = true }},
@@ -63,6 +67,31 @@ func without(what func(*machine.Save)) func(*process, *machine.Save) bool {
 	return func(_ *process, s *machine.Save) bool {
 		what(s)
 		return false
+	}
+}
+
+// cutOffCandidate lets a leader lose one of two standbys first, and then freeze: who has not answered it for long may be elected by who
+// has just done so.
+func cutOffCandidate(p *Plan) {
+	*p = p.plain()
+	at := 4*p.Loading + p.Lease
+	p.Acts = []Act{
+		{At: at, Verb: Pair, Node: leading, Mask: int(p.Seed % 3), For: 5 * p.Lease},
+		{At: at + 2*p.Lease, Verb: Freeze, Node: leading, Bits: 1, For: 2 * p.Lease},
+	}
+}
+
+// slandered lets a leader be called dead by all others.
+func slandered(p *Plan) {
+	*p = p.plain()
+	p.Acts = []Act{{At: 4*p.Loading + p.Lease, Verb: Slanders, Node: leading, For: 5 * p.Lease}}
+}
+
+// plain is a cluster of three on a good network.
+func (p *Plan) plain() Plan {
+	return Plan{
+		Seed: p.Seed, Nodes: 3, Lease: p.Lease, Deadtime: 30 * time.Second, Loading: p.Loading, Require: true, WhenQuorum: true,
+		Latency: time.Millisecond, Jitter: time.Millisecond, WriteTime: time.Millisecond, Harm: 4*p.Loading + 10*p.Lease, Ending: EndCalm,
 	}
 }
 

@@ -120,6 +120,9 @@ var odds = []struct {
 	{Stall, 3},
 }
 
+// parting are the faults by which nodes that run cannot talk.
+var parting = []Verb{OneWay, Pair, Isolate, Deafen, Mute, Split, Ring, Flap, Slander, Slanders}
+
 // NewPlan draws a plan.
 func NewPlan(seed uint64) Plan {
 	rng := rand.New(rand.NewPCG(seed, 1))
@@ -171,7 +174,11 @@ func (p *Plan) drawWorld(rng *rand.Rand) {
 
 func (p *Plan) drawActs(rng *rand.Rand) {
 	var all []Verb
+	whole := p.HalfVotes && rng.IntN(2) == 0 // no partitions: two holders are never allowed
 	for _, o := range odds {
+		if whole && slices.Contains(parting, o.verb) {
+			continue
+		}
 		if rng.IntN(3) > 0 { // not all faults in one seed: some are only seen where others are not
 			all = append(all, slices.Repeat([]Verb{o.verb}, o.n)...)
 		}

@@ -16,7 +16,11 @@ func Shipped(c machine.Config, img machine.Image, now time.Duration) (Machine, e
 // Hunt runs seeds until one catches the mutant; a nil violation if none does.
 func Hunt(m Mutant, build Make, seeds uint64) (seed uint64, v *Violation) {
 	for seed = 1; seed <= seeds; seed++ {
-		if v := Run(NewPlan(seed), build, m, nil).Violation; v != nil {
+		plan := NewPlan(seed)
+		if m.plan != nil {
+			m.plan(&plan)
+		}
+		if v := Run(plan, build, m, nil).Violation; v != nil {
 			return seed, v
 		}
 	}

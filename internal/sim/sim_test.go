@@ -3,50 +3,29 @@ package sim
 import (
 	"bytes"
 	"fmt"
-	"os"
-	"strconv"
+	"os/exec"
+	"path/filepath"
 	"testing"
 	"time"
 
 	"gopgpool/watchdog/machine"
 )
 
-// seedsOfTest is how many seeds a test run takes; make sim takes many more.
-const seedsOfTest = 200
+// seeds is how many seeds a test run takes; make sim takes many more.
+const seeds = "200"
 
 // Runs exchange crypto/rand's reader: no test here is parallel.
 
+// TestSeeds runs seeds, and the mutants, in child processes: a run has a single goroutine, so that they need no race detector.
 func TestSeeds(t *testing.T) {
-	seeds := uint64(seedsOfTest)
-	if text := os.Getenv("SIM_SEEDS"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("SIM_SEEDS: %v", err)
-		}
-		seeds = n
+	program := filepath.Join(t.TempDir(), "simulate")
+	if out, err := exec.Command("go", "build", "-o", program, "./simulate").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	var total Stats
-	for seed := uint64(1); seed <= seeds; seed++ {
-		r := Run(NewPlan(seed), Shipped, Mutant{}, nil)
-		total.Add(r.Stats)
-		if r.Violation != nil {
-			t.Fatalf("seed %d %v\n%s%v\nagain: make sim SIMFLAGS='-seed %d -v'", seed, r.Violation, Tail(r.Plan, Shipped, Mutant{}, 30), &r.Plan, seed)
-		}
-	}
-	var text bytes.Buffer
-	total.Write(&text)
-	t.Log(text.String())
-}
-
-func TestMutantsAreCaught(t *testing.T) {
-	for _, m := range Mutants() {
-		t.Run(m.Name, func(t *testing.T) {
-			seed, v := Hunt(m, Shipped, 300)
-			if v == nil {
-				t.Fatal("not caught in 300 seeds")
-			}
-			t.Logf("caught by seed %d, %v", seed, v)
-		})
+	out, err := exec.Command(program, "-seeds", seeds).CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

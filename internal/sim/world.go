@@ -35,6 +35,7 @@ type World struct {
 	pulseLoss float64
 	proposing bool
 	numbers   uint64
+	lastStart time.Duration
 	failed    *Violation
 }
 
@@ -128,7 +129,9 @@ func (w *World) config(n *node) machine.Config {
 // live is the whole run.
 func (w *World) live() {
 	for _, n := range w.nodes {
-		w.after(random(w.rng, pickStart(w)), func() { w.start(n) })
+		at := random(w.rng, pickStart(w))
+		w.lastStart = max(w.lastStart, at)
+		w.at(at, func() { w.start(n) })
 	}
 	for _, a := range w.plan.Acts {
 		w.at(a.At, func() { w.act(a) })

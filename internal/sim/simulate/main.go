@@ -15,11 +15,15 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
 	"gopgpool/internal/sim"
 )
+
+// huntSeeds is how many seeds a mutant may survive.
+const huntSeeds = 300
 
 func main() {
 	seeds := flag.Int("seeds", 10000, "how many seeds")
@@ -31,6 +35,7 @@ func main() {
 	mutants := flag.Bool("mutants", true, "after the seeds run the mutants, each until it is caught")
 	jobs := flag.Int("jobs", runtime.NumCPU(), "child processes")
 	goOn := flag.Int("failures", 10, "stop after so many failures")
+	hunting := flag.Bool("hunt", false, "with -mutant: run seeds in this process until it is caught")
 	child := flag.Bool("child", false, "run the seeds in this process and write the outcome in gob")
 	flag.Parse()
 
@@ -42,6 +47,8 @@ func main() {
 	switch {
 	case *seed != 0:
 		err = one(*seed, m, *verbose, *shrink)
+	case *hunting:
+		err = huntOne(m)
 	case *child:
 		err = gob.NewEncoder(os.Stdout).Encode(run(*first, *seeds, m, *goOn))
 	default:
@@ -131,7 +138,7 @@ func all(first uint64, seeds, jobs, most int, mutant string, mutants bool) error
 		return fmt.Errorf("%d seeds failed; again: simulate -seed %d -v", n, total.Failures[0].Seed)
 	}
 	if mutants {
-		return hunt()
+		return hunt(jobs)
 	}
 	return nil
 }
@@ -162,14 +169,47 @@ func startChild(first uint64, seeds, most int, mutant string) (o outcome, err er
 	return o, gob.NewDecoder(bytes.NewReader(out)).Decode(&o)
 }
 
-// hunt demands that every mutant is caught.
-func hunt() error {
-	for _, m := range sim.Mutants() {
-		seed, v := sim.Hunt(m, sim.Shipped, 500)
-		if v == nil {
-			return fmt.Errorf("the mutant %q was not caught in 500 seeds", m.Name)
-		}
-		fmt.Printf("mutant %q: caught by seed %d, %s\n", m.Name, seed, v)
+// hunt demands that every mutant is caught. Each has a child of its own.
+func hunt(jobs int) error {
+	all := sim.Mutants()
+	found, errs := make([]string, len(all)), make([]error, len(all))
+	next := make(chan int)
+	var hunters sync.WaitGroup
+	for range jobs {
+		hunters.Go(func() {
+			for i := range next {
+				found[i], errs[i] = huntInChild(all[i].Name)
+			}
+		})
 	}
+	for i := range all {
+		next <- i
+	}
+	close(next)
+	hunters.Wait()
+	for _, line := range found {
+		fmt.Print(line)
+	}
+	return errors.Join(errs...)
+}
+
+func huntInChild(name string) (string, error) {
+	c := exec.Command(os.Args[0], "-hunt", "-mutant", name)
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		return "", fmt.Errorf("mutant %q: %w", name, err)
+	}
+	return string(out), nil
+}
+
+// huntOne runs a mutant until it is caught.
+func huntOne(m sim.Mutant) error {
+	seed, v := sim.Hunt(m, sim.Shipped, huntSeeds)
+	if v == nil {
+		return fmt.Errorf("the mutant %q was not caught in %d seeds", m.Name, huntSeeds)
+	}
+	what, _, _ := strings.Cut(v.String(), "\n")
+	fmt.Printf("mutant %q: caught by seed %d %s\n", m.Name, seed, what)
 	return nil
 }
