@@ -57,7 +57,8 @@ type heartbeat struct {
 // loop is the one goroutine that knows the machine. A machine that panics is thrown away: the address is given up, and a new one starts
 // from the disk, like after a crash, while the proxy goes on.
 func (w *Watchdog) loop(ctx context.Context) error {
-	for {
+	for crashes := 0; ; {
+		began := vip.Boottime()
 		err := w.live(ctx)
 		var broken *panicked
 		if !errors.As(err, &broken) || ctx.Err() != nil {
@@ -66,10 +67,33 @@ func (w *Watchdog) loop(ctx context.Context) error {
 		w.addr.Set(vip.Desired{})
 		w.log.Log(logging.Event{Severity: logging.Warning, Message: "recovering from the crash of watchdog process", Detail: broken.Error()})
 		w.abandon()
+		if crashes++; vip.Boottime()-began > quietLife {
+			crashes = 1
+		}
+		if crashes == crashesOfADisk {
+			w.setAside()
+			crashes = 0
+		}
 		if !pause(ctx, time.Second) {
 			return nil
 		}
 	}
+}
+
+const (
+	quietLife      = 30 * time.Second // a machine that lived so long did not die of what is on its disk
+	crashesOfADisk = 3
+)
+
+// setAside gives up what is on the disk: a machine that dies of it again and again would keep this node out of the cluster for good. The
+// node joins anew under another name, so nobody counts on what it has forgotten.
+func (w *Watchdog) setAside() {
+	err := w.store.Save(disk.Batch{Reset: true})
+	e := logging.Event{Severity: logging.Warning, Message: "the state of the watchdog is set aside, this node joins anew", Detail: w.store.Path()}
+	if err != nil {
+		e.Message, e.Detail = "could not set the state of the watchdog aside", err.Error()
+	}
+	w.log.Log(e)
 }
 
 // panicked is the end of a machine.
@@ -104,13 +128,9 @@ func (w *Watchdog) live(ctx context.Context) (err error) {
 	}
 	m, err := machine.New(w.machineConfig(w.cfg), machine.Image(img), vip.Boottime())
 	if err != nil {
-		return err
+		return &panicked{value: err}
 	}
-	for id := range w.cfg.Watchdog.Nodes {
-		if id != w.self && w.mesh.Reachable(id) {
-			m.Step(vip.Boottime(), machine.Linked{Peer: id, Up: true})
-		}
-	}
+	w.recall(m)
 	tick := time.NewTicker(max(w.cfg.Watchdog.Lease()/60, 10*time.Millisecond))
 	defer tick.Stop()
 	for ctx.Err() == nil && w.fatal == nil {
@@ -133,6 +153,7 @@ func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
 				w.judge.Heard(item.node, item.at)
 			}
 		case machine.Input:
+			w.lasting.note(item)
 			m.Step(vip.Boottime(), item)
 		case settingsOf:
 			w.settings[item.node] = item.values
@@ -167,7 +188,54 @@ func (w *Watchdog) verdicts(m *machine.Machine, verdicts []lifecheck.Verdict) {
 			Severity: logging.Log, Message: "informing the node status change to watchdog",
 			Detail: fmt.Sprintf("node id :%d status = %q message:%q", v.Node, lifeWord(v.Dead), v.Message),
 		})
-		m.Step(vip.Boottime(), machine.Judged{Peer: v.Node, Dead: v.Dead, Why: v.Message})
+		in := machine.Judged{Peer: v.Node, Dead: v.Dead, Why: v.Message}
+		w.lasting.note(in)
+		m.Step(vip.Boottime(), in)
+	}
+}
+
+// lasting is what is told once and holds on: a machine that takes another's place must know it, too.
+type lasting struct {
+	judged map[int]machine.Judged
+	self   machine.SelfChecked
+	cutOff bool
+	leaves bool
+}
+
+func (l *lasting) note(in machine.Input) {
+	switch in := in.(type) {
+	case machine.Judged:
+		l.judged[in.Peer] = in
+	case machine.SelfChecked:
+		l.self = in
+	case machine.Trusted:
+		l.cutOff = !in.Reachable
+	case machine.Leave:
+		l.leaves = true
+	}
+}
+
+// recall tells a new machine what is known.
+func (w *Watchdog) recall(m *machine.Machine) {
+	now, l := vip.Boottime(), &w.lasting
+	for id := range w.cfg.Watchdog.Nodes {
+		if id == w.self {
+			continue
+		}
+		if w.mesh.Reachable(id) {
+			m.Step(now, machine.Linked{Peer: id, Up: true})
+		}
+		if in, ok := l.judged[id]; ok {
+			m.Step(now, in)
+		}
+	}
+	m.Step(now, l.self)
+	m.Step(now, machine.Trusted{Reachable: !l.cutOff})
+	is := w.addr.Current()
+	m.Step(now, machine.AddressIs{Held: is.Held, Busy: is.Busy, Unplugged: is.Unplugged})
+	m.Step(now, machine.Reconfigure{Config: w.machineConfig(w.parts.Config.Current())})
+	if l.leaves {
+		m.Step(now, machine.Leave{})
 	}
 }
 

@@ -92,6 +92,7 @@ type Watchdog struct {
 	judge    *lifecheck.Judge
 	office   Office
 	isReady  bool
+	lasting  lasting
 	compared map[int]bool // nodes whose settings were compared
 	settings map[int]map[string]string
 	fatal    error
@@ -116,6 +117,7 @@ func New(p Parts) (_ *Watchdog, err error) {
 		commits: make(map[uint64]chan machine.Outcome), asks: make(map[uint64]chan machine.Answer), changed: make(chan struct{}),
 		compared: make(map[int]bool), settings: make(map[int]map[string]string),
 	}
+	w.lasting.judged = make(map[int]machine.Judged)
 	w.remote.waiting = make(map[uint64]chan string)
 	w.name = nodeName(c)
 	w.log.Log(logging.Event{Severity: logging.Log, Message: fmt.Sprintf("setting the local watchdog node name to %q", w.name)})

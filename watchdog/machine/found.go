@@ -342,6 +342,9 @@ func (m *Machine) tellNext(msg *foundMsg) {
 // heardFound is the acceptor and, for answers, the proposer.
 func (m *Machine) heardFound(from int, msg *foundMsg) {
 	f := &m.founds
+	if !m.believableFound(from, msg) {
+		return
+	}
 	switch msg.Kind {
 	case prepare, accept:
 		m.acceptor(from, msg)
@@ -365,16 +368,11 @@ func (m *Machine) heardFound(from int, msg *foundMsg) {
 			f.again = m.now + m.electionTimeout()/4 + time.Duration(m.c.Random()%uint64(m.electionTimeout()))
 		}
 	case chosen:
-		if msg.Charter != nil {
-			m.begin(msg.Charter)
-		}
+		m.begin(msg.Charter)
 	}
 }
 
 func (m *Machine) acceptor(from int, msg *foundMsg) {
-	if msg.Kind == accept && msg.Charter == nil {
-		return
-	}
 	leader := m.leaderNode()
 	if leader >= 0 && leader != from || m.term.leads && from != m.c.Self || m.inTransit() || msg.Epoch <= m.meta.Epoch {
 		m.answerFound(from, &foundMsg{Kind: refused, Epoch: max(m.meta.Epoch+1, m.meta.Founder.Epoch), Ballot: m.meta.Founder.Promised})

@@ -72,13 +72,20 @@ func (m *Machine) stopGroup() {
 // stepRaft gives Raft a message that was meant for this life of this node.
 func (m *Machine) stepRaft(from int, e *envelope) {
 	msg, err := unmarshalRaft(e.Raft)
-	if err != nil || nodeOf(msg.GetFrom()) != from || msg.GetTo() != m.meta.RaftID || raft.IsLocalMsg(msg.GetType()) {
+	if err != nil || nodeOf(msg.GetFrom()) != from || msg.GetTo() != m.meta.RaftID || !m.believable(msg) {
 		return
 	}
 	if m.log.node == nil && !m.enter(e, msg) {
 		return
 	}
 	if e.Cluster != m.meta.Cluster || m.peers[from].dead {
+		return
+	}
+	if last, _ := m.log.storage.LastIndex(); msg.GetType() == raftpb.MsgHeartbeat && msg.GetCommit() > last {
+		// The leader tells no node of more than that node has said it has.
+		m.event(Warning, "the disk of this watchdog node has lost what was written to it, the node joins anew",
+			fmt.Sprintf("The leader knows of entry %d, the log ends at %d.", msg.GetCommit(), last))
+		m.becomeBlank(true)
 		return
 	}
 	before := m.log.node.BasicStatus().GetTerm()

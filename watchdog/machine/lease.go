@@ -85,7 +85,7 @@ func (q *quiet) voted(from int, m *raftpb.Message, age, now time.Duration) {
 	if m.GetTerm() != q.term || q.votes == nil {
 		q.term, q.votes = m.GetTerm(), make(map[int]time.Duration)
 	}
-	q.votes[from] = now - age
+	q.votes[from] = now - max(age, 0)
 }
 
 // age is what is told with a vote.

@@ -68,7 +68,7 @@ func (m *Machine) handOver() {
 	}
 	switch h.stage {
 	case releasing:
-		if !m.desired.Hold && (!m.address.Held && !m.address.Busy || !m.lease.valid(m.term.term, m.now)) {
+		if !m.term.taking && !m.desired.Hold && (!m.address.Held && !m.address.Busy || !m.lease.valid(m.term.term, m.now)) {
 			m.recordRelease()
 		}
 	case recording:

@@ -116,6 +116,7 @@ func New(c Config, img Image, now time.Duration) (*Machine, error) {
 		rec: record{Office: office{Node: -1}}, quiet: quiet{answered: now}, lease: lease{length: c.Lease},
 	}
 	m.view = newDisplay(m)
+	m.calls.number = m.boot >> 1 // not those of an earlier life in the same process
 	if m.meta.RaftID == 0 {
 		m.becomeBlank(false)
 	}

@@ -152,7 +152,7 @@ func (m *Machine) entitled() (bool, string) {
 		return false, "the leader of the other half of the nodes goes on"
 	case !t.leads:
 		return false, "this node does not lead"
-	case !t.office || t.released:
+	case !t.office || t.released || m.rec.Office.Released:
 		return false, "this node has been elected and is not in office yet"
 	case m.hand.giving():
 		return false, "this node is giving up leading"
