@@ -66,7 +66,6 @@ type vip struct {
 	busy      bool
 	calling   bool
 	told      machine.AddressIs
-	lastCall  time.Duration
 }
 
 // lifetime is what the address may be given, 0 if there is not time for a second.

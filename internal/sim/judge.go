@@ -297,9 +297,7 @@ func (j *judge) execute(p *process, e machine.Execute) {
 		}
 	}
 	plan := &j.w.plan
-	if plan.Repeat {
-		voices = nil
-	} else {
+	if !plan.Repeat {
 		count = len(voices)
 	}
 	need := plan.Nodes/2 + 1

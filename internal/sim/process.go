@@ -58,7 +58,6 @@ type process struct {
 	saveTerm uint64
 	unsynced []*machine.Save // of a mutant that lies about its writes
 	status   machine.Status
-	began    bool
 	term     uint64 // the highest seen
 	leaving  time.Duration
 	left     bool
