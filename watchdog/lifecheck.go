@@ -151,11 +151,36 @@ func (w *Watchdog) found(f lifecheck.Finding) {
 // lost is the end of this node: it is cut off, and must not stay (manual: the states LOST and IN NETWORK TROUBLE).
 type lost struct{ lifecheck.Finding }
 
-func (w *Watchdog) isLost(l lost) {
-	if l.Self == lifecheck.CutOff {
-		w.log.Log(logging.Event{Severity: logging.Warning, Message: "watchdog life-check reported, we are disconnected from the network", Detail: l.Message})
+// isLost begins the end of this node. Without trusted servers it may still reach the other nodes, and hands over to them first.
+func (w *Watchdog) isLost(m *machine.Machine, l lost) {
+	err := errors.New("system has lost the network: " + l.Message)
+	if l.Self != lifecheck.CutOff {
+		w.fatal = err
+		return
 	}
-	w.fatal = errors.New("system has lost the network: " + l.Message)
+	w.log.Log(logging.Event{Severity: logging.Warning, Message: "watchdog life-check reported, we are disconnected from the network", Detail: l.Message})
+	if w.ending == nil {
+		w.ending, w.endBy = err, vip.Boottime()+cutOffTime
+		m.Step(vip.Boottime(), machine.Leave{})
+	}
+}
+
+// cutOffTime bounds how long a node that is cut off stays to hand over.
+const cutOffTime = 3 * time.Second
+
+// end ends a node that is cut off, once it has handed over or was given the time to.
+func (w *Watchdog) end() {
+	if w.ending == nil {
+		return
+	}
+	select {
+	case <-w.left:
+		w.fatal = w.ending
+	default:
+		if vip.Boottime() > w.endBy {
+			w.fatal = w.ending
+		}
+	}
 }
 
 // verdict takes what the query method says of a node.

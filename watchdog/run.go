@@ -160,7 +160,7 @@ func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
 		case lifecheck.Verdict:
 			w.verdicts(m, []lifecheck.Verdict{item})
 		case lost:
-			w.isLost(item)
+			w.isLost(m, item)
 		case rejected:
 			w.isRejected(item)
 		case externalEnd:
@@ -180,6 +180,7 @@ func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
 		w.carryOut(ctx, m, &out)
 	}
 	w.show(m)
+	w.end()
 }
 
 func (w *Watchdog) verdicts(m *machine.Machine, verdicts []lifecheck.Verdict) {

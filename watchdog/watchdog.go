@@ -96,6 +96,8 @@ type Watchdog struct {
 	compared map[int]bool // nodes whose settings were compared
 	settings map[int]map[string]string
 	fatal    error
+	ending   error // why this node is about to end; it hands over first, but no longer than until endBy
+	endBy    time.Duration
 }
 
 // snapshot is what others see.

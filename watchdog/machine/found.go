@@ -444,6 +444,7 @@ func (m *Machine) begin(c *charter) {
 		if err := m.startGroup(Image{HardState: hard, Snapshot: first}); err != nil {
 			panic(fmt.Sprintf("machine: a new log cannot be started: %v", err))
 		}
+		m.view.ledAt = m.view.ticks // somebody is about to lead
 		m.stand()
 		m.urgent = true
 	}
