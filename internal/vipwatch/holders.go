@@ -95,6 +95,10 @@ func (w *Watch) saw(s *spell, found bool, began, ended time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	r := &w.record
+	r.Looks++
+	if ended-s.looked > 2*lookEvery {
+		r.Late++
+	}
 	r.Coarsest = max(r.Coarsest, ended-s.looked)
 	s.looked = began
 	switch {

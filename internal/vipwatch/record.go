@@ -13,9 +13,11 @@ type Record struct {
 	Pings   []Attempt
 	Held    []Holding
 	Answers []Answer // in the order of their arrival
-	// Coarsest is the longest time between two looks at the same host's addresses.
-	Coarsest time.Duration
-	Lasted   time.Duration
+	// Looks is how often the addresses of a host were looked at, Late how many of these looks were more than 40 ms after the one before,
+	// as on a machine with other work, and Coarsest the longest such time.
+	Looks, Late int
+	Coarsest    time.Duration
+	Lasted      time.Duration
 }
 
 // Attempt is one ping or one SELECT.

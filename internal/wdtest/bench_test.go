@@ -63,6 +63,8 @@ type result struct {
 	silence  time.Duration // longest time without an answer to a ping
 	overlaps int
 	answers  int // disputes
+	looks    int
+	late     int
 	coarsest time.Duration
 	verdict  string
 }
@@ -192,6 +194,7 @@ func (b *bench) judge(r *result, f fault, began, ended time.Duration) {
 	r.outage, _ = vipwatch.Outage(record.Selects, began, record.Lasted)
 	r.silence, _ = vipwatch.Outage(record.Pings, began, record.Lasted)
 	r.overlaps, r.answers, r.coarsest = len(record.Overlaps()), len(record.Disputes()), record.Coarsest
+	r.looks, r.late = record.Looks, record.Late
 	took, host, ok := record.Takeover(began)
 	r.then = b.fate(f, record, began, ended)
 	var wrong []string
