@@ -43,9 +43,10 @@ type agreement struct {
 	retried    bool           // the last Commit failed: it is told once
 
 	// Of a follower.
-	seq, fencing  uint64 // what was adopted last; what the sessions are being told, 0 for nothing
-	adopted       uint64 // number of the decision adopted last
-	carriedNumber uint64 // number of the last one that was carried out
+	began         *cluster.View // when the operation under way began; nil while there is none
+	seq, fencing  uint64        // what was adopted last; what the sessions are being told, 0 for nothing
+	adopted       uint64        // number of the decision adopted last
+	carriedNumber uint64        // number of the last one that was carried out
 	usedAsked     map[cluster.NodeID]time.Time
 }
 

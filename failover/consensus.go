@@ -29,6 +29,7 @@ type Office struct {
 // Ask is a request that is brought before the leader.
 type Ask struct {
 	Key       string // requests with the same key are votes for the same thing
+	Function  string // the manual's name for it, for the log; "" is not told
 	Confirmed bool   // needs no votes
 	Request   []byte // for Execute of the leader's coordinator
 }

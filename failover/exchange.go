@@ -191,12 +191,18 @@ func (r decided) apply(c *Coordinator) {
 		fork = before.view(from)
 	}
 	over := before != nil && before.Op != cluster.OpNone && d.Op == cluster.OpNone
+	if p.began == nil {
+		p.began = from
+	}
 	if p.fresh || before == nil || over {
 		clear(p.marked)
 		clear(p.cause)
 	}
 	if p.office.Standing == StandingFollows && (over || !p.joined) {
-		c.tellSynced(from, d, !p.joined)
+		c.tellSynced(p.began, d, !p.joined)
+	}
+	if d.Op == cluster.OpNone {
+		p.began = nil
 	}
 	p.fresh = false
 	c.replaceBasis(fork, to)

@@ -69,7 +69,7 @@ func (c *Coordinator) settleHere(ctx context.Context) (settledAt, error) {
 
 func (c *Coordinator) settleThere(ctx context.Context) (settledAt, error) {
 	w := wire(settle{})
-	answer, err := c.ask(ctx, Ask{Key: w.key(), Confirmed: true, Request: w.encode()})
+	answer, err := c.ask(ctx, w.order())
 	if ctx.Err() != nil {
 		return settledAt{}, context.Cause(ctx)
 	}
@@ -170,7 +170,7 @@ func (c *Coordinator) submitOnce(ctx context.Context, r Request) error {
 	case StandingFollows, StandingLoading:
 	}
 	w := wire(r)
-	return orderError(c.ask(ctx, Ask{Key: w.key(), Confirmed: true, Request: w.encode()}))
+	return orderError(c.ask(ctx, w.order()))
 }
 
 // grant has a request decided on this node, which leads, and returns when what was decided cannot be lost any more. One that has to

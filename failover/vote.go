@@ -68,9 +68,9 @@ func (c *Coordinator) ballot(r Detach, again bool) {
 		return
 	}
 	v.asking, v.asked = true, now
-	era, request := p.era, w.encode()
+	era, request := p.era, w.ask()
 	p.asks = append(p.asks, func(ctx context.Context) {
-		answer, err := c.ask(ctx, Ask{Key: key, Request: request})
+		answer, err := c.ask(ctx, request)
 		c.inbox.put(answered{key: key, era: era, answer: answer, err: err})
 	})
 }
@@ -187,7 +187,7 @@ func (p *agreement) dropStaleVotes(v *cluster.View) {
 // order brings before the leader what needs no votes and nobody waits for.
 func (c *Coordinator) order(r Request) {
 	w := wire(r)
-	a := Ask{Key: w.key(), Confirmed: true, Request: w.encode()}
+	a := w.order()
 	c.peers.asks = append(c.peers.asks, func(ctx context.Context) {
 		if err := orderError(c.ask(ctx, a)); err != nil {
 			c.tell(Reason{Kind: OrderFailed, Node: cluster.NoNode, Old: a.Key, New: err.Error()})
@@ -203,7 +203,7 @@ func (c *Coordinator) tellUsed(r NodeUsed) {
 	}
 	p.usedAsked[r.Node] = now
 	w := wire(r)
-	a := Ask{Key: w.key(), Confirmed: true, Request: w.encode()}
+	a := w.order()
 	p.asks = append(p.asks, func(ctx context.Context) {
 		_, _ = c.ask(ctx, a) // it is told again with the next use
 	})

@@ -193,6 +193,20 @@ func (w *wireRequest) key() string {
 	return strings.TrimSpace(w.Kind + " " + strings.Join(words, ","))
 }
 
+// functions are the manual's names of what is asked for; what has none is no news.
+var functions = map[string]string{
+	kindDetach: "DEGENERATE_BACKEND_REQUEST", kindAttach: "FAILBACK_REQUEST", kindPromote: "PROMOTE_BACKEND_REQUEST",
+}
+
+// ask is a request that needs votes, order one that does not.
+func (w *wireRequest) ask() Ask {
+	return Ask{Key: w.key(), Function: functions[w.Kind], Request: w.encode()}
+}
+
+func (w *wireRequest) order() Ask {
+	return Ask{Key: w.key(), Function: functions[w.Kind], Confirmed: true, Request: w.encode()}
+}
+
 // parseReply reads what the leader has said. What cannot be read says nothing.
 func parseReply(data []byte) wireReply {
 	var r wireReply

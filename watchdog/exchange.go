@@ -19,6 +19,7 @@ import (
 const (
 	commandMark = 'C'
 	replyMark   = 'R'
+	maxSettings = 64 << 10
 	settingMark = 'S'
 )
 
@@ -66,6 +67,9 @@ func (e meshEvents) Received(peer int, payload []byte) {
 		e.w.heardReply(payload[1:])
 	case settingMark:
 		values := make(map[string]string)
+		if len(payload) > maxSettings {
+			return
+		}
 		if json.Unmarshal(payload[1:], &values) == nil {
 			e.w.inbox.put(settingsOf{node: peer, values: values})
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"gopgpool/logging"
 	"gopgpool/watchdog/ipc"
 	"gopgpool/watchdog/machine"
 	"gopgpool/watchdog/vip"
@@ -45,6 +46,10 @@ func (w *Watchdog) Cluster() ipc.Cluster {
 
 // StatusChange takes the verdict of an external life check.
 func (w *Watchdog) StatusChange(node int, dead bool, message string) error {
+	w.log.Log(logging.Event{
+		Severity: logging.Log, Message: "received node status change ipc message",
+		Detail: fmt.Sprintf("node id :%d status = %q message:%q", node, lifeWord(dead), message),
+	})
 	nodes := w.cfg.Watchdog.Nodes
 	if node < 0 || node >= len(nodes) || nodes[node].WdPort == 0 {
 		return fmt.Errorf("invalid node id %d", node)

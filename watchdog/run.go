@@ -20,17 +20,30 @@ type inbox struct {
 	wake chan struct{} // of capacity 1
 
 	mu    sync.Mutex
-	items []any // guarded by mu: machine.Input, heartbeat, message for watchdogs
+	items []any       // guarded by mu: machine.Input, heartbeat, message for watchdogs
+	from  map[int]int // guarded by mu; bytes in items that a peer has sent
 }
 
-const inboxSize = 20000
+const (
+	inboxSize = 5000
+	peerBytes = 8 << 20 // of one peer
+)
 
-func newInbox() inbox { return inbox{wake: make(chan struct{}, 1)} }
+func newInbox() inbox { return inbox{wake: make(chan struct{}, 1), from: make(map[int]int)} }
 
 func (i *inbox) put(item any) {
 	i.mu.Lock()
 	full := len(i.items) >= inboxSize
-	if _, droppable := item.(machine.Received); !full || !droppable {
+	switch in := item.(type) {
+	case machine.Received:
+		if full = full || i.from[in.From]+len(in.Payload) > peerBytes; !full {
+			i.from[in.From] += len(in.Payload)
+		}
+	case settingsOf, rejected, heartbeat:
+	default:
+		full = false // what happens here is not lost
+	}
+	if !full {
 		i.items = append(i.items, item)
 	}
 	i.mu.Unlock()
@@ -45,6 +58,7 @@ func (i *inbox) take() []any {
 	defer i.mu.Unlock()
 	items := i.items
 	i.items = nil
+	clear(i.from)
 	return items
 }
 
@@ -146,7 +160,10 @@ func (w *Watchdog) live(ctx context.Context) (err error) {
 
 // turn tells the machine what has happened, and does what it wants.
 func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
-	for _, item := range w.inbox.take() {
+	for n, item := range w.inbox.take() {
+		if n%100 == 99 {
+			w.serve(ctx, m) // many words of others must not keep this node from its lease
+		}
 		switch item := item.(type) {
 		case heartbeat:
 			if w.judge != nil {
@@ -171,16 +188,21 @@ func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
 		w.verdicts(m, w.judge.Tick(vip.Boottime()))
 		w.allHeard.Store(w.judge.Ready())
 	}
+	w.serve(ctx, m)
+	w.show(m)
+	w.end()
+}
+
+// serve does what the machine wants, until that is nothing.
+func (w *Watchdog) serve(ctx context.Context, m *machine.Machine) {
 	m.Tick(vip.Boottime())
 	for {
 		out, some := m.Take()
 		if !some {
-			break
+			return
 		}
 		w.carryOut(ctx, m, &out)
 	}
-	w.show(m)
-	w.end()
 }
 
 func (w *Watchdog) verdicts(m *machine.Machine, verdicts []lifecheck.Verdict) {
@@ -311,12 +333,6 @@ func (w *Watchdog) answer(out *machine.Output) {
 }
 
 func (w *Watchdog) execute(ctx context.Context, x machine.Execute) {
-	if x.From != w.self {
-		w.log.Log(logging.Event{
-			Severity: logging.Log,
-			Message:  fmt.Sprintf("watchdog received the failover command from remote pgpool-II node %q", w.nameOf(x.From)),
-		})
-	}
 	w.tasks.Go(func() {
 		reply := w.parts.Backends.Execute(ctx, x.Request)
 		w.inbox.put(machine.Executed{Number: x.Number, Reply: reply})

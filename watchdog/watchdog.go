@@ -209,9 +209,6 @@ func (w *Watchdog) tellNodes(c *conf.Watchdog) {
 			i++
 		}
 	}
-	if len(c.WdMonitoringInterfacesList) == 0 {
-		w.log.Log(logging.Event{Severity: logging.Log, Message: "interface monitoring is disabled in watchdog"})
-	}
 }
 
 func (w *Watchdog) vipConfig(c *conf.Watchdog) vip.Config {
@@ -262,7 +259,7 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	run := func(name string, f func(context.Context) error) {
 		parts.Go(func() {
 			if err := f(ctx); err != nil && ctx.Err() == nil {
-				cancel(fmt.Errorf("watchdog: %s: %w", name, err))
+				cancel(fmt.Errorf("%s: %w", name, err))
 			}
 		})
 	}
@@ -273,16 +270,18 @@ func (w *Watchdog) Run(ctx context.Context) error {
 	if w.pulse != nil {
 		run("heartbeat", w.pulse.Run)
 	}
-	run("watchdog", w.loop)
+	run("state", w.loop)
 	<-ctx.Done()
 	parts.Wait()
 	w.tasks.Wait()
 	w.abandon()
 	_ = w.store.Close()
-	if err := context.Cause(ctx); !errors.Is(err, context.Canceled) {
-		return err
+	err := context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
 	}
-	return nil
+	w.log.Log(logging.Event{Severity: logging.Log, Message: "watchdog child process exit with fatal error. exiting pgpool-II"})
+	return err
 }
 
 // Ready is closed once it is known whether this node leads, follows or is alone. Clients are not served before.

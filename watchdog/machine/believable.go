@@ -96,6 +96,13 @@ func (m *Machine) areNodes(ids []uint64) bool {
 	return true
 }
 
+// believableInfo judges what a node says of itself: it is kept and shown.
+func (m *Machine) believableInfo(i *info) bool {
+	most := 2 * len(m.c.Nodes)
+	return len(i.Name) <= 1000 && len(i.Voters) <= most && len(i.Outgoing) <= most && len(i.Learners) <= most && len(i.Refused) <= most &&
+		len(i.Settled) <= most && len(i.Members) <= len(m.c.Nodes)
+}
+
 // believableFound judges a message about a founding.
 func (m *Machine) believableFound(from int, msg *foundMsg) bool {
 	if msg.Epoch > maxCount || msg.Ballot.Round > maxCount || msg.At.Round > maxCount || msg.Known > maxCount {

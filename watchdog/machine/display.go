@@ -14,6 +14,7 @@ type display struct {
 	leader       int // told in the log
 	quorum       Quorum
 	alive        int
+	led          bool // shown as the leader when the quorum was told last
 	served       bool
 	fresh        bool
 	reason       string
@@ -241,10 +242,12 @@ func (m *Machine) tellQuorum() {
 	old := d.quorum
 	d.quorum = q
 	m.urgent = true
+	led := d.led
+	d.led = leads
 	switch {
-	case !leads:
-	case q < QuorumOnEdge && old >= QuorumOnEdge:
+	case led && q < QuorumOnEdge && old >= QuorumOnEdge && !m.hand.leaving && (leads || m.leaderNode() < 0):
 		m.event(Log, "We have lost the quorum")
+	case !leads:
 	case q >= QuorumOnEdge && old < QuorumOnEdge:
 		m.event(Log, "quorum found")
 	}

@@ -58,8 +58,10 @@ func (m *Machine) receive(in Received) {
 		return
 	}
 	e, err := decodeEnvelope(in.Payload)
-	if err != nil {
-		m.event(Warning, fmt.Sprintf("message of watchdog node %d cannot be read: %v", in.From, err))
+	if err != nil || e.Info != nil && !m.believableInfo(e.Info) {
+		if m.calls.once(fmt.Sprint("garbled", in.From), m.now, 10*time.Second) {
+			m.event(Warning, fmt.Sprintf("message of watchdog node %d cannot be read", in.From))
+		}
 		return
 	}
 	switch {

@@ -142,6 +142,7 @@ func (Reconfigure) input() {}
 // Ask is a request for the cluster (manual: failover in the watchdog cluster).
 type Ask struct {
 	Key       string // requests with the same key are votes for the same thing
+	Function  string // the manual's name for it, for the log; "" is not told
 	Confirmed bool   // needs no votes: an administrator wants it
 	Request   []byte // what the leader's executor gets
 }

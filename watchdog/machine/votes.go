@@ -11,6 +11,9 @@ import (
 // forgotten with its term.
 type votes struct{ pending map[string]*ballotBox }
 
+// maxVotes is how many things can be voted for at once. There are no more backends.
+const maxVotes = 256
+
 type ballotBox struct {
 	first time.Duration
 	by    map[int]int // node -> how often
@@ -108,6 +111,11 @@ func (m *Machine) heardAsk(from int, a *askMsg) {
 		return // judged dead, or not introduced
 	}
 	who := asker{node: from, number: a.Number}
+	if a.Ask.Function != "" && m.calls.once("heard "+a.Ask.Key, m.now, time.Second) {
+		m.event(Log, fmt.Sprintf("watchdog received the failover command from remote pgpool-II node %q", m.nameOf(from)),
+			fmt.Sprintf("%.60s: %.100s", a.Ask.Function, a.Ask.Key))
+		m.event(Log, fmt.Sprintf("watchdog is processing the failover command [%.60s] received from %s", a.Ask.Function, m.nameOf(from)))
+	}
 	if !m.term.office {
 		m.replyTo(who, Answer{Result: ResultNoLeader})
 		return
@@ -120,6 +128,9 @@ func (m *Machine) judgeRequest(who asker, a Ask) {
 	quorum := m.quorumNow()
 	switch {
 	case !m.c.FailoverWhenQuorum || a.Confirmed:
+		if a.Function != "" {
+			m.event(Log, "The failover request does not need quorum to hold", "proceeding with the failover")
+		}
 		m.execute(who, a)
 	case quorum < QuorumOnEdge:
 		m.event(Log, "failover requires the quorum to hold, which is not present at the moment", "Rejecting the failover request")
@@ -136,6 +147,10 @@ func (m *Machine) vote(who asker, a Ask) {
 		m.votes.pending = make(map[string]*ballotBox)
 	}
 	box := m.votes.pending[a.Key]
+	if box == nil && len(m.votes.pending) >= maxVotes {
+		m.replyTo(who, Answer{Result: ResultMayFail})
+		return
+	}
 	if box == nil || m.now-box.first > m.c.VoteExpiry {
 		box = &ballotBox{first: m.now, by: make(map[int]int)}
 		m.votes.pending[a.Key] = box
@@ -203,6 +218,9 @@ func (c *calls) replied(m *Machine, from int, r *replyMsg) {
 
 // serve ends questions nobody will answer.
 func (m *Machine) serve() {
+	if len(m.calls.done) > 1000 {
+		clear(m.calls.done)
+	}
 	for _, n := range slices.Sorted(maps.Keys(m.calls.asks)) {
 		leader := m.calls.asks[n]
 		if m.leaderInOffice() == leader && m.peers[leader].linked {
@@ -210,6 +228,9 @@ func (m *Machine) serve() {
 		}
 		delete(m.calls.asks, n)
 		m.out.Answers = append(m.out.Answers, Answer{Number: n, Result: ResultNoLeader})
+	}
+	if len(m.votes.pending) == 0 || !m.calls.once("expire votes", m.now, time.Second) {
+		return
 	}
 	for key, box := range m.votes.pending {
 		if m.now-box.first > m.c.VoteExpiry {
