@@ -151,7 +151,7 @@ func commandRows() []Param {
 		text("wd_de_escalation_command", Reload, "",
 			"command run when no longer being the leader",
 			func(c *Config) *string { return &c.Watchdog.WdDeEscalationCommand }),
-		ours(duration("wd_command_timeout", Reload, "s", 1, "30",
+		ours(duration("wd_command_timeout", Start, "s", 1, "30",
 			"time after which a command about the virtual address is ended",
 			func(c *Config) *time.Duration { return &c.Watchdog.WdCommandTimeout })),
 	}

@@ -194,7 +194,7 @@ func TestWatchdogReload(t *testing.T) {
 		"trusted_server_command = 'true'":         "trusted_server_command ping -q -c3 %h>true",
 		"wd_escalation_command = 'a'":             "wd_escalation_command >a",
 		"wd_de_escalation_command = 'a'":          "wd_de_escalation_command >a",
-		"wd_command_timeout = 5":                  "wd_command_timeout 30s>5s",
+		"wd_command_timeout = 5":                  "wd_command_timeout 30s>5s restart",
 		"wd_remove_shutdown_nodes = on":           "wd_remove_shutdown_nodes off>on",
 		"wd_lost_node_removal_timeout = 5":        "wd_lost_node_removal_timeout 0>5s",
 		"wd_no_show_node_removal_timeout = 5":     "wd_no_show_node_removal_timeout 0>5s",

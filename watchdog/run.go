@@ -168,6 +168,7 @@ func (w *Watchdog) turn(ctx context.Context, m *machine.Machine) {
 		case heartbeat:
 			if w.judge != nil {
 				w.judge.Heard(item.node, item.at)
+				m.Step(vip.Boottime(), machine.Heartbeat{Peer: item.node})
 			}
 		case machine.Input:
 			w.lasting.note(item)
@@ -299,6 +300,9 @@ func (w *Watchdog) carryOut(ctx context.Context, m *machine.Machine, out *machin
 	}
 	if out.Probe {
 		w.probe(ctx)
+	}
+	if out.AskTrusted {
+		w.tasks.Go(func() { w.inbox.put(machine.Trusted{Reachable: w.checks.AskTrusted(ctx)}) })
 	}
 	if out.Left {
 		w.hasLeft()

@@ -237,7 +237,7 @@ func (w *Watchdog) machineConfig(cfg *conf.Config) machine.Config {
 		LostRemoval: c.WdLostNodeRemovalTimeout, NoShowRemoval: c.WdNoShowNodeRemovalTimeout,
 		FailoverWhenQuorum: c.FailoverWhenQuorumExists, RequireConsensus: c.FailoverRequireConsensus,
 		AllowMultiple: c.AllowMultipleFailoverRequestsFromNode, VoteExpiry: w.parts.VoteExpiry(cfg),
-		External: c.WdLifecheckMethod == conf.LifecheckExternal, Fresh: w.parts.Fresh, Random: random,
+		AsksTrusted: len(c.TrustedServers) > 0, External: c.WdLifecheckMethod == conf.LifecheckExternal, Fresh: w.parts.Fresh, Random: random,
 	}
 }
 

@@ -14,6 +14,7 @@ type display struct {
 	leader       int // told in the log
 	quorum       Quorum
 	alive        int
+	joined       bool // as a standby, and the log was told
 	led          bool // shown as the leader when the quorum was told last
 	served       bool
 	fresh        bool
@@ -43,6 +44,13 @@ func (m *Machine) display() {
 	d.standing = standing
 	m.others(m.displayPeer)
 	m.show(m.wantedState())
+	if follows := standing == Follows && d.state == StateStandby; follows != d.joined {
+		d.joined = follows
+		if follows {
+			m.event(Log, "successfully joined the watchdog cluster as standby node",
+				fmt.Sprintf("our join coordinator request is accepted by cluster leader node %q", m.nameOf(m.shownLeader())))
+		}
+	}
 	m.tellLeader()
 	m.tellQuorum()
 }
@@ -195,12 +203,7 @@ func (m *Machine) entered(s State) {
 		} else {
 			m.event(Log, "I am the cluster leader node but we do not have enough nodes in cluster", "waiting for the quorum to start escalation process")
 		}
-	case StateStandby:
-		if m.view.standing == Follows {
-			m.event(Log, "successfully joined the watchdog cluster as standby node",
-				fmt.Sprintf("our join coordinator request is accepted by cluster leader node %q", m.nameOf(m.shownLeader())))
-		}
-	case StateDead, StateLoading, StateJoining, StateInitializing, StateParticipating, StateStanding, StateLost, StateTrouble,
+	case StateStandby, StateDead, StateLoading, StateJoining, StateInitializing, StateParticipating, StateStanding, StateLost, StateTrouble,
 		StateShutdown, StateAddSent, StateIsolated:
 	}
 }

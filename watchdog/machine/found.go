@@ -99,8 +99,8 @@ func (m *Machine) stand() {
 
 // remind tells voters of this group who have not begun it that it was founded.
 func (m *Machine) remind() {
-	c := m.meta.Founder.Accepted
-	if c == nil || c.Cluster != m.meta.Cluster || m.log.node == nil {
+	c := m.meta.Charter
+	if c == nil || m.log.node == nil {
 		return
 	}
 	m.others(func(id int, p *peer) {
@@ -225,7 +225,7 @@ func (m *Machine) half(side, all []int) bool {
 			n++
 		}
 	}
-	if !m.c.HalfVotes || members%2 != 0 || n != members/2 || m.untrusted {
+	if !m.c.HalfVotes || members%2 != 0 || n != members/2 || !m.trusts() {
 		return false
 	}
 	if m.founds.incumbent != 0 || m.deserted() {
@@ -233,6 +233,24 @@ func (m *Machine) half(side, all []int) bool {
 	}
 	return m.othersGone()
 }
+
+// trusts reports whether the trusted servers have answered just now, and asks them where that is not known (trusted_servers).
+func (m *Machine) trusts() bool {
+	t := &m.trust
+	if m.untrusted || !m.c.AsksTrusted {
+		return !m.untrusted
+	}
+	if t.at != 0 && m.now-t.at < m.c.Lease {
+		return true
+	}
+	if t.asked == 0 || m.now-t.asked > m.c.Lease {
+		t.asked, m.out.AskTrusted = m.now, true
+	}
+	return false
+}
+
+// trust is what is known of the trusted servers.
+type trust struct{ asked, at time.Duration }
 
 // othersGone reports whether all nodes this one cannot talk to are dead, as far as can be known, and the network is not the trouble.
 func (m *Machine) othersGone() bool {
@@ -255,7 +273,7 @@ func (m *Machine) gone(id int) bool {
 	case p.dead:
 		return true
 	case p.info == nil:
-		return !p.linked && m.now-m.started > m.c.Loading
+		return !p.linked && m.now-m.started > m.c.Loading && (p.beat == 0 || m.now-p.beat > 3*m.c.Lease)
 	case p.info.Bye:
 		return true
 	}
@@ -403,7 +421,7 @@ func (m *Machine) answerFound(to int, msg *foundMsg) {
 // draw makes the charter of a new cluster.
 func (m *Machine) draw(p *proposal) *charter {
 	c := &charter{Cluster: m.c.Random()>>1 | 1, Epoch: p.epoch, Record: p.best()}
-	c.Record.Office = office{Node: -1}
+	c.Record.Office = office{Node: -1, Lease: c.Record.Office.Lease}
 	for id := range m.c.Nodes {
 		switch promised := p.promised[id]; {
 		case promised != nil:
@@ -429,7 +447,7 @@ func (m *Machine) begin(c *charter) {
 	if f := m.founds.free; f != 0 && m.now-f < 2*m.electionTimeout() {
 		m.founds.looked = c.Cluster
 	}
-	m.meta.Cluster, m.meta.Epoch = c.Cluster, c.Epoch
+	m.meta.Cluster, m.meta.Epoch, m.meta.Charter = c.Cluster, c.Epoch, c
 	m.metaDirty = false
 	term, index := uint64(1), uint64(1)
 	first := &raftpb.Snapshot{

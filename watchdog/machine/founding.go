@@ -175,6 +175,7 @@ type meta struct {
 	Cluster uint64 // 0: blank
 	Epoch   uint64
 	Founder acceptor
+	Charter *charter `json:",omitempty"` // of Cluster, where this node has begun it; others may have to be told
 }
 
 func (m *meta) encode() []byte {

@@ -90,7 +90,7 @@ func (m *Machine) stepRaft(from int, e *envelope) {
 	}
 	before := m.log.node.BasicStatus().GetTerm()
 	if msg.GetTerm() >= before {
-		m.quiet.heard(msg, m.rec.Office == office{Node: from, Term: msg.GetTerm()}, m.now)
+		m.quiet.heard(msg, m.rec.Office.Node == from && m.rec.Office.Term == msg.GetTerm(), m.now)
 	}
 	m.quiet.voted(from, msg, e.Quiet, m.now)
 	_ = m.log.node.Step(msg) // a message Raft does not want is no trouble of ours

@@ -82,7 +82,10 @@ func (q *quiet) voted(from int, m *raftpb.Message, age, now time.Duration) {
 	if m.GetType() != raftpb.MsgVoteResp || m.GetReject() {
 		return
 	}
-	if m.GetTerm() != q.term || q.votes == nil {
+	if m.GetTerm() < q.term {
+		return // late
+	}
+	if m.GetTerm() > q.term || q.votes == nil {
 		q.term, q.votes = m.GetTerm(), make(map[int]time.Duration)
 	}
 	q.votes[from] = now - max(age, 0)

@@ -114,7 +114,8 @@ func (m *Machine) pass() {
 func (m *Machine) goodbye() {
 	h := &m.hand
 	leader := m.seenLeader()
-	waits := len(m.side()) > 1 && m.now-h.asked < leaveTime && m.meta.Cluster != 0
+	stays := slices.ContainsFunc(m.configured(), func(id int) bool { return id != m.c.Self && m.visible(id) && !m.peers[id].info.Leaving })
+	waits := stays && m.now-h.asked < leaveTime && m.meta.Cluster != 0
 	if !h.gone && (!waits || leader >= 0 && slices.Contains(m.peers[leader].info.Settled, m.c.Self)) {
 		h.gone, m.urgent = true, true
 		return

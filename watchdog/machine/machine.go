@@ -44,6 +44,7 @@ type Machine struct {
 
 	sick      string // why this node should not lead, "" when well
 	untrusted bool
+	trust     trust
 	carried   uint64
 	cleared   uint64 // the last term in which this node might hold the address
 	address   AddressIs
@@ -178,7 +179,14 @@ func (m *Machine) Step(now time.Duration, in Input) {
 	case SelfChecked:
 		m.selfChecked(in)
 	case Trusted:
-		m.untrusted = !in.Reachable
+		m.untrusted, m.trust.asked = !in.Reachable, 0
+		if in.Reachable {
+			m.trust.at = m.now
+		}
+	case Heartbeat:
+		if p := m.peerAt(in.Peer); p != nil {
+			p.beat = m.now
+		}
 	case Probed:
 		m.founds.probed(in.Answered, m.now)
 	case AddressIs:
@@ -245,7 +253,7 @@ func (m *Machine) Take() (Output, bool) {
 	out := m.out
 	m.out = Output{}
 	out.Address = m.desired
-	some := out.Save != nil || len(out.Send) > 0 || out.Probe || out.Announce || len(out.Decided) > 0 || len(out.Proposals) > 0 || len(out.Answers) > 0 ||
+	some := out.Save != nil || len(out.Send) > 0 || out.Probe || out.AskTrusted || out.Announce || len(out.Decided) > 0 || len(out.Proposals) > 0 || len(out.Answers) > 0 ||
 		len(out.Execute) > 0 || out.Resend || len(out.Events) > 0 || out.Left || out.Fatal != "" || before != m.desired || m.view.unseen(m.desired)
 	return out, some
 }

@@ -70,12 +70,24 @@ func (m *Machine) stillAlone() bool {
 func (m *Machine) takeOffice() {
 	t := &m.term
 	if !contains(m.log.conf.GetVoters(), m.meta.RaftID) {
-		return // removed: Raft is about to notice
+		if to := m.successor(); to >= 0 && (t.offered == 0 || m.now-t.offered > m.electionTimeout()) {
+			t.tried = nil // it was elected while it is being removed: only a voter of the new configuration can end that
+			m.transfer(to)
+		}
+		return
 	}
 	if t.office && !t.released && !m.rec.Office.Released || t.taking || m.hand.giving() || m.waitForOthers() || m.offer() {
 		return
 	}
-	t.taking = m.write(entry{Kind: takeOffice, Node: m.c.Self})
+	t.taking = m.write(entry{Kind: takeOffice, Node: m.c.Self, Lease: max(m.c.Lease, m.unsettled(m.rec.Office))})
+}
+
+// unsettled is how long the lease of an office may run on, by the clock of whoever is to wait for it; 0 if nobody holds the address by it.
+func (m *Machine) unsettled(o office) time.Duration {
+	if o.Released || o.Node == m.c.Self && o.Term != 0 && o.Term == m.cleared {
+		return 0
+	}
+	return o.Lease
 }
 
 // waitForOthers gives nodes that are started together the time to meet before one of them becomes the leader.
@@ -118,8 +130,11 @@ func (m *Machine) tookOffice(e *entry, before office) {
 	if !again {
 		t.cleared = false
 	}
-	if before.Released || before.Node == m.c.Self && before.Term != 0 && before.Term == m.cleared {
+	switch lease := m.unsettled(before); {
+	case before.Node >= 0 && lease == 0:
 		t.free = m.now // nobody else can have raised it since
+	case lease > m.c.Lease:
+		t.free += lease - m.c.Lease
 	}
 	m.hand.resigned = false
 }

@@ -17,7 +17,8 @@ type peer struct {
 	silent time.Duration // since when it cannot be talked to; 0: it can
 	state  State         // as shown
 	resend uint64
-	asked  time.Duration // last join it sent
+	asked  time.Duration // when it was asked for a place last
+	beat   time.Duration // when its last heartbeat came, 0 never
 }
 
 func (m *Machine) linked(in Linked) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"time"
 )
 
 // record is what all nodes of a cluster agree on: the log, applied. It is the content of snapshots.
@@ -20,6 +21,9 @@ type record struct {
 type office struct {
 	Node int
 	Term uint64
+	// Lease is how long it may hold the address without hearing from a quorum; where it was not known that its predecessor's had run
+	// out, the longer of both. The nodes should all have the same wd_lease_time, but while that is changed they have not.
+	Lease time.Duration
 	// Released: the address was given up in good order, and nobody else can hold it either.
 	Released bool
 }
@@ -27,13 +31,14 @@ type office struct {
 // entry is what stands in the log.
 type entry struct {
 	Kind       entryKind
-	Node       int        // whom it is about
-	By         uint64     // raft id of the proposer
-	Boot       uint64     // and which of its lives it was
-	Number     uint64     `json:",omitempty"` // of the proposal in that life
-	Term       uint64     // in which it was proposed
-	Membership Membership `json:",omitempty"`
-	Decision   []byte     `json:",omitempty"`
+	Node       int           // whom it is about
+	By         uint64        // raft id of the proposer
+	Boot       uint64        // and which of its lives it was
+	Number     uint64        `json:",omitempty"` // of the proposal in that life
+	Term       uint64        // in which it was proposed
+	Membership Membership    `json:",omitempty"`
+	Lease      time.Duration `json:",omitempty"` // takeOffice
+	Decision   []byte        `json:",omitempty"`
 }
 
 // maxNode is the highest pgpool_node_id.
@@ -84,7 +89,7 @@ func (r *record) apply(e *entry) bool {
 	}
 	switch e.Kind {
 	case takeOffice:
-		r.Office = office{Node: e.Node, Term: e.Term}
+		r.Office = office{Node: e.Node, Term: e.Term, Lease: e.Lease}
 	case releaseAddress:
 		if r.Office.Node != e.Node || r.Office.Term != e.Term {
 			return false

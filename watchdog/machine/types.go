@@ -27,6 +27,7 @@ type Config struct {
 	RequireConsensus   bool          // failover_require_consensus
 	AllowMultiple      bool          // allow_multiple_failover_requests_from_node
 	VoteExpiry         time.Duration // how long a vote that waits for others counts
+	AsksTrusted        bool          // trusted_servers are configured: half of the nodes goes on only when they answer
 	External           bool          // wd_lifecheck_method = external, or no life check: a node that cannot be reached long enough counts as dead
 	Fresh              bool          // started with -D: at a cold start of the cluster what was decided before is forgotten
 	Random             func() uint64 // incarnations and cluster ids
@@ -86,7 +87,10 @@ type (
 		Sick bool
 		Why  string
 	}
-	// Trusted tells whether the trusted servers answer; never told where none are configured.
+	// Heartbeat is a sign of life of a peer, by another way than messages.
+	Heartbeat struct{ Peer int }
+	// Trusted tells whether the trusted servers answer, on change and as the answer to Output.AskTrusted; never told where none are
+	// configured.
 	Trusted struct{ Reachable bool }
 	// Probed answers Output.Probe: does anybody else answer for the address?
 	Probed struct{ Answered bool }
@@ -128,6 +132,7 @@ func (Linked) input()      {}
 func (Judged) input()      {}
 func (SelfChecked) input() {}
 func (Trusted) input()     {}
+func (Heartbeat) input()   {}
 func (Probed) input()      {}
 func (AddressIs) input()   {}
 func (Proposed) input()    {}
@@ -170,19 +175,20 @@ type Answer struct {
 
 // Output is what is to be done. Everything in it may be done at once and in any order, but for Save: what depends on it comes later.
 type Output struct {
-	Save      *Save
-	Send      []Message
-	Address   Desired
-	Probe     bool // ask the network who holds the address, then step Probed
-	Decided   []Decided
-	Proposals []Outcome
-	Answers   []Answer
-	Execute   []Execute
-	Announce  bool // tell the network again where the address is
-	Resend    bool // votes are being collected: repeat requests about quarantined nodes
-	Events    []Event
-	Left      bool   // the node may exit
-	Fatal     string // the node must exit, with this reason
+	Save       *Save
+	Send       []Message
+	Address    Desired
+	Probe      bool // ask the network who holds the address, then step Probed
+	Decided    []Decided
+	Proposals  []Outcome
+	Answers    []Answer
+	Execute    []Execute
+	AskTrusted bool // do the trusted servers answer? then step Trusted
+	Announce   bool // tell the network again where the address is
+	Resend     bool // votes are being collected: repeat requests about quarantined nodes
+	Events     []Event
+	Left       bool   // the node may exit
+	Fatal      string // the node must exit, with this reason
 }
 
 // Message goes to a peer; it may be lost.
