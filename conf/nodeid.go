@@ -2,7 +2,9 @@ package conf
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"strconv"
 )
@@ -37,6 +39,9 @@ func (l *loader) readNodeID(c *Config) {
 
 func (l *loader) nodeID(name string) (id int, text, hint string) {
 	content, err := l.read(name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Sprintf("Pgpool node id file %s cannot be read: %v", name, err), ""
+	}
 	if err != nil {
 		return 0, fmt.Sprintf("Pgpool node id file %s does not exist", name),
 			"If watchdog is enable, pgpool_node_id file is required"

@@ -84,7 +84,7 @@ func (w *Watchdog) loop(ctx context.Context) error {
 		if crashes++; vip.Boottime()-began > quietLife {
 			crashes = 1
 		}
-		if crashes == crashesOfADisk {
+		if crashes >= crashesOfADisk && w.notAlone() {
 			w.setAside()
 			crashes = 0
 		}
@@ -98,6 +98,16 @@ const (
 	quietLife      = 30 * time.Second // a machine that lived so long did not die of what is on its disk
 	crashesOfADisk = 3
 )
+
+// notAlone reports whether somebody else is there who may know what this node's disk knows.
+func (w *Watchdog) notAlone() bool {
+	for id := range w.cfg.Watchdog.Nodes {
+		if id != w.self && w.mesh.Reachable(id) {
+			return true
+		}
+	}
+	return false
+}
 
 // setAside gives up what is on the disk: a machine that dies of it again and again would keep this node out of the cluster for good. The
 // node joins anew under another name, so nobody counts on what it has forgotten.

@@ -60,7 +60,7 @@ func (m *Machine) believableEntries(msg *raftpb.Message) bool {
 }
 
 func (m *Machine) believableChange(cc *raftpb.ConfChangeV2) bool {
-	return !slices.ContainsFunc(cc.Changes, func(c *raftpb.ConfChangeSingle) bool {
+	return cc.GetTransition() == raftpb.ConfChangeTransitionAuto && !slices.ContainsFunc(cc.Changes, func(c *raftpb.ConfChangeSingle) bool {
 		_, known := raftpb.ConfChangeType_name[int32(c.GetType())]
 		return !known || !m.isNode(c.GetNodeId())
 	})

@@ -82,6 +82,9 @@ func (m *Machine) stepRaft(from int, e *envelope) {
 		return
 	}
 	if last, _ := m.log.storage.LastIndex(); msg.GetType() == raftpb.MsgHeartbeat && msg.GetCommit() > last {
+		if i := m.peers[from].info; i == nil || !i.Office || i.Cluster != m.meta.Cluster || i.Term != msg.GetTerm() {
+			return
+		}
 		// The leader tells no node of more than that node has said it has.
 		m.event(Warning, "the disk of this watchdog node has lost what was written to it, the node joins anew",
 			fmt.Sprintf("The leader knows of entry %d, the log ends at %d.", msg.GetCommit(), last))
@@ -233,6 +236,9 @@ func (m *Machine) apply(e *raftpb.Entry) {
 }
 
 func (m *Machine) applyConf(cc raftpb.ConfChangeI) {
+	if joint := len(m.log.conf.GetVotersOutgoing()) > 0; joint != (len(cc.AsV2().Changes) == 0) {
+		return // Raft writes none such; all nodes pass it over alike
+	}
 	m.log.conf = m.log.node.ApplyConfChange(cc)
 	m.log.snap = true // who joins needs a snapshot that knows him
 	m.term.confAt = 0

@@ -44,6 +44,7 @@ type Machine struct {
 
 	sick      string // why this node should not lead, "" when well
 	untrusted bool
+	unsaved   bool // the last write has failed
 	trust     trust
 	carried   uint64
 	cleared   uint64 // the last term in which this node might hold the address
@@ -313,8 +314,15 @@ func (m *Machine) saved(err error) {
 	}
 	if err != nil {
 		f.retry = m.now + saveRetry
-		m.event(Warning, fmt.Sprintf("watchdog could not save its state: %v", err), "The node takes no part in decisions until it can.")
+		if !m.unsaved || m.calls.once("unsaved", m.now, time.Minute) {
+			m.event(Warning, fmt.Sprintf("watchdog could not save its state: %v", err), "The node takes no part in decisions until it can.")
+		}
+		m.unsaved = true
 		return
+	}
+	if m.unsaved {
+		m.unsaved = false
+		m.event(Log, "watchdog can save its state again")
 	}
 	m.flight = nil
 	m.land(f)
