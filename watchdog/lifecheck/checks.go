@@ -103,6 +103,9 @@ func NewChecks(c Config, report func(Finding), log logging.Logger) *Checks {
 	k := &Checks{report: report, log: log, network: openNetwork, second: time.Second, listenerTime: listenerTime}
 	k.query = newSurvey(c.Nodes, c.Self)
 	k.Configure(c)
+	if len(c.Interfaces) == 0 {
+		log.Log(logging.Event{Message: "interface monitoring is disabled in watchdog"})
+	}
 	return k
 }
 

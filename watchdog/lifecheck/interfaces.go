@@ -186,7 +186,6 @@ type interfaceWatch struct {
 // watchInterfaces reads the devices for the first time; nil where none are to be monitored.
 func (k *Checks) watchInterfaces(c *Config) (*interfaceWatch, error) {
 	if len(c.Interfaces) == 0 {
-		k.log.Log(logging.Event{Message: "interface monitoring is disabled in watchdog"})
 		return nil, nil
 	}
 	n, err := k.network()
