@@ -87,7 +87,7 @@ func (m *Machine) unsettled(o office) time.Duration {
 	if o.Released || o.Node == m.c.Self && o.Term != 0 && o.Term == m.cleared {
 		return 0
 	}
-	return o.Lease
+	return max(o.Lease, time.Second) // 0 is none that was ever written
 }
 
 // waitForOthers gives nodes that are started together the time to meet before one of them becomes the leader.
