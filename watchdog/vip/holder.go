@@ -312,6 +312,9 @@ func (h *holder) tellNeighbours(ctx context.Context, argv []string) {
 	})
 }
 
+// pingAgain is the pause between two rounds.
+const pingAgain = time.Second
+
 // pinger checks that the address answers, in up to three rounds. Nothing depends on it.
 func (h *holder) pinger(program string) func(context.Context) error {
 	return func(ctx context.Context) (err error) {
@@ -324,6 +327,10 @@ func (h *holder) pinger(program string) func(context.Context) error {
 				return err
 			}
 			h.log.Log(logging.Event{Message: "waiting for the delegate IP address to become active"})
+			select {
+			case <-time.After(pingAgain): // one that cannot ping at all fails at once
+			case <-ctx.Done():
+			}
 		}
 		h.log.Log(logging.Event{
 			Severity: logging.Warning, Message: "the delegate IP " + h.cfg.IP.String() + " does not answer ping", Detail: err.Error(),
