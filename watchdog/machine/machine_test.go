@@ -442,3 +442,31 @@ func TestVotes(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// The manual's way to add a node: all get the longer list, one after the other, then it is started.
+func TestAddingANode(t *testing.T) {
+	w := newWorld(t, 4, nil)
+	longer := w.confs[0].Nodes
+	for id := range 3 {
+		w.confs[id].Nodes = longer[:3]
+	}
+	w.start(0, 1, 2)
+	w.until("leader", 6*time.Second, w.settled(0))
+	w.nodes[0].Step(w.now, Proposed{Number: 1, Decision: []byte("kept")})
+	w.run(time.Second)
+	for _, id := range []int{1, 2, 0} {
+		w.confs[id].Nodes = longer
+		w.nodes[id].Step(w.now, Leave{})
+		w.until("it has left", 3*time.Second, func() bool { return w.nodes[id] == nil })
+		w.start(id)
+		w.until("it is back", 8*time.Second, func() bool { return w.holder() >= 0 && w.settled(w.holder())() })
+	}
+	w.start(3)
+	w.until("the new node is a voter", 8*time.Second, func() bool { return w.holder() >= 0 && w.settled(w.holder())() })
+	if last := w.told[3]; len(last) == 0 || string(last[len(last)-1].Data) != "kept" {
+		t.Errorf("it was told %v", last)
+	}
+	if s := w.nodes[3].Status(w.now); s.Members != 4 || s.Required != 3 {
+		t.Errorf("it counts %d members, %d required", s.Members, s.Required)
+	}
+}
