@@ -54,8 +54,9 @@ func cutOff(n *cluster.Node) {
 	n.Fenced = n.Epoch
 }
 
-// isolate takes the marked nodes out of use on this node alone. Without its primary it has none. Where there are no primaries the main
-// node takes the writes, and its successor must not do so before all nodes have agreed: nothing is written meanwhile.
+// isolate takes the marked nodes out of use on this node alone. Without its primary it has none, and nothing is written meanwhile: who
+// else says that he is the primary may have been promoted by nobody's decision. The same holds for the main node where there are no
+// primaries.
 func isolate(local, next *cluster.View, marked map[cluster.NodeID]time.Time) {
 	main := next.Main()
 	for i := range next.Nodes {
@@ -74,7 +75,7 @@ func isolate(local, next *cluster.View, marked map[cluster.NodeID]time.Time) {
 		}
 		n.Status, n.LastStatusChange = cluster.StatusQuarantine, since
 		if id == next.Primary {
-			next.Primary = cluster.NoNode
+			next.Primary, next.Seeking = cluster.NoNode, true
 		}
 		if id == main && !next.Mode.HasPrimary() {
 			next.Seeking = true

@@ -57,7 +57,7 @@ func TestAdopt(t *testing.T) {
 		{"quarantine", viewOf(0, "up 5", "up 7"), up, up, up, []cluster.NodeID{1}, "0:primary 5, 1:quarantine 8/8"},
 		{"quarantine goes on", viewOf(0, "up 5", "quarantine 8/8"), up, up, up, []cluster.NodeID{1}, "0:primary 5, 1:quarantine 8/8"},
 		{"quarantine ends", viewOf(0, "up 5", "quarantine 8/8"), up, up, up, nil, "0:primary 5, 1:standby 9/8"},
-		{"quarantine of the primary", viewOf(0, "up 5", "up 7"), up, up, up, []cluster.NodeID{0}, "0:quarantine 6/6, 1:standby 7"},
+		{"quarantine of the primary", viewOf(0, "up 5", "up 7"), up, up, up, []cluster.NodeID{0}, "0:quarantine 6/6, 1:standby 7, seeking"},
 		{
 			"down for good", viewOf(0, "up 5", "quarantine 8/8"), up, up, viewOf(0, "up 1", "down 2/2"),
 			[]cluster.NodeID{1},

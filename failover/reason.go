@@ -216,7 +216,8 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 	case Resigns:
 		e.Detail = "resigning from the coordinator"
 	case AloneBegins:
-		e.Detail = "What is decided holds on this node only, until the quorum is there again."
+		e.Detail = "What is decided holds on this node only, until the quorum is there again. Should the others promote another primary meanwhile, " +
+			"what clients of this node write to the old one may be lost."
 	case SearchFailed:
 		if r.After > 0 {
 			e.Detail = fmt.Sprintf("expired after %d seconds", int(r.After/time.Second))

@@ -40,6 +40,12 @@ var (
 		Detail:  "all backend nodes are down, pgpool requires at least one valid node",
 		Hint:    "repair the backend nodes and restart pgpool",
 	}
+	errQuarantined = &clientError{
+		Severity: "FATAL", Code: "08S01",
+		Message: "pgpool is not accepting any new connections",
+		Detail:  "this pgpool reaches no backend node, and the other pgpools have not agreed that they are down",
+		Hint:    "they are used again as soon as they answer",
+	}
 	errTooMany      = &clientError{Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already"}
 	errShuttingDown = &clientError{
 		Severity: "FATAL", Code: "57P03", Message: "the database system is shutting down",
@@ -50,6 +56,16 @@ var (
 	// errBatchFailed ends the handling of a message in a batch that has just failed; the client has the error already.
 	errBatchFailed = errors.New("the extended batch has failed")
 )
+
+// noNode is why no node can be used in a View.
+func noNode(v *cluster.View) error {
+	for i := range v.Nodes {
+		if v.Nodes[i].Status == cluster.StatusQuarantine {
+			return errQuarantined
+		}
+	}
+	return errNoNode
+}
 
 func protocolViolation(text string) error {
 	return &clientError{Severity: "FATAL", Code: "08P01", Message: text}

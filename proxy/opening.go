@@ -120,7 +120,7 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	v := s.srv.store.Current()
 	switch {
 	case node == cluster.NoNode:
-		return nil, errNoNode
+		return nil, noNode(v)
 	case !v.Live(node): // condemned since it was chosen
 		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
 	}

@@ -299,8 +299,9 @@ func (s *session) noWriter() error {
 		return errSeeking
 	case v.Main() != cluster.NoNode:
 		return errNoPrimary
+	default:
+		return noNode(v)
 	}
-	return errNoNode
 }
 
 // onWriter returns the connection to the node that takes writes.

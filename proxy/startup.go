@@ -206,11 +206,11 @@ func (s *session) awaitNode() error {
 		case v.Main() != cluster.NoNode:
 			return nil
 		case v.Op == cluster.OpNone && !v.Seeking:
-			return errNoNode
+			return noNode(v)
 		}
 		switch s.t.Wait(until, loop.Interest{Conn: s.client.conn, HangUp: true}) {
 		case loop.Timeout:
-			return errNoNode
+			return noNode(v)
 		case loop.Stopped:
 			return errStopping
 		case loop.Ready, loop.Woken:
