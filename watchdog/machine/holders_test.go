@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func revLease(l time.Duration) func(int, *Config) {
+func withLease(l time.Duration) func(int, *Config) {
 	return func(_ int, c *Config) { c.Lease = l }
 }
 
@@ -20,7 +20,7 @@ func (w *world) holders() (n []int) {
 
 // The leader resigns; its release is in the log; the network is cut at that moment.
 func TestCutOffAfterResigning(t *testing.T) {
-	w := newWorld(t, 3, revLease(10*time.Second))
+	w := newWorld(t, 3, withLease(10*time.Second))
 	w.start(0, 1, 2)
 	w.until("leader", 12*time.Second, w.settled(0))
 	w.run(20 * time.Second)
@@ -139,4 +139,25 @@ func TestHalfOfFourKeepsTheAddress(t *testing.T) {
 	if gap > 0 {
 		t.Fail()
 	}
+}
+
+// Half of the nodes goes on only when the trusted servers have answered just now.
+func TestHalfAsksTheTrustedServers(t *testing.T) {
+	asked, answer := 0, false
+	w := newWorld(t, 2, func(_ int, c *Config) { c.HalfVotes, c.AsksTrusted = true, true })
+	w.trusted = func(m *Machine) {
+		asked++
+		m.Step(w.now, Trusted{Reachable: answer})
+	}
+	w.start(0, 1)
+	w.until("leader", 6*time.Second, w.settled(0))
+	w.stop(0)
+	w.nodes[1].Step(w.now, Judged{Peer: 0, Dead: true, Why: "test"})
+	w.run(10 * time.Second)
+	if w.holder() >= 0 || asked == 0 {
+		t.Fatalf("held by %d, the trusted servers were asked %d times", w.holder(), asked)
+	}
+	answer = true
+	w.nodes[1].Step(w.now, Trusted{Reachable: true})
+	w.until("it goes on", 8*time.Second, w.settled(1))
 }

@@ -11,19 +11,20 @@ import (
 
 // world is a few machines on a network without loss, in virtual time, with disks that never fail. What fails is the simulation's.
 type world struct {
-	t      *testing.T
-	now    time.Duration
-	nodes  []*Machine
-	disks  []Image
-	confs  []Config
-	cut    map[[2]int]bool
-	held   []Desired
-	told   [][]Decided
-	lines  [][]string
-	left   []bool
-	healed time.Duration
-	divert func(from int, msg Message) bool // takes a message away
-	out    []Output
+	t       *testing.T
+	now     time.Duration
+	nodes   []*Machine
+	disks   []Image
+	confs   []Config
+	cut     map[[2]int]bool
+	held    []Desired
+	told    [][]Decided
+	lines   [][]string
+	left    []bool
+	healed  time.Duration
+	trusted func(m *Machine)                 // answers for the trusted servers
+	divert  func(from int, msg Message) bool // takes a message away
+	out     []Output
 }
 
 func newWorld(t *testing.T, n int, edit func(id int, c *Config)) *world {
@@ -149,6 +150,9 @@ func (w *world) carryOut(id int, m *Machine, out Output) {
 			answered = answered || other != id && d.Hold && !w.cut[[2]int{id, other}]
 		}
 		m.Step(w.now, Probed{Answered: answered})
+	}
+	if out.AskTrusted && w.trusted != nil {
+		w.trusted(m)
 	}
 	for _, msg := range out.Send {
 		if w.divert != nil && w.divert(id, msg) {
