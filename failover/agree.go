@@ -30,6 +30,8 @@ type agreement struct {
 	votes  map[string]*vote
 	asks   []func(context.Context) // to be begun
 
+	lonely []cluster.NodeID // taken out by failovers without quorum since this node is alone
+
 	// Of the leader.
 	number     uint64         // of the last decision made
 	dirty      bool           // there is something to be committed
@@ -267,6 +269,7 @@ func (c *Coordinator) decideAlone(r Request) {
 		default:
 			c.tell(Reason{Kind: AloneFailover, Node: cluster.NoNode})
 			c.carryOut(r)
+			c.lonely(r)
 		}
 	case Attach, Promote:
 		c.tell(Reason{Kind: AloneOrder, Node: cluster.NoNode})

@@ -29,6 +29,7 @@ func (h held) apply(c *Coordinator) {
 	case StandingFollows:
 		from := c.view()
 		if old.Standing == StandingAlone && p.last != nil {
+			c.bringAlong(from.Primary)
 			c.retreat()
 		}
 		if p.last != nil && old.Standing != StandingLeads {
@@ -97,7 +98,12 @@ func (c *Coordinator) takeOffice(fresh bool) {
 	p := &c.peers
 	clear(p.marked)
 	clear(p.cause)
+	stands := p.stands(c.view().Primary)
+	p.lonely = nil
 	switch d := p.last; {
+	case d != nil && stands:
+		to := orphan(c.view())
+		c.replaceBasis(to, to)
 	case d != nil && fresh:
 		to := decisionOf(p.first, &Memory{}, nil, nil, 0).view(c.view())
 		c.replaceBasis(to, to)
