@@ -310,7 +310,8 @@ func TestOneVoteIsEnough(t *testing.T) {
 	c.AwaitPoolNodes(t, 10*time.Second, primaryLost)
 }
 
-// TestFailoverWithoutQuorum: with failover_when_quorum_exists off the last pgpool fails over alone; the others follow when they are back.
+// TestFailoverWithoutQuorum: with failover_when_quorum_exists off the last pgpool fails over alone. The others follow when they are back,
+// also if the old primary was started meanwhile.
 func TestFailoverWithoutQuorum(t *testing.T) {
 	c := newCouncil(t, site.Settings{"failover_when_quorum_exists": "off"})
 	last := c.others()[0]
@@ -323,8 +324,12 @@ func TestFailoverWithoutQuorum(t *testing.T) {
 	if _, said := c.Psql(t, c.Client, c.Pgpools[last].Host.Name, "INSERT INTO written VALUES (0)"); said != "" {
 		t.Errorf("a write to the last pgpool: %s", said)
 	}
+	c.Servers[0].Start(t)
 	c.Start(t, gone...)
 	c.AwaitPoolNodes(t, 30*time.Second, primaryLost)
 	c.awaitWrite(10 * time.Second)
+	if got := c.Servers[1].SQL(t, "SELECT count(*) FROM written"); got != "2" {
+		t.Errorf("%s of 2 rows are on the new primary", got)
+	}
 	c.expectPromoted()
 }
