@@ -15,7 +15,7 @@ WDENV = GOPGPOOL_REQUIRE_SERVER=1 GOPGPOOL_REQUIRE_HOSTS=1 GOPGPOOL_BIN=$(CURDIR
 wd: build need-server
 	@mkdir -p docs/watchdog
 	$(WDENV) GOPGPOOL_WD=1 GOPGPOOL_WD_RESULTS=$(CURDIR)/docs/watchdog/results.md $(GO) test -count=1 -v -timeout 2h -run '$(WD)' ./internal/wdtest
-	$(if $(filter .,$(WD)),$(WDENV) GOPGPOOL_WD=1 $(GO) test -count=1 -v -timeout 10m -run ThreePgpools ./internal/scenario)
+	$(if $(filter .,$(WD)),$(WDENV) GOPGPOOL_WD=1 $(GO) test -count=1 -v -timeout 10m -run 'ThreePgpools|Leader|Isolated|Outlive|OrdersToStandby|OneVote|WithoutQuorum' ./internal/scenario)
 
 soak: build need-server
 	@mkdir -p docs/watchdog
