@@ -225,15 +225,32 @@ func (s *soak) judgeRound(n int, story string) {
 			s.violate(n, story, "two answers: %s", o)
 		}
 	}
-	want := s.PoolNodes(s.t, s.Pgpools[0].Host.Name)
-	for _, p := range s.Pgpools[1:] {
-		if got := s.PoolNodes(s.t, p.Host.Name); got != want {
-			s.violate(n, story, "%s shows %q, server1 %q", p.Host.Name, got, want)
+	shown := s.shown()
+	for i, got := range shown {
+		if got != shown[0] {
+			s.violate(n, story, "server%d shows %q, server1 %q", i+1, got, shown[0])
 		}
 	}
 	for id, p := range s.Pgpools {
 		s.examine(id, p)
 	}
+}
+
+// shown is SHOW pool_nodes of every pgpool. One that finds only now that it was cut off ends, and is asked when it is back.
+func (s *soak) shown() (texts []string) {
+	site.Wait(s.t.Context(), healLimit, func() (string, bool) {
+		texts = nil
+		for _, p := range s.Pgpools {
+			text := s.PoolNodes(s.t, p.Host.Name)
+			if strings.Contains(text, "Connection refused") {
+				s.revive()
+				return text, false
+			}
+			texts = append(texts, text)
+		}
+		return "", true
+	})
+	return texts
 }
 
 // examine notes what a pgpool needs.
