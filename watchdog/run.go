@@ -317,9 +317,6 @@ func (w *Watchdog) carryOut(ctx context.Context, m *machine.Machine, out *machin
 	if out.Left {
 		w.hasLeft()
 	}
-	if out.Fatal != "" {
-		w.fatal = errors.New(out.Fatal)
-	}
 }
 
 func severity(s machine.Severity) logging.Severity {

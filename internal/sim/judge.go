@@ -212,13 +212,6 @@ func (j *judge) reset(p *process) {
 	j.w.stats.Resets++
 }
 
-func (j *judge) fatal(p *process, why string) {
-	j.w.stats.Fatals++
-	if j.w.now > j.w.plan.Harm && j.w.plan.Harm > 0 {
-		j.w.fail("node %d exits when all is well: %s", p.n.id, why)
-	}
-}
-
 // decided demands that all nodes see the same decisions, each node in their order.
 func (j *judge) decided(p *process, seq uint64, text string) {
 	w := j.w

@@ -216,11 +216,6 @@ func (p *process) do(out machine.Output) {
 	p.decisions(out)
 	if out.Left {
 		p.leave()
-	} else if out.Fatal != "" {
-		w.trace(p.n.id, "exits: %s", out.Fatal)
-		w.judge.fatal(p, out.Fatal)
-		p.end(true)
-		w.comeBack(p.n)
 	}
 }
 

@@ -22,7 +22,6 @@ type Stats struct {
 	Asked        int
 	Executed     int
 	Resets       int // logs set aside
-	Fatals       int
 	Late         int // addresses raised too late and deleted at once
 	LateOverlaps int // that met another holder
 	SplitHolders int // second holders in a partition of a cluster with half votes
@@ -64,7 +63,6 @@ func (s *Stats) Add(o Stats) {
 	s.Asked += o.Asked
 	s.Executed += o.Executed
 	s.Resets += o.Resets
-	s.Fatals += o.Fatals
 	s.Late += o.Late
 	s.LateOverlaps += o.LateOverlaps
 	s.SplitHolders += o.SplitHolders
@@ -89,8 +87,8 @@ func (s *Stats) Write(out io.Writer) {
 	fmt.Fprintf(out, "%d runs, %.1f h of virtual time, %d messages (%d lost)\n", s.Runs, s.Virtual.Hours(), s.Messages, s.Lost)
 	fmt.Fprintf(out, "decisions: %d proposed, %d committed, %d refused; requests: %d asked, %d executed, answers %v, slowest %.1fs\n",
 		s.Proposed, s.Committed, s.Refused, s.Asked, s.Executed, s.Answers, s.AnswerTime.Seconds())
-	fmt.Fprintf(out, "logs set aside: %d; exits: %d; addresses raised late and deleted at once: %d, beside another holder: %d; "+
-		"second holders in partitions with half votes: %d\n", s.Resets, s.Fatals, s.Late, s.LateOverlaps, s.SplitHolders)
+	fmt.Fprintf(out, "logs set aside: %d; addresses raised late and deleted at once: %d, beside another holder: %d; "+
+		"second holders in partitions with half votes: %d\n", s.Resets, s.Late, s.LateOverlaps, s.SplitHolders)
 	writeCounts(out, "clusters", s.Kinds)
 	writeCounts(out, "faults", s.Faults)
 	slices.Sort(s.Together)

@@ -22,7 +22,7 @@ type display struct {
 	seen         Desired
 }
 
-func newDisplay(*Machine) display {
+func newDisplay() display {
 	return display{state: StateDead, leader: -1, quorum: QuorumNoLeader}
 }
 

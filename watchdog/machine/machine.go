@@ -77,21 +77,20 @@ type group struct {
 
 // termState is what holds as long as this node leads in one term; the zero value while it does not.
 type termState struct {
-	leads     bool
-	term      uint64
-	since     time.Duration
-	office    bool // the log says so
-	released  bool // and it says, or is about to say, that the address was given up
-	taking    bool // the entry is on its way
-	inOffice  time.Duration
-	free      time.Duration // nobody else holds the address from then on
-	cleared   bool          // that time has come
-	tried     []int         // to whom leading was offered
-	offered   time.Duration
-	confAt    time.Duration // of the last change of voters that was proposed
-	resend    uint64
-	wasSilent bool
-	lapsed    int // when, in ticks, it was noticed that the lease of a half ran out; 0: it has not
+	leads      bool
+	term       uint64
+	office     bool // the log says so
+	released   bool // and it says, or is about to say, that the address was given up
+	taking     bool // the entry is on its way
+	inOffice   time.Duration
+	free       time.Duration // nobody else holds the address from then on
+	cleared    bool          // that time has come
+	tried      []int         // to whom leading was offered
+	offered    time.Duration
+	confAt     time.Duration // of the last change of voters that was proposed
+	resend     uint64
+	questioned bool
+	lapsed     int // when, in ticks, it was noticed that the lease of a half ran out; 0: it has not
 }
 
 // flight is a write that is under way with what follows from it.
@@ -117,7 +116,7 @@ func New(c Config, img Image, now time.Duration) (*Machine, error) {
 		c: c, now: now, started: now, tickAt: now, boot: c.Random(), peers: make([]peer, len(c.Nodes)), meta: kept,
 		rec: record{Office: office{Node: -1}}, quiet: quiet{answered: now}, lease: lease{length: c.Lease},
 	}
-	m.view = newDisplay(m)
+	m.view = newDisplay()
 	m.calls.number = m.boot >> 1 // not those of an earlier life in the same process
 	if m.meta.RaftID == 0 {
 		m.becomeBlank(false)
@@ -255,7 +254,7 @@ func (m *Machine) Take() (Output, bool) {
 	m.out = Output{}
 	out.Address = m.desired
 	some := out.Save != nil || len(out.Send) > 0 || out.Probe || out.AskTrusted || out.Announce || len(out.Decided) > 0 || len(out.Proposals) > 0 || len(out.Answers) > 0 ||
-		len(out.Execute) > 0 || out.Resend || len(out.Events) > 0 || out.Left || out.Fatal != "" || before != m.desired || m.view.unseen(m.desired)
+		len(out.Execute) > 0 || out.Resend || len(out.Events) > 0 || out.Left || before != m.desired || m.view.unseen(m.desired)
 	return out, some
 }
 

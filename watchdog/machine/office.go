@@ -18,7 +18,7 @@ func (m *Machine) follow() {
 		m.stepDown()
 	}
 	if leads && !m.term.leads {
-		m.term = termState{leads: true, term: s.GetTerm(), since: m.now, resend: m.term.resend}
+		m.term = termState{leads: true, term: s.GetTerm(), resend: m.term.resend}
 		m.term.free = m.quiet.free(s.GetTerm(), m.c.Lease)
 		if m.founds.founded == m.meta.Cluster && m.now < m.founds.incumbent {
 			m.term.free = m.now // the only lease that can run is this node's own
@@ -35,13 +35,13 @@ func (m *Machine) follow() {
 // renew asks a quorum whether this node still leads, ten times a lease. Before it is in office it does not: whoever leads only to offer it
 // to somebody else shall not make his successor wait for a lease he never had.
 func (m *Machine) renew(term uint64) {
-	if !m.term.office || m.term.wasSilent && m.now < m.lastInfo+m.c.Lease/10 {
+	if !m.term.office || m.term.questioned && m.now < m.lastInfo+m.c.Lease/10 {
 		return
 	}
 	if !m.stillAlone() {
 		return
 	}
-	m.term.wasSilent, m.lastInfo = true, m.now
+	m.term.questioned, m.lastInfo = true, m.now
 	m.log.node.ReadIndex(m.lease.ask(term, m.now))
 }
 

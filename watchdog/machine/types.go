@@ -187,8 +187,7 @@ type Output struct {
 	Announce   bool // tell the network again where the address is
 	Resend     bool // votes are being collected: repeat requests about quarantined nodes
 	Events     []Event
-	Left       bool   // the node may exit
-	Fatal      string // the node must exit, with this reason
+	Left       bool // the node may exit
 }
 
 // Message goes to a peer; it may be lost.
