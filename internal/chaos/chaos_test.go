@@ -126,7 +126,7 @@ func (s *stage) round(t *testing.T, seed uint64, index int) bool {
 	if len(breaches) == 0 {
 		return true
 	}
-	t.Errorf("seed %d: %d breaches:\n%s\nwhat was done:\n%s", seed, len(breaches), strings.Join(likes(breaches, 4), "\n"), strings.Join(s.story, "\n"))
+	t.Errorf("seed %d: what was done:\n%s\n%d breaches:\n%s", seed, strings.Join(s.story, "\n"), len(breaches), strings.Join(likes(breaches, 4), "\n"))
 	return false
 }
 

@@ -23,7 +23,7 @@ func pgbench(t *testing.T, connString string, args ...string) string {
 // benchDatabase makes a database with the tables of pgbench.
 func benchDatabase(t *testing.T, p *pgcluster.Pgpool, db string) {
 	t.Helper()
-	onServer(t, 0, "CREATE DATABASE "+db)
+	onServer(t, 0, "CREATE DATABASE "+db+" TEMPLATE template0")
 	output, err := shared.Cluster(t).Command(t.Context(), "pgbench", "-i", "-q", "-s", "1", p.ConnString("dbname="+db)).CombinedOutput()
 	if err != nil {
 		t.Fatalf("pgbench -i: %v\n%s", err, output)
@@ -106,7 +106,7 @@ func TestLoadBalanceModeOff(t *testing.T) {
 // Manual, database_redirect_preference_list, app_name_redirect_preference_list, user_redirect_preference_list.
 func TestRedirectLists(t *testing.T) {
 	t.Parallel()
-	onServer(t, 0, "CREATE DATABASE e2e_redirect1")
+	onServer(t, 0, "CREATE DATABASE e2e_redirect1 TEMPLATE template0")
 	onServer(t, 0, "CREATE ROLE e2e_reader LOGIN")
 	replayed(t)
 	p := start(t, map[string]string{

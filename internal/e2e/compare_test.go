@@ -167,7 +167,7 @@ func TestPeerDestinations(t *testing.T) {
 	}
 	theirs, ours := startPeer(t, conf), start(t, conf)
 	run := func(p *pgcluster.Pgpool, database string, nodes func(conn *pgx.Conn, sql string, run func()) string) []string {
-		onServer(t, 0, "CREATE DATABASE "+database)
+		onServer(t, 0, "CREATE DATABASE "+database+" TEMPLATE template0")
 		setup, err := shared.Cluster(t).Nodes[0].Connect(t.Context(), "dbname="+database, simple)
 		if err != nil {
 			t.Fatal(err)

@@ -67,7 +67,7 @@ func TestPCPPrograms(t *testing.T) {
 	program := shared.Program(t, "pcp")
 	// Pgpool-II keeps no connections to the database postgres.
 	onServer(t, 0, "DROP DATABASE IF EXISTS pcp_programs WITH (FORCE)")
-	onServer(t, 0, "CREATE DATABASE pcp_programs")
+	onServer(t, 0, "CREATE DATABASE pcp_programs TEMPLATE template0")
 	replayed(t)
 	for name, p := range servers {
 		both := func(line string) (want, got ran) {
