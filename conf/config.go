@@ -14,6 +14,7 @@ type Config struct {
 
 	Connections    Connections
 	Pool           Pool
+	Pools          Pools
 	Backends       []Backend // index = node id; gaps have Port 0
 	Auth           Auth
 	SSL            SSL
@@ -31,6 +32,7 @@ type Config struct {
 	IO             IO
 
 	assigned assignments // what the file said, by parameter and index
+	poolFile poolFile    // what pool_file names
 }
 
 // WithDebug is the configuration under the option -d: log_min_messages is at least debug1.

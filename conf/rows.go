@@ -41,6 +41,7 @@ func areas() []area {
 		{title: "Clustering mode", rows: modeRows()},
 		{title: "Connections", rows: connectionRows()},
 		{title: "Sessions and pooling", rows: poolRows()},
+		{title: "Pooling of server connections", rows: sharingRows()},
 		{title: "Backends", rows: backendRows()},
 		{title: "Authentication", rows: authRows()},
 		{title: "TLS", rows: sslRows()},
