@@ -39,6 +39,8 @@ type PgpoolOptions struct {
 	Files map[string]string
 	// Args are further arguments, Env further environment entries.
 	Args, Env []string
+	// Servers is how many of the cluster's servers it knows, the first ones; 0: all.
+	Servers int
 	// Privileged runs it as this process' user even if that is root; else it runs as the servers do.
 	Privileged bool
 }

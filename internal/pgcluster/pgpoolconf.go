@@ -51,7 +51,10 @@ func (p *Pgpool) baseConf() map[string]string {
 		settings["sr_check_password"] = o.Password
 		settings["health_check_password"] = o.Password
 	}
-	for _, n := range p.cluster.Nodes {
+	for i, n := range p.cluster.Nodes {
+		if p.opts.Servers > 0 && i >= p.opts.Servers {
+			break
+		}
 		set := func(name, value string) { settings[fmt.Sprintf("backend_%s%d", name, n.ID)] = value }
 		set("hostname", n.Host)
 		set("port", fmt.Sprint(n.Port))

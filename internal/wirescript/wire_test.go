@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -55,6 +56,9 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// variantEnv names the ways to try, separated by commas; all without it.
+const variantEnv = "WIRE_VARIANT"
+
 // variant is a way through pgpool.
 type variant struct {
 	name   string
@@ -75,9 +79,17 @@ func (w *world) variants(t *testing.T, prefix string) []variant {
 		{"session", map[string]string{"backend_weight0": "0"}, 0},
 		{"statement", map[string]string{"statement_level_load_balance": "on"}, 0},
 		{"chopped", map[string]string{"statement_level_load_balance": "on", "backend_weight0": "0"}, 3},
+		{"one", nil, 0},
 	} {
+		if only := os.Getenv(variantEnv); only != "" && !slices.Contains(strings.Split(only, ","), v.name) {
+			continue
+		}
 		w.database(t, prefix+"_"+v.name)
-		p := w.pgpool(t, v.conf)
+		servers := 0
+		if v.conf == nil {
+			servers = 1
+		}
+		p := w.pgpool(t, v.conf, servers)
 		out = append(out, variant{v.name, w.target(net.JoinHostPort(p.Host, fmt.Sprint(p.Port)), prefix+"_"+v.name, v.chop)})
 	}
 	return out
@@ -143,10 +155,10 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) pgpool(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
+func (w *world) pgpool(t *testing.T, conf map[string]string, servers int) *pgcluster.Pgpool {
 	t.Helper()
 	// One built with the race detector waits for a second at its end otherwise.
-	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf, Env: []string{"GORACE=atexit_sleep_ms=0"}})
+	return shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf, Servers: servers, Env: []string{"GORACE=atexit_sleep_ms=0"}})
 }
 
 func (w *world) database(t *testing.T, name string) {
