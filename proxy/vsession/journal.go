@@ -26,8 +26,10 @@ type Statement struct {
 	Effect Effect
 	Name   string // of the setting (lower case, "" if it is none alone) or savepoint
 	Writer bool   // only the node that takes writes can have it (SERIALIZABLE)
+	Reset  bool   // of a Setting or Local: back to the value the session began with (RESET x, SET x TO DEFAULT)
 
-	seq uint64 // of a setting
+	seq   uint64 // of a setting
+	local string // of a startup parameter: the text that sets it for a transaction
 }
 
 // maxTx bounds the statements recorded in one transaction: beyond it no further server can join, see Journal.Full.
@@ -45,6 +47,12 @@ type Journal struct {
 	begin Begin
 	tx    []Statement // since BEGIN
 	full  bool
+
+	// of a session that shares its connections, see [Journal.Share]
+	shared  bool
+	startup []Statement // the settings it began with
+	cleared uint64      // the newest setting that made all earlier ones irrelevant
+	prints  [2]print    // of a standby and of the node that takes writes
 }
 
 // Begin is how a transaction starts: its text, and what servers other than the writing one are sent (a standby can be
@@ -60,6 +68,7 @@ type Mark struct {
 	tx       int // statements of the transaction seen
 	joined   bool
 	spoiled  bool
+	foreign  bool // it has settings of another session
 }
 
 // Joined reports whether the server takes part in the transaction.
@@ -102,19 +111,14 @@ func (j *Journal) BeganOn(m *Mark, b Begin) {
 
 // Behind reports whether Lacks would yield anything: the cheap test before every statement.
 func (j *Journal) Behind(m *Mark) bool {
-	return m.settings != j.seq || j.inTx && (!m.joined || m.tx != len(j.tx))
+	return m.settings != j.seq || m.foreign || j.inTx && (!m.joined || m.tx != len(j.tx))
 }
 
 // Lacks appends to dst the statements the server has to see before it can run the client's next one, and marks them as
 // seen. writer tells the node that takes writes.
 func (j *Journal) Lacks(m *Mark, writer bool, dst []Statement) []Statement {
-	if m.settings != j.seq && !m.joined {
-		for i := range j.settings {
-			if j.settings[i].seq > m.settings && (writer || !j.settings[i].Writer) {
-				dst = append(dst, j.settings[i])
-			}
-		}
-		m.settings = j.seq
+	if !m.joined && (m.settings != j.seq || m.foreign) {
+		dst = j.lacksSettings(m, writer, dst)
 	}
 	if !j.inTx {
 		return dst
@@ -144,11 +148,15 @@ func (j *Journal) Ran(m *Mark, s Statement) {
 		}
 		j.tx = append(j.tx, s)
 		m.tx = len(j.tx)
+		j.tx = j.began(j.tx, s)
 		return
 	}
 	if s.Effect == Setting || s.Effect == ResetAll || s.Effect == DiscardAll {
 		j.keep(s)
 		m.settings = j.seq
+		for _, st := range j.began(nil, s) {
+			j.keep(st)
+		}
 	}
 }
 
@@ -160,6 +168,10 @@ func (j *Journal) keep(s Statement) {
 	switch {
 	case s.Effect != Setting:
 		j.settings = j.settings[:0]
+		j.cleared = j.seq
+		if j.shared {
+			return
+		}
 	case s.Name != "":
 		kept := j.settings[:0]
 		for _, old := range j.settings {

@@ -1,0 +1,157 @@
+package vsession
+
+import (
+	"hash/maphash"
+	"strings"
+)
+
+// This file is about sessions that share their server connections with others (pool_mode = transaction): what a connection lacks that
+// another session has used.
+
+// Share makes the journal that of a session that shares its connections. startup are the parameters it began with, which a RESET
+// goes back to; connections are opened without them. Call it once, before anything else.
+func (j *Journal) Share(startup []Startup) {
+	j.shared = true
+	for _, p := range startup {
+		st := Statement{Text: setConfig(p.Name, p.Value, false), Effect: Setting, Name: strings.ToLower(p.Name), local: setConfig(p.Name, p.Value, true)}
+		j.startup = append(j.startup, st)
+		j.keep(st)
+	}
+}
+
+// Startup is a parameter of a startup packet.
+type Startup struct{ Name, Value string }
+
+// Adopt replaces the session's settings by what a server says is in force there, on the connection of m; they have to be given in an
+// order in which they can be set. It is for what a function has set out of sight. Outside of transactions only.
+func (j *Journal) Adopt(m *Mark, settings []Startup) {
+	j.seq++
+	j.settings, j.cleared = j.settings[:0], j.seq
+	for _, p := range settings {
+		j.keep(Statement{Text: setConfig(p.Name, p.Value, false), Effect: Setting, Name: strings.ToLower(p.Name)})
+	}
+	m.settings, m.foreign = j.seq, false
+}
+
+// Take tells how far a connection in a recorded state has followed the session me, which is to use it next. writer tells the node that
+// takes writes.
+func (j *Journal) Take(sv *Server, me uint64, writer bool) Mark {
+	switch {
+	case sv.Owner == me:
+		return sv.Mark
+	case sv.Print == j.Print(writer):
+		return Mark{settings: j.seq}
+	case sv.Print == 0:
+		return Mark{settings: j.cleared}
+	}
+	return Mark{foreign: true}
+}
+
+// Leave records the state of a connection that the session me gives back, outside of transactions.
+func (j *Journal) Leave(sv *Server, m *Mark, me uint64, writer bool) {
+	sv.Owner, sv.Mark, sv.Print = me, *m, Foreign
+	if m.settings == j.seq && !m.foreign {
+		sv.Print = j.Print(writer)
+	}
+}
+
+// Print is a fingerprint of the session's settings outside of transactions: connections of equal prints have equal settings. 0 is none.
+// It cannot be forged from outside.
+func (j *Journal) Print(writer bool) uint64 {
+	p := &j.prints[0]
+	if writer {
+		p = &j.prints[1]
+	}
+	if p.at == j.seq {
+		return p.value
+	}
+	*p = print{at: j.seq}
+	if j.empty(writer) {
+		return 0
+	}
+	var h maphash.Hash
+	h.SetSeed(printSeed)
+	for i := range j.settings {
+		if writer || !j.settings[i].Writer {
+			h.WriteString(j.settings[i].Text)
+			h.WriteByte(0)
+		}
+	}
+	if p.value = h.Sum64(); p.value == 0 || p.value == Foreign {
+		p.value = 1
+	}
+	return p.value
+}
+
+// print is a fingerprint, and the newest setting it knows.
+type print struct{ at, value uint64 }
+
+// printSeed makes fingerprints of one process comparable, and unknown outside of it.
+var printSeed = maphash.MakeSeed()
+
+func (j *Journal) empty(writer bool) bool {
+	for i := range j.settings {
+		if writer || !j.settings[i].Writer {
+			return false
+		}
+	}
+	return true
+}
+
+// forget takes back everything another session may have set. As DISCARD ALL does, it goes back to the user who logged in first.
+const forget = "SET SESSION AUTHORIZATION DEFAULT; RESET ALL"
+
+// lacksSettings is Lacks for the settings. What is shared is sent as one string: either all of it is in force, or nothing.
+func (j *Journal) lacksSettings(m *Mark, writer bool, dst []Statement) []Statement {
+	first := len(dst)
+	if j.shared && (m.foreign || m.settings < j.cleared) {
+		dst = append(dst, Statement{Text: forget})
+		m.settings, m.foreign = j.cleared, false
+	}
+	for i := range j.settings {
+		if j.settings[i].seq > m.settings && (writer || !j.settings[i].Writer) {
+			dst = append(dst, j.settings[i])
+		}
+	}
+	m.settings = j.seq
+	if !j.shared || len(dst)-first < 2 {
+		return dst
+	}
+	var all strings.Builder
+	for _, s := range dst[first:] {
+		all.WriteString(s.Text)
+		all.WriteString("\n;\n") // a text may end in a comment
+	}
+	return append(dst[:first], Statement{Text: all.String()})
+}
+
+// began appends the settings the session began with that a statement has taken away on the server: its own defaults are others.
+func (j *Journal) began(dst []Statement, s Statement) []Statement {
+	for _, st := range j.startup {
+		switch {
+		case s.Effect == ResetAll, s.Effect == DiscardAll, s.Effect == Setting && s.Reset && s.Name == st.Name:
+			dst = append(dst, st)
+		case s.Effect == Local && s.Reset && s.Name == st.Name:
+			dst = append(dst, Statement{Text: st.local, Effect: Local, Name: st.Name})
+		}
+	}
+	return dst
+}
+
+// setConfig sets a parameter to a value as a whole, lists included, as a startup packet does.
+func setConfig(name, value string, local bool) string {
+	last := ", false)"
+	if local {
+		last = ", true)"
+	}
+	return "SELECT pg_catalog.set_config(" + literal(name) + ", " + literal(value) + last
+}
+
+// literal is a string constant whatever standard_conforming_strings says.
+func literal(s string) string {
+	s = strings.ReplaceAll(s, "'", "''")
+	if !strings.Contains(s, `\`) {
+		return "'" + s + "'"
+	}
+	return " E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+}
