@@ -274,7 +274,7 @@ func TestPgbenchArgs(t *testing.T) {
 }
 
 func TestEstimate(t *testing.T) {
-	contenders := func(t topology) int { return map[topology]int{oneBackend: 4, threeBackends: 3}[t] }
+	contenders := func(t topology) int { return map[topology]int{oneBackend: 4, threeBackends: 3, ample: 2}[t] }
 	one := row{Topology: oneBackend}
 	three := row{Topology: threeBackends}
 	tests := []struct {
@@ -286,9 +286,10 @@ func TestEstimate(t *testing.T) {
 		{"nothing", nil, 0, 0},
 		{"one row", []row{one}, 0, stageOverhead + 8*(5*time.Second+runOverhead)},
 		{"both", []row{one, three}, 2, 2*stageOverhead + 14*(5*time.Second+runOverhead) + 2*idleOverhead},
+		{"three times as often", []row{{Topology: ample}}, 0, stageOverhead + 12*(5*time.Second+runOverhead)},
 	}
 	for _, tt := range tests {
-		if got := estimate(tt.rows, contenders, 5, 2, tt.idle); got != tt.want {
+		if got := estimate(tt.rows, contenders, 5, 2, extras{idle: tt.idle}); got != tt.want {
 			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
 		}
 	}
@@ -330,6 +331,8 @@ func TestContendersOver(t *testing.T) {
 	}{
 		{"", oneBackend, "direct pgbouncer pgpool2 gopgpool"},
 		{"", threeBackends, "direct pgpool2 gopgpool"},
+		{"", pooled, "pgbouncer gopgpool"},
+		{"", ample, "gopgpool gopgpool-transaction"},
 		{"^(direct|pgbouncer)$", threeBackends, "direct"},
 	}
 	for _, tt := range tests {
@@ -372,20 +375,35 @@ func TestJudge(t *testing.T) {
 }
 
 func TestSmallTargets(t *testing.T) {
+	session, byTransaction := crowds()[0], crowds()[1]
 	idle := func(each int64, problem string) []idleResult {
+		of := crowd{Mode: sessionMode, Clients: idleSessions}
 		return []idleResult{
-			{Contender: pgbouncer, Clients: 10, After: 10},
-			{Contender: gopgpool, Clients: 10, Before: 1000, After: 1000 + 10*each, Error: problem},
+			{Contender: pgbouncer, crowd: of, After: 10},
+			{Contender: gopgpool, crowd: of, Before: 1000, After: 1000 + idleSessions*each, Error: problem},
 		}
+	}
+	connects := func(slowest int64, problem string) []connectResult {
+		return []connectResult{{Contender: pgbouncer, Slowest: 9}, {Contender: gopgpool, Slowest: slowest, Error: problem}}
+	}
+	virtual := func(inside int) *virtualResult {
+		return &virtualResult{Rows: []virtualShare{{Samples: 1000, Inside: 1}, {Samples: 1000, Inside: inside}}}
 	}
 	tests := []struct {
 		name string
 		got  target
 		want string
 	}{
-		{"idle met", idleTarget(idle(idleClientBytes, "")), "met"},
-		{"idle missed", idleTarget(idle(idleClientBytes+1, "")), "NOT met"},
-		{"idle failed", idleTarget(idle(1, "refused")), "not measured"},
+		{"idle met", idleTarget(session, idle(idleSessionBytes, "")), "met"},
+		{"idle missed", idleTarget(session, idle(idleSessionBytes+1, "")), "NOT met"},
+		{"idle failed", idleTarget(session, idle(1, "refused")), "not measured"},
+		{"another crowd", idleTarget(byTransaction, idle(1, "")), "not measured"},
+		{"connects met", connectTarget(connects(connectsPerSecond, "")), "met"},
+		{"connects missed", connectTarget(connects(connectsPerSecond-1, "")), "NOT met"},
+		{"connects failed", connectTarget(connects(connectsPerSecond, "refused")), "not measured"},
+		{"virtual session met", virtualTarget(virtual(30)), "met"},
+		{"virtual session missed", virtualTarget(virtual(31)), "NOT met"},
+		{"virtual session unknown", virtualTarget(nil), "not measured"},
 		{"no allocation", allocTarget(&allocResult{}), "met"},
 		{"an allocation", allocTarget(&allocResult{Allocs: 1}), "NOT met"},
 		{"allocations unknown", allocTarget(nil), "not measured"},
@@ -424,7 +442,10 @@ func exampleReport() report {
 		x.relate()
 		r.Rows = append(r.Rows, x)
 	}
-	r.Idle = []idleResult{{Contender: pgbouncer, Clients: 10, Before: 1 << 20, After: 2 << 20}, {Contender: gopgpool, Error: "a < b"}}
+	held := crowd{Mode: transactionMode, Clients: 10, Prepared: true}
+	r.Idle = []idleResult{{Contender: pgbouncer, crowd: held, Before: 1 << 20, After: 2 << 20}, {Contender: gopgpool, Error: "a < b"}}
+	r.Connects = []connectResult{{Contender: pgbouncer, Error: "refused"}, {Contender: gopgpool, Rate: 2000, Slowest: 1500, P50: 7000}}
+	r.Virtual = &virtualResult{Rows: []virtualShare{{Row: "ample/select/simple/16", Samples: 400, Inside: 10}}}
 	r.Targets = targets(r)
 	return r
 }
@@ -444,7 +465,10 @@ func TestReport(t *testing.T) {
 		"| -S -M simple | 16 | pgpool2 | failed |",
 		"- three/select/extended/16 pgpool2: 3 failed transactions",
 		"| one server, -S -C, 16 clients: TPS / direct | ≥ 8 | 0.90 | NOT met |",
-		"| pgbouncer | 10 | 1.0 | 2.0 | 104857 | 0 |",
+		"| transaction mode, have run a prepared statement each | pgbouncer | 10 | 1.0 | 2.0 | 104857 | 0 |",
+		"- connects pgbouncer: refused",
+		"| gopgpool | 2000 | 1500 | 0.0 | 7.00 | 0.00 |",
+		"| ample/select/simple/16 | 400 | 10 | 2.5 % |",
 	} {
 		if !strings.Contains(string(md), want) {
 			t.Errorf("results.md lacks %q", want)
@@ -458,7 +482,7 @@ func TestReport(t *testing.T) {
 	if err := json.Unmarshal(js, &back); err != nil || !reflect.DeepEqual(back.Rows, r.Rows) {
 		t.Errorf("results.json reads back as other rows (%v)", err)
 	}
-	if len(r.problems()) != len(r.Rows)+1 {
+	if len(r.problems()) != len(r.Rows)+2 {
 		t.Errorf("problems: %v", r.problems())
 	}
 }
@@ -522,7 +546,7 @@ func checkHold(ctx context.Context, t *testing.T, servers *pgcluster.Cluster) {
 	answers, out := io.Pipe()
 	done := make(chan error, 1)
 	const clients = 12
-	go func() { done <- hold(ctx, servers.Nodes[0].Port, clients, input, out) }()
+	go func() { done <- hold(ctx, servers.Nodes[0].Port, crowd{Clients: clients, Prepared: true}, input, out) }()
 	line := make([]byte, len(holderReady)+1)
 	if _, err := io.ReadFull(answers, line); err != nil || string(line) != holderReady+"\n" {
 		t.Fatalf("it said %q (%v)", line, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -18,6 +19,8 @@ const (
 	pgbouncer = "pgbouncer"
 	pgpool2   = "pgpool2"
 	gopgpool  = "gopgpool"
+	// gopgpoolByTransaction is gopgpool where gopgpool itself pools by session.
+	gopgpoolByTransaction = "gopgpool-transaction"
 )
 
 const (
@@ -98,14 +101,20 @@ func connect(ctx context.Context, port int, user, database string) (*pgconn.PgCo
 		"host=%s port=%d user=%s dbname=%s sslmode=disable connect_timeout=60", loopback, port, user, database))
 }
 
+// poolMode is what holds a server connection: a session, or a transaction.
+type poolMode string
+
+const (
+	sessionMode     poolMode = "session"
+	transactionMode poolMode = "transaction"
+)
+
 // capacity is what a proxy is set up for.
 type capacity struct {
+	mode    poolMode
 	clients int // sessions served at once
 	servers int // connections to one server at most
 }
-
-// The measured rows use up to 64 clients; a few more places for our own logins.
-func rowCapacity() capacity { return capacity{clients: 72, servers: 72} }
 
 // places is where the contenders of one set of servers live.
 type places struct {
@@ -115,8 +124,8 @@ type places struct {
 	newPort func() (int, error)
 }
 
-// startPgBouncer starts PgBouncer in session mode over the first server.
-func (p places) startPgBouncer(ctx context.Context, program string, size capacity) (*contender, error) {
+// startPgBouncer starts a PgBouncer over the first server.
+func (p places) startPgBouncer(ctx context.Context, program []string, size capacity) (*contender, error) {
 	dir, port, err := p.room(pgbouncer)
 	if err != nil {
 		return nil, err
@@ -126,12 +135,12 @@ func (p places) startPgBouncer(ctx context.Context, program string, size capacit
 		ini:                                pgbouncerINI(dir, port, p.servers[0], size),
 		filepath.Join(dir, "userlist.txt"): fmt.Sprintf("%q \"\"\n", userName),
 	}
-	return p.launch(ctx, &contender{name: pgbouncer, port: port, stopSig: syscall.SIGTERM}, dir, files, program, ini)
+	return p.launch(ctx, &contender{name: pgbouncer, port: port, stopSig: syscall.SIGTERM}, dir, files, append(slices.Clone(program), ini)...)
 }
 
 // pgbouncerINI leaves everything at its default that does not have to differ.
 func pgbouncerINI(dir string, port, server int, size capacity) string {
-	return fmt.Sprintf(`[databases]
+	ini := fmt.Sprintf(`[databases]
 %s = host=%s port=%d
 
 [pgbouncer]
@@ -140,10 +149,14 @@ listen_port = %d
 unix_socket_dir =
 auth_type = trust
 auth_file = %s
-pool_mode = session
+pool_mode = %s
 max_client_conn = %d
 default_pool_size = %d
-`, databaseName, loopback, server, loopback, port, filepath.Join(dir, "userlist.txt"), size.clients, size.servers)
+`, databaseName, loopback, server, loopback, port, filepath.Join(dir, "userlist.txt"), size.mode, size.clients, size.servers)
+	if size.mode == transactionMode {
+		ini += "max_prepared_statements = 200\n" // its default from 1.24 on; before, they were off
+	}
+	return ini
 }
 
 // startPgpool starts a pgpool, Debian's or ours, with the same files and options for both.
@@ -187,6 +200,9 @@ statement_level_load_balance = %[7]s
 sr_check_user = '%[8]s'
 sr_check_database = 'postgres'
 `, loopback, port, pcp, dir, size.clients, max(1, size.servers/size.clients), onOff(len(servers) > 1), adminName)
+	if size.mode == transactionMode { // Pgpool-II does not know these
+		fmt.Fprintf(&b, "pool_mode = '%s'\ndefault_pool_size = %d\n", size.mode, size.servers)
+	}
 	for i, server := range servers {
 		fmt.Fprintf(&b, `backend_hostname%[1]d = '%[2]s'
 backend_port%[1]d = %[3]d

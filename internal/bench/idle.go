@@ -18,13 +18,59 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// idleClients is how many are held open.
-const idleClients = 5000
+// crowd is a number of clients that are held open.
+type crowd struct {
+	Mode    poolMode `json:"pool_mode"`
+	Clients int      `json:"clients"`
+	// Prepared: each has run one prepared statement, the same. Otherwise they have logged in and sent nothing.
+	Prepared bool `json:"prepared"`
+}
 
-// idleResult is what one contender needs for clients that are logged in and do nothing. Memory in bytes.
+// crowds are those that are measured.
+func crowds() []crowd {
+	return []crowd{
+		{Mode: sessionMode, Clients: idleSessions},
+		{Mode: transactionMode, Clients: mostIdle},
+		{Mode: transactionMode, Clients: mostIdle, Prepared: true},
+	}
+}
+
+const (
+	idleSessions = 5000
+	mostIdle     = 10000
+)
+
+// id names the crowd for the -rows filter.
+func (c crowd) id() string {
+	did := "login"
+	if c.Prepared {
+		did = "prepared"
+	}
+	return fmt.Sprintf("idle/%s/%d/%s", c.Mode, c.Clients, did)
+}
+
+// what the crowd is, in words.
+func (c crowd) what() string {
+	did := "logged in, no statement sent"
+	if c.Prepared {
+		did = "have run a prepared statement each"
+	}
+	return fmt.Sprintf("%s mode, %s", c.Mode, did)
+}
+
+// capacity is what a proxy is set up for.
+func (c crowd) capacity() capacity {
+	size := capacity{mode: c.Mode, clients: c.Clients + 20, servers: c.Clients + 20}
+	if c.Mode == transactionMode {
+		size.servers = poolSize
+	}
+	return size
+}
+
+// idleResult is what one contender needs for a crowd. Memory in bytes.
 type idleResult struct {
+	crowd
 	Contender         string `json:"contender"`
-	Clients           int    `json:"clients"`
 	Before            int64  `json:"memory_before_bytes"`
 	After             int64  `json:"memory_with_clients_bytes"`
 	ServerConnections int    `json:"server_connections"`
@@ -55,20 +101,20 @@ func raiseFileLimit(want uint64) error {
 	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: limit.Max, Max: limit.Max}); err != nil {
 		return err
 	}
-	return fmt.Errorf("%d open files are allowed, %d idle clients need %d: raise the limit (ulimit -Hn)", limit.Max, idleClients, want)
+	return fmt.Errorf("%d open files are allowed, %d idle clients need %d: raise the limit (ulimit -Hn)", limit.Max, mostIdle, want)
 }
 
 // idleFileLimit: a proxy has a descriptor for each client and at worst one for each server connection.
-const idleFileLimit = 2*idleClients + 500
+const idleFileLimit = 2*mostIdle + 500
 
 // measureIdle holds the clients open through c and looks at its memory.
-func measureIdle(ctx context.Context, c *contender, serverConnections func(context.Context) (int, error)) idleResult {
-	result := idleResult{Contender: c.name, Clients: idleClients}
+func measureIdle(ctx context.Context, c *contender, of crowd, serverConnections func(context.Context) (int, error)) idleResult {
+	result := idleResult{Contender: c.name, crowd: of}
 	err := func() (err error) {
 		if result.Before, err = settledMemory(ctx, c); err != nil {
 			return err
 		}
-		h, err := startHolder(ctx, c.port, idleClients)
+		h, err := startHolder(ctx, c.port, of)
 		if err != nil {
 			return err
 		}
@@ -127,12 +173,13 @@ type holder struct {
 	lines *bufio.Reader
 }
 
-func startHolder(ctx context.Context, port, clients int) (*holder, error) {
+func startHolder(ctx context.Context, port int, of crowd) (*holder, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, self, "-hold", strconv.Itoa(clients), "-hold-port", strconv.Itoa(port))
+	cmd := exec.CommandContext(ctx, self, "-hold", strconv.Itoa(of.Clients), "-hold-port", strconv.Itoa(port),
+		fmt.Sprintf("-hold-prepared=%t", of.Prepared))
 	cmd.Stderr = os.Stderr
 	// In a group of its own: Ctrl-C is for us, we end the child. It ends by itself when its input does.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -173,8 +220,8 @@ func (h *holder) stop() {
 const holderReady = "ready"
 
 // hold is the child's whole life: log in clients, say so, wait for the end of in.
-func hold(ctx context.Context, port, clients int, in io.Reader, out io.Writer) error {
-	conns, err := openIdle(ctx, port, clients)
+func hold(ctx context.Context, port int, of crowd, in io.Reader, out io.Writer) error {
+	conns, err := openIdle(ctx, port, of)
 	if err != nil {
 		fmt.Fprintln(out, strings.ReplaceAll(err.Error(), "\n", " "))
 		return err
@@ -188,11 +235,15 @@ func hold(ctx context.Context, port, clients int, in io.Reader, out io.Writer) e
 }
 
 // openIdle logs clients in, a few at a time, the first one alone: from it a proxy may learn what it tells the others.
-func openIdle(ctx context.Context, port, clients int) ([]*pgconn.PgConn, error) {
+func openIdle(ctx context.Context, port int, of crowd) ([]*pgconn.PgConn, error) {
 	const atOnce = 8
-	conns := make([]*pgconn.PgConn, clients)
-	errs := make([]error, clients)
-	open := func(i int) { conns[i], errs[i] = connect(ctx, port, userName, databaseName) }
+	conns := make([]*pgconn.PgConn, of.Clients)
+	errs := make([]error, of.Clients)
+	open := func(i int) {
+		if conns[i], errs[i] = connect(ctx, port, userName, databaseName); errs[i] == nil && of.Prepared {
+			errs[i] = runPrepared(ctx, conns[i])
+		}
+	}
 	open(0)
 	if errs[0] != nil {
 		return nil, errs[0]
@@ -206,7 +257,7 @@ func openIdle(ctx context.Context, port, clients int) ([]*pgconn.PgConn, error) 
 			}
 		})
 	}
-	for i := 1; i < clients; i++ {
+	for i := 1; i < of.Clients; i++ {
 		next <- i
 	}
 	close(next)
@@ -217,6 +268,13 @@ func openIdle(ctx context.Context, port, clients int) ([]*pgconn.PgConn, error) 
 		}
 	}
 	return conns, nil
+}
+
+func runPrepared(ctx context.Context, conn *pgconn.PgConn) error {
+	if _, err := conn.Prepare(ctx, "held", "SELECT $1::int4 + 1", nil); err != nil {
+		return err
+	}
+	return conn.ExecPrepared(ctx, "held", [][]byte{[]byte("41")}, nil, nil).Read().Err
 }
 
 // measureAllIdle starts a server and, one after the other, the contenders that can hold so many clients.
@@ -234,24 +292,31 @@ func (r *runner) measureAllIdle(ctx context.Context) ([]idleResult, error) {
 		return strconv.Atoi(n)
 	}
 	p := r.places(filepath.Join(r.dir, "idle"), ports(servers))
-	size := capacity{clients: idleClients + 20, servers: idleClients + 20}
 	var results []idleResult
-	for _, name := range r.idleContenders() {
-		fmt.Printf("idle clients, %s\n", name)
-		c, err := r.startContender(ctx, p, name, size)
-		if err != nil {
-			results = append(results, idleResult{Contender: name, Clients: idleClients, Error: err.Error()})
-			continue
+	for _, of := range r.opts.crowds() {
+		for _, name := range r.idleContenders(of) {
+			result := r.measureCrowd(ctx, p, name, of, connections)
+			if ctx.Err() != nil {
+				return results, context.Cause(ctx)
+			}
+			printIdle(os.Stdout, result)
+			results = append(results, result)
 		}
-		result := measureIdle(ctx, c, connections)
-		c.stop()
-		if ctx.Err() != nil {
-			return results, context.Cause(ctx)
-		}
-		printIdle(os.Stdout, result)
-		results = append(results, result)
 	}
 	return results, nil
+}
+
+// measureCrowd starts a contender for one crowd.
+func (r *runner) measureCrowd(
+	ctx context.Context, p places, name string, of crowd, connections func(context.Context) (int, error),
+) idleResult {
+	fmt.Printf("%s, %s\n", of.id(), name)
+	c, err := r.startContender(ctx, p, name, of.capacity())
+	if err != nil {
+		return idleResult{Contender: name, crowd: of, Error: err.Error()}
+	}
+	defer c.stop()
+	return measureIdle(ctx, c, of, connections)
 }
 
 func printIdle(w io.Writer, i idleResult) {

@@ -4,8 +4,8 @@
 // It owns everything it starts: servers (through pgcluster), proxies, clients and files are gone when it ends, after an
 // interrupt too. It leaves the building of gopgpool to its caller.
 //
-// The files follow a run: workload.go is what is asked of pgbench, contender.go who is asked, servers.go and process.go
-// what runs beneath, runner.go the order of things, measure.go and idle.go the figures, target.go their judgement,
+// The files follow a run: workload.go is what is asked of pgbench, contender.go who is asked, bouncer.go where a newer PgBouncer comes from,
+// servers.go and process.go what runs beneath, runner.go the order of things, measure.go, idle.go, connects.go and virtual.go the figures, target.go their judgement,
 // report.go and chart.go what is written. profile.go records one row under perf instead.
 package main
 
@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,17 +32,21 @@ type options struct {
 	quick      bool
 	idle       bool
 	allocs     bool
+	connects   bool
+	virtual    bool
 	seconds    int
 	rounds     int
 	jobs       int
 	rows       *regexp.Regexp
 	contenders *regexp.Regexp
+	bouncerDir string
 	out        string
 	keep       bool
 	profile    string // row to profile instead
 	profileOut string
 
-	holdClients, holdPort int // the child of idle.go
+	hold     crowd // the child of idle.go
+	holdPort int
 }
 
 func main() {
@@ -67,6 +72,8 @@ func parseOptions(args []string) (options, error) {
 	f.BoolVar(&o.quick, "quick", false, "only the rows the targets need")
 	f.BoolVar(&o.idle, "idle", true, "measure idle clients too (default false with -rows)")
 	f.BoolVar(&o.allocs, "allocs", true, "run the Go benchmark of the warm path too (default false with -rows)")
+	f.BoolVar(&o.connects, "connects", true, "measure connections a second too (default false with -rows)")
+	f.BoolVar(&o.virtual, "virtual", true, "measure by perf what following the sessions' state costs too (default false with -rows)")
 	f.IntVar(&o.seconds, "seconds", 5, "length of each run")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of each contender in each row")
 	f.IntVar(&o.jobs, "jobs", 2, "threads of pgbench")
@@ -79,7 +86,10 @@ func parseOptions(args []string) (options, error) {
 	f.StringVar(&o.programs.pgbouncer, "pgbouncer", "/usr/sbin/pgbouncer", "PgBouncer")
 	f.StringVar(&o.profile, "profile", "", "record the pgpool under test by perf during this `row` instead, e.g. one/select/simple/16")
 	f.StringVar(&o.profileOut, "profile-out", filepath.Join(os.TempDir(), "gopgpool-perf.data"), "where the recording goes")
-	f.IntVar(&o.holdClients, "hold", 0, "internal: hold this many idle clients until the input ends")
+	f.StringVar(&o.bouncerDir, "pgbouncer-dir", filepath.Join("bin", "pgbouncer"),
+		"where a PgBouncer of a later Debian release is kept, for transaction mode, should the installed one be older than 1.21")
+	f.IntVar(&o.hold.Clients, "hold", 0, "internal: hold this many idle clients until the input ends")
+	f.BoolVar(&o.hold.Prepared, "hold-prepared", false, "internal: each runs a prepared statement first")
 	f.IntVar(&o.holdPort, "hold-port", 0, "internal: their port")
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -89,6 +99,8 @@ func parseOptions(args []string) (options, error) {
 		f.Visit(func(one *flag.Flag) { given[one.Name] = true })
 		o.idle = o.idle && given["idle"]
 		o.allocs = o.allocs && given["allocs"]
+		o.connects = o.connects && given["connects"]
+		o.virtual = o.virtual && given["virtual"]
 	}
 	var err error
 	if o.rows, err = regexp.Compile(rows); err != nil {
@@ -115,11 +127,11 @@ func run(opts options) error {
 	// A reader of our output that leaves ("| head") must not end us with everything still running. Ignoring the signal would
 	// be inherited by the children; being told of it is not.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
-	if err := raiseFileLimit(idleFileLimit); err != nil && (opts.idle || opts.holdClients > 0) {
+	if err := raiseFileLimit(idleFileLimit); err != nil && (opts.idle || opts.hold.Clients > 0) {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
-	if opts.holdClients > 0 {
-		return hold(ctx, opts.holdPort, opts.holdClients, os.Stdin, os.Stdout)
+	if opts.hold.Clients > 0 {
+		return hold(ctx, opts.holdPort, opts.hold, os.Stdin, os.Stdout)
 	}
 	if err := ensurePeers(ctx, opts.programs); err != nil {
 		return err
@@ -132,6 +144,7 @@ func run(opts options) error {
 		return err
 	}
 	defer r.close()
+	r.prepare(ctx)
 	if opts.profile != "" {
 		return r.profileRow(ctx)
 	}
@@ -165,17 +178,32 @@ func (r *runner) compare(ctx context.Context) error {
 
 // announce says what will happen and how long it will take.
 func (r *runner) announce(rows []row) {
-	idle := 0
+	var more extras
 	if r.opts.idle {
-		idle = len(r.idleContenders())
+		for _, of := range r.opts.crowds() {
+			more.idle += len(r.idleContenders(of))
+		}
+	}
+	if r.opts.connects {
+		more.connects = len(r.opts.contendersOver(pooled)) * r.opts.rounds
 	}
 	count := func(t topology) int { return len(r.opts.contendersOver(t)) }
-	left := estimate(rows, count, r.opts.seconds, r.opts.rounds, idle)
+	left := estimate(rows, count, r.opts.seconds, r.opts.rounds, more)
 	fmt.Printf("%d rows, %d rounds of %d s for each contender: about %s, until %s\n",
 		len(rows), r.opts.rounds, r.opts.seconds, left.Round(time.Minute/2), time.Now().Add(left).Format("15:04"))
 	if !r.opts.quick {
 		fmt.Println("BENCH=quick measures only what the targets need")
 	}
+}
+
+// crowds are the crowds of idle clients that are asked for; with -rows those that match, if any does.
+func (o options) crowds() []crowd {
+	all := crowds()
+	some := slices.DeleteFunc(crowds(), func(c crowd) bool { return !o.rows.MatchString(c.id()) })
+	if len(some) > 0 {
+		return some
+	}
+	return all
 }
 
 // thisMachine describes where we run.

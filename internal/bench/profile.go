@@ -37,18 +37,24 @@ func (r *runner) profileRow(ctx context.Context) error {
 	}
 	defer s.close()
 	r.warm(ctx, s, w.Topology)
-	record, err := startRecording(perf, r.dir, r.opts.profileOut, s.contenders[0].proc.pid())
-	if err != nil {
-		return err
-	}
-	got, err := r.measureOnce(ctx, s, 0, w, false)
-	record.stop(syscall.SIGINT, 20*time.Second) // which makes it write the file
+	got, err := r.recordRow(ctx, perf, s, w, r.opts.profileOut)
 	if err != nil {
 		return err
 	}
 	c := sumUp(gopgpool, []sample{got}, nil)
 	fmt.Printf("%s: %.0f tps, %.1f µs cpu per transaction (perf costs some)\n", w.id(), c.TPS, c.CPU)
 	return showRecording(ctx, perf, r.opts.profileOut)
+}
+
+// recordRow runs a row against the stage's first contender, recorded into the file out.
+func (r *runner) recordRow(ctx context.Context, perf string, s *stage, w row, out string) (sample, error) {
+	record, err := startRecording(perf, r.dir, out, s.contenders[0].proc.pid())
+	if err != nil {
+		return sample{}, err
+	}
+	got, err := r.measureOnce(ctx, s, 0, w, false)
+	record.stop(syscall.SIGINT, 20*time.Second) // which makes it write the file
+	return got, err
 }
 
 // rowNamed finds a row by its id.
@@ -71,7 +77,7 @@ func (r *runner) startProfiled(ctx context.Context, t topology) (*stage, error) 
 	err = fill(ctx, servers, r.pgbench)
 	if err == nil {
 		var c *contender
-		c, err = r.startContender(ctx, r.places(filepath.Join(r.dir, string(t)), ports(servers)), gopgpool, rowCapacity())
+		c, err = r.startContender(ctx, r.places(filepath.Join(r.dir, string(t)), ports(servers)), t.subject(), t.capacity())
 		s.contenders = append(s.contenders, c)
 	}
 	if err != nil {

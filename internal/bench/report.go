@@ -22,6 +22,8 @@ type report struct {
 	Versions map[string]string `json:"versions"`
 	Rows     []rowResult       `json:"rows"`
 	Idle     []idleResult      `json:"idle,omitempty"`
+	Connects []connectResult   `json:"connects,omitempty"`
+	Virtual  *virtualResult    `json:"virtual_session,omitempty"`
 	Allocs   *allocResult      `json:"warm_simple_query,omitempty"`
 	Targets  []target          `json:"targets"`
 }
@@ -45,7 +47,7 @@ type rowResult struct {
 type cell struct {
 	Contender    string    `json:"contender"`
 	TPS          float64   `json:"tps"`
-	Ratio        float64   `json:"ratio_to_direct"`
+	Ratio        float64   `json:"ratio_to_base"` // to topology.base; 0 without one
 	CPU          float64   `json:"proxy_cpu_us_per_transaction"`
 	P50          int64     `json:"latency_p50_us"`
 	P95          int64     `json:"latency_p95_us"`
@@ -72,7 +74,7 @@ func (r rowResult) cell(contender string) (cell, bool) {
 
 // relate fills in the ratios once every cell is there.
 func (r *rowResult) relate() {
-	base, ok := r.cell(direct)
+	base, ok := r.cell(r.Topology.base())
 	if !ok || base.TPS == 0 {
 		return
 	}
@@ -106,7 +108,12 @@ func (r report) problems() []string {
 	}
 	for _, i := range r.Idle {
 		if i.Error != "" {
-			all = append(all, fmt.Sprintf("idle %s: %s", i.Contender, i.Error))
+			all = append(all, fmt.Sprintf("%s %s: %s", i.id(), i.Contender, i.Error))
+		}
+	}
+	for _, c := range r.Connects {
+		if c.Error != "" {
+			all = append(all, fmt.Sprintf("connects %s: %s", c.Contender, c.Error))
 		}
 	}
 	return all
@@ -142,16 +149,18 @@ func (r report) markdown(w io.Writer) {
 		"round. `pgbench` (scale %d, %d threads), the servers and the proxies share the machine: %d × %s, Linux %s.\n\n",
 		map[bool]string{true: " (`BENCH=quick`)"}[r.Quick], r.Started.UTC().Format("2006-01-02"),
 		r.Rounds, r.Seconds, r.Scale, r.Jobs, r.Machine.Count, r.Machine.Processor, r.Machine.Kernel)
-	for _, name := range []string{"postgresql", pgbouncer, pgpool2, gopgpool} {
+	for _, name := range versioned() {
 		if v := r.Versions[name]; v != "" {
 			fmt.Fprintf(w, "- %s: %s\n", name, v)
 		}
 	}
 	fmt.Fprintf(w, "\n![Throughput and processor time](chart.svg)\n\n## Targets\n\n")
 	r.markdownTargets(w)
-	for _, t := range []topology{oneBackend, threeBackends} {
+	for _, t := range topologies() {
 		r.markdownRows(w, t)
 	}
+	r.markdownConnects(w)
+	r.markdownVirtual(w)
 	r.markdownIdle(w)
 	if problems := r.problems(); len(problems) > 0 {
 		fmt.Fprintf(w, "## Failed\n\n")
@@ -167,7 +176,9 @@ func (r report) markdown(w io.Writer) {
   client after the other, so the latencies there are mostly waiting for its other clients.
 - Memory is taken half-way through a run; pages that several processes share are counted once.
 - "direct" over three servers is the primary alone: one server without a proxy.
-- PgBouncer pools by session; both pgpools have the same files (statement-level balancing over three servers).
+- PgBouncer pools by session except under transaction mode; both pgpools have the same files (statement-level balancing over three servers).
+- Of session mode and transaction mode with a connection for each client, each run is compared with the run beside it; the target's figure
+  is the median of these ratios.
   Everything else is at its default, passwords are off, fsync is off.
 `)
 }
@@ -181,15 +192,19 @@ func (r report) markdownTargets(w io.Writer) {
 }
 
 func (r report) markdownRows(w io.Writer, t topology) {
-	heading := map[topology]string{oneBackend: "One server", threeBackends: "Primary and two standbys"}[t]
+	heading := map[topology]string{
+		oneBackend: "One server", threeBackends: "Primary and two standbys",
+		pooled: fmt.Sprintf("Transaction mode, %d server connections", poolSize),
+		ample:  "A server connection for each client: session mode and transaction mode",
+	}[t]
 	started := false
 	for _, row := range r.Rows {
 		if row.Topology != t {
 			continue
 		}
 		if !started {
-			fmt.Fprintf(w, "## %s\n\n| pgbench | clients | contender | TPS | × direct | CPU µs | p50 ms | p95 ms | p99 ms | memory MB |\n"+
-				"|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n", heading)
+			fmt.Fprintf(w, "## %s\n\n| pgbench | clients | contender | TPS | × %s | CPU µs | p50 ms | p95 ms | p99 ms | memory MB |\n"+
+				"|---|--:|---|--:|--:|--:|--:|--:|--:|--:|\n", heading, t.base())
 			started = true
 		}
 		for _, c := range row.Cells {
@@ -235,23 +250,6 @@ func megabytes(bytes int64) string {
 	return fmt.Sprintf("%.1f", float64(bytes)/(1<<20))
 }
 
-func (r report) markdownIdle(w io.Writer) {
-	if len(r.Idle) == 0 {
-		return
-	}
-	fmt.Fprintf(w, "## Idle clients\n\nLogged in, no statement sent.\n\n"+
-		"| contender | clients | memory before MB | with them MB | bytes per client | server connections |\n|---|--:|--:|--:|--:|--:|\n")
-	for _, i := range r.Idle {
-		if i.Error != "" {
-			fmt.Fprintf(w, "| %s | %d | failed | | | |\n", i.Contender, i.Clients)
-			continue
-		}
-		fmt.Fprintf(w, "| %s | %d | %s | %s | %d | %d |\n",
-			i.Contender, i.Clients, megabytes(i.Before), megabytes(i.After), i.perClient(), i.ServerConnections)
-	}
-	fmt.Fprintln(w)
-}
-
 // printRow shows a row as soon as it is complete.
 func printRow(w io.Writer, r rowResult) {
 	fmt.Fprintf(w, "%s\n", r.ID)
@@ -264,21 +262,21 @@ func printRow(w io.Writer, r rowResult) {
 		if c.Contender != direct {
 			proxy = fmt.Sprintf("  cpu %.1f µs  %s MB", c.CPU, megabytes(c.Memory))
 		}
-		fmt.Fprintf(w, "  %-10s %8.0f tps  %5.2f × direct  p50 %s  p95 %s  p99 %s ms%s\n",
-			c.Contender, c.TPS, c.Ratio, milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), proxy)
+		fmt.Fprintf(w, "  %-10s %8.0f tps  %5.2f × %s  p50 %s  p95 %s  p99 %s ms%s\n",
+			c.Contender, c.TPS, c.Ratio, r.Topology.base(), milliseconds(c.P50), milliseconds(c.P95), milliseconds(c.P99), proxy)
 	}
 }
 
 // printTargets shows the targets and what was reached.
 func printTargets(w io.Writer, targets []target) {
-	fmt.Fprintf(w, "\n%-58s %-10s %-10s\n", "target", "wanted", "reached")
+	fmt.Fprintf(w, "\n%-88s %-10s %-10s\n", "target", "wanted", "reached")
 	left := 0
 	for _, t := range targets {
 		if !t.Known {
 			left++
 			continue
 		}
-		fmt.Fprintf(w, "%-58s %-10s %-10s %s\n", t.Name, t.Wanted, t.Reached, t.verdict())
+		fmt.Fprintf(w, "%-88s %-10s %-10s %s\n", t.Name, t.Wanted, t.Reached, t.verdict())
 	}
 	if left > 0 {
 		fmt.Fprintf(w, "and %d targets that were not measured\n", left)

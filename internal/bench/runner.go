@@ -19,6 +19,7 @@ type runner struct {
 	pgbench string
 	ports   *pgcluster.Ports // of the proxies
 	used    int              // of ports
+	pooling bouncer          // what transaction mode is compared with; set by prepare
 }
 
 // newRunner makes the working directory; close removes it.
@@ -62,22 +63,52 @@ func (r *runner) newPort() (int, error) {
 	return r.ports.Numbers[r.used-1], nil
 }
 
+// prepare finds what transaction mode is compared with. Without a PgBouncer that knows prepared statements there the simple
+// protocol alone is compared.
+func (r *runner) prepare(ctx context.Context) {
+	var err error
+	if r.pooling, err = pooledBouncer(ctx, r.opts.programs.pgbouncer, r.opts.bouncerDir); err != nil {
+		fmt.Println("transaction mode, prepared: no comparison with PgBouncer:", err)
+	}
+}
+
+func (r *runner) bouncerFor(mode poolMode) bouncer {
+	if mode == transactionMode {
+		return r.pooling
+	}
+	return bouncer{argv: []string{r.opts.programs.pgbouncer}}
+}
+
 func (r *runner) places(dir string, servers []int) places {
 	return places{dir: dir, who: r.who, servers: servers, newPort: r.newPort}
 }
 
 // contenders are the names measured over a set of servers, in order. PgBouncer knows one server.
 func (o options) contendersOver(t topology) []string {
-	all := []string{direct, pgbouncer, pgpool2, gopgpool}
-	return slices.DeleteFunc(all, func(name string) bool {
-		return t == threeBackends && name == pgbouncer || !o.contenders.MatchString(name)
-	})
+	var all []string
+	switch t {
+	case threeBackends:
+		all = []string{direct, pgpool2, gopgpool}
+	case pooled:
+		all = []string{pgbouncer, gopgpool}
+	case ample:
+		all = []string{gopgpool, gopgpoolByTransaction}
+	default:
+		all = []string{direct, pgbouncer, pgpool2, gopgpool}
+	}
+	return slices.DeleteFunc(all, func(name string) bool { return !o.contenders.MatchString(name) })
 }
 
-func (r *runner) idleContenders() []string {
-	return slices.DeleteFunc(r.opts.contendersOver(oneBackend), func(name string) bool {
-		return name == direct || name == pgpool2 // which would be one process for each client
-	})
+// idleContenders are those that can hold a crowd: Pgpool-II would be one process for each client.
+func (r *runner) idleContenders(of crowd) []string {
+	var names []string
+	for _, name := range []string{pgbouncer, gopgpool} {
+		able := name != pgbouncer || !of.Prepared || r.pooling.preparesPooled()
+		if able && r.opts.contenders.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 // startContender starts one by name.
@@ -86,11 +117,14 @@ func (r *runner) startContender(ctx context.Context, p places, name string, size
 	case direct:
 		return &contender{name: direct, port: p.servers[0]}, nil
 	case pgbouncer:
-		return p.startPgBouncer(ctx, r.opts.programs.pgbouncer, size)
+		return p.startPgBouncer(ctx, r.bouncerFor(size.mode).argv, size)
 	case pgpool2:
 		return p.startPgpool(ctx, pgpool2, r.opts.programs.pgpool2, size)
 	case gopgpool:
 		return p.startPgpool(ctx, gopgpool, r.opts.programs.gopgpool, size)
+	case gopgpoolByTransaction:
+		size.mode = transactionMode
+		return p.startPgpool(ctx, gopgpoolByTransaction, r.opts.programs.gopgpool, size)
 	}
 	panic("bench: no contender " + name)
 }
@@ -131,7 +165,7 @@ func (r *runner) furnish(ctx context.Context, t topology, s *stage) error {
 	}
 	p := r.places(filepath.Join(r.dir, string(t)), ports(s.servers))
 	for _, name := range r.opts.contendersOver(t) {
-		c, err := r.startContender(ctx, p, name, rowCapacity())
+		c, err := r.startContender(ctx, p, name, t.capacity())
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -178,9 +212,10 @@ func (r *runner) measureStage(ctx context.Context, t topology, rows []row, each 
 func (r *runner) measureRow(ctx context.Context, s *stage, w row) rowResult {
 	runs := make([][]sample, len(s.contenders))
 	problems := make([][]error, len(s.contenders))
-	for round := range r.opts.rounds {
-		for k := range s.contenders {
-			i := (k + round) % len(s.contenders)
+	taking := r.taking(s, w)
+	for round := range w.Topology.rounds(r.opts.rounds) {
+		for k := range taking {
+			i := taking[(k+round)%len(taking)]
 			got, err := r.measureOnce(ctx, s, i, w, round == 0)
 			if ctx.Err() != nil {
 				return rowResult{}
@@ -193,11 +228,22 @@ func (r *runner) measureRow(ctx context.Context, s *stage, w row) rowResult {
 		}
 	}
 	result := rowResult{row: w, ID: w.id()}
-	for i, c := range s.contenders {
-		result.Cells = append(result.Cells, sumUp(c.name, runs[i], problems[i]))
+	for _, i := range taking {
+		result.Cells = append(result.Cells, sumUp(s.contenders[i].name, runs[i], problems[i]))
 	}
 	result.relate()
 	return result
+}
+
+// taking are the contenders that take part in a row: all but a PgBouncer that cannot.
+func (r *runner) taking(s *stage, w row) []int {
+	var all []int
+	for i, c := range s.contenders {
+		if c.name != pgbouncer || w.Topology != pooled || w.Mode == simple || r.pooling.preparesPooled() {
+			all = append(all, i)
+		}
+	}
+	return all
 }
 
 func (r *runner) measureOnce(ctx context.Context, s *stage, i int, w row, memory bool) (sample, error) {
@@ -220,10 +266,10 @@ func (r *runner) measureAll(ctx context.Context, rows []row) (report, error) {
 		Started: time.Now(), Quick: r.opts.quick, Seconds: r.opts.seconds, Rounds: r.opts.rounds, Jobs: r.opts.jobs, Scale: scale,
 		Machine: thisMachine(), Versions: r.versions(ctx),
 	}
-	for _, name := range []string{"postgresql", pgbouncer, pgpool2, gopgpool} {
-		fmt.Printf("%-11s %s\n", name, result.Versions[name])
+	for _, name := range versioned() {
+		fmt.Printf("%-28s %s\n", name, result.Versions[name])
 	}
-	for _, t := range []topology{oneBackend, threeBackends} {
+	for _, t := range topologies() {
 		mine := ofTopology(rows, t)
 		if len(mine) == 0 {
 			continue
@@ -242,6 +288,31 @@ func (r *runner) measureAll(ctx context.Context, rows []row) (report, error) {
 			return result, err
 		}
 	}
+	if r.opts.connects {
+		var err error
+		if result.Connects, err = r.measureConnects(ctx); err != nil {
+			return result, err
+		}
+	}
+	if err := r.measureInside(ctx, &result); err != nil {
+		return result, err
+	}
+	result.Targets = targets(result)
+	return result, nil
+}
+
+// measureInside looks into the proxy. What cannot be measured here is told and left out.
+func (r *runner) measureInside(ctx context.Context, result *report) error {
+	if r.opts.virtual {
+		switch virtual, err := r.measureVirtual(ctx); {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			fmt.Println("cost of following the state not measured:", err)
+		default:
+			result.Virtual = &virtual
+		}
+	}
 	if r.opts.allocs {
 		switch allocs, err := measureAllocs(ctx); {
 		case err != nil:
@@ -250,16 +321,22 @@ func (r *runner) measureAll(ctx context.Context, rows []row) (report, error) {
 			result.Allocs = &allocs
 		}
 	}
-	result.Targets = targets(result)
-	return result, nil
+	return nil
 }
+
+// bouncerPooled is the PgBouncer of transaction mode in the list of versions.
+const bouncerPooled = "pgbouncer (transaction mode)"
+
+// versioned are the keys of report.Versions, in order.
+func versioned() []string { return []string{"postgresql", pgbouncer, bouncerPooled, pgpool2, gopgpool} }
 
 func (r *runner) versions(ctx context.Context) map[string]string {
 	p := r.opts.programs
 	return map[string]string{
-		"postgresql": serverVersion(ctx, r.pgbench),
-		pgbouncer:    version(ctx, p.pgbouncer),
-		pgpool2:      version(ctx, p.pgpool2),
-		gopgpool:     version(ctx, p.gopgpool),
+		"postgresql":  serverVersion(ctx, r.pgbench),
+		pgbouncer:     version(ctx, p.pgbouncer),
+		bouncerPooled: r.pooling.version,
+		pgpool2:       version(ctx, p.pgpool2),
+		gopgpool:      version(ctx, p.gopgpool),
 	}
 }

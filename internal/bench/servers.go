@@ -24,10 +24,10 @@ func serverSettings() map[string]string {
 	}
 }
 
-// idleSettings let a proxy open a server connection for every idle client, if it must.
+// idleSettings let a proxy in session mode open a server connection for every idle client, if it must.
 func idleSettings() map[string]string {
 	return map[string]string{
-		"max_connections":           fmt.Sprint(idleClients + 200),
+		"max_connections":           fmt.Sprint(idleSessions + 200),
 		"shared_buffers":            "16MB",
 		"max_locks_per_transaction": "10",
 		"autovacuum":                "off",

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+)
 
 // target is a figure we set out to reach and what became of it.
 type target struct {
@@ -32,14 +35,27 @@ func cpuCost(c cell) float64 { return c.CPU }
 type ratioTarget struct {
 	name  string
 	row   row
+	ours  string // default gopgpool
 	peer  string
 	of    figure
 	bound float64
 	most  bool // the bound is an upper one
+	// paired compares each run with the peer's run beside it and takes the median of that, which is steadier where the two
+	// differ little. For throughput only.
+	paired bool
 }
 
-// idleClientBytes is what an idle client may cost.
-const idleClientBytes = 20_000
+// What an idle client may cost, in bytes.
+const (
+	idleSessionBytes = 20_000
+	idlePooledBytes  = 15_000
+)
+
+// connectsPerSecond is what must be sustained: in every second.
+const connectsPerSecond = 1000
+
+// virtualPercent is what following a session's state may cost when there is none.
+const virtualPercent = 3
 
 // ratioTargets are the targets about speed.
 func ratioTargets() []ratioTarget {
@@ -65,6 +81,7 @@ func ratioTargets() []ratioTarget {
 			row:  r, peer: pgpool2, of: tpsOf, bound: bound,
 		}
 	}
+	all = append(all, pooledTargets()...)
 	reconnect := row{Topology: oneBackend, Script: selectOnly, Mode: simple, Clients: 16, Reconnect: true}
 	return append(
 		all,
@@ -74,13 +91,37 @@ func ratioTargets() []ratioTarget {
 	)
 }
 
+// pooledTargets are those of transaction mode.
+func pooledTargets() []ratioTarget {
+	var all []ratioTarget
+	bounds := map[mode]float64{simple: 0.95, prepared: 1.05}
+	for _, r := range pooledRows() {
+		all = append(all, ratioTarget{
+			name: fmt.Sprintf("transaction mode, %d connections, %s, %s: TPS / PgBouncer", poolSize, r.command(), r.crowd()),
+			row:  r, peer: pgbouncer, of: tpsOf, bound: bounds[r.Mode],
+		})
+	}
+	for _, r := range ampleRows() {
+		all = append(all, ratioTarget{
+			name: fmt.Sprintf("a connection for each client, %s, %s: TPS of transaction mode / session mode", r.command(), r.crowd()),
+			row:  r, ours: gopgpoolByTransaction, peer: gopgpool, of: tpsOf, bound: 1 - virtualPercent/100.0, paired: true,
+		})
+	}
+	return all
+}
+
 // targets compares the report with all targets.
 func targets(r report) []target {
 	var all []target
 	for _, t := range ratioTargets() {
 		all = append(all, t.judge(r))
 	}
-	return append(all, idleTarget(r.Idle), allocTarget(r.Allocs))
+	for _, of := range crowds() {
+		if !of.Prepared {
+			all = append(all, idleTarget(of, r.Idle))
+		}
+	}
+	return append(all, connectTarget(r.Connects), virtualTarget(r.Virtual), allocTarget(r.Allocs))
 }
 
 func (t ratioTarget) judge(r report) target {
@@ -90,12 +131,12 @@ func (t ratioTarget) judge(r report) target {
 	}
 	result := target{Name: t.name, Wanted: fmt.Sprintf("%s %g", sign, t.bound)}
 	found, _ := r.row(t.row.id())
-	ours, haveOurs := found.cell(gopgpool)
+	ours, haveOurs := found.cell(cmp.Or(t.ours, gopgpool))
 	theirs, haveTheirs := found.cell(t.peer)
 	if !haveOurs || !haveTheirs || !ours.ok() || !theirs.ok() || t.of(theirs) == 0 {
 		return result
 	}
-	ratio := t.of(ours) / t.of(theirs)
+	ratio := t.ratio(ours, theirs)
 	result.Known, result.Reached = true, fmt.Sprintf("%.2f", ratio)
 	result.Met = ratio >= t.bound
 	if t.most {
@@ -104,15 +145,45 @@ func (t ratioTarget) judge(r report) target {
 	return result
 }
 
-func idleTarget(idle []idleResult) target {
-	t := target{
-		Name:   fmt.Sprintf("%d idle clients: bytes each", idleClients),
-		Wanted: fmt.Sprintf("≤ %d", idleClientBytes),
+func (t ratioTarget) ratio(ours, theirs cell) float64 {
+	if !t.paired || len(ours.Runs) != len(theirs.Runs) {
+		return t.of(ours) / t.of(theirs)
 	}
+	var ratios []float64
+	for i := range ours.Runs {
+		ratios = append(ratios, ours.Runs[i]/theirs.Runs[i])
+	}
+	return median(ratios)
+}
+
+func idleTarget(of crowd, idle []idleResult) target {
+	most := int64(idleSessionBytes)
+	if of.Mode == transactionMode {
+		most = idlePooledBytes
+	}
+	t := target{Name: fmt.Sprintf("%d idle clients, %s mode: bytes each", of.Clients, of.Mode), Wanted: fmt.Sprintf("≤ %d", most)}
 	for _, i := range idle {
-		if i.Contender == gopgpool && i.Error == "" {
-			t.Known, t.Reached, t.Met = true, fmt.Sprint(i.perClient()), i.perClient() <= idleClientBytes
+		if i.Contender == gopgpool && i.crowd == of && i.Error == "" {
+			t.Known, t.Reached, t.Met = true, fmt.Sprint(i.perClient()), i.perClient() <= most
 		}
+	}
+	return t
+}
+
+func connectTarget(all []connectResult) target {
+	t := target{Name: "connections a second, in the slowest second", Wanted: fmt.Sprintf("≥ %d", connectsPerSecond)}
+	for _, c := range all {
+		if c.Contender == gopgpool && c.Error == "" {
+			t.Known, t.Reached, t.Met = true, fmt.Sprint(c.Slowest), c.Slowest >= connectsPerSecond
+		}
+	}
+	return t
+}
+
+func virtualTarget(v *virtualResult) target {
+	t := target{Name: "following a session's state: % of the proxy's CPU", Wanted: fmt.Sprintf("≤ %d", virtualPercent)}
+	if v != nil {
+		t.Known, t.Reached, t.Met = true, fmt.Sprintf("%.1f", v.worst()), v.worst() <= virtualPercent
 	}
 	return t
 }

@@ -6,13 +6,18 @@ import (
 	"time"
 )
 
-// topology is the set of servers behind a contender.
+// topology is what stands behind and how the contenders share it.
 type topology string
 
 const (
 	oneBackend    topology = "one"
 	threeBackends topology = "three"
+	pooled        topology = "pooled" // one server, transaction mode, few connections
+	ample         topology = "ample"  // one server, a connection for each client in session mode and in transaction mode
 )
+
+// topologies are all, in the order they are measured.
+func topologies() []topology { return []topology{oneBackend, threeBackends, pooled, ample} }
 
 // servers is how many PostgreSQL servers a topology has.
 func (t topology) servers() int {
@@ -20,6 +25,40 @@ func (t topology) servers() int {
 		return 3
 	}
 	return 1
+}
+
+// Every row of these topologies is measured so often as the options say, times this. What is told apart in the last one is
+// smaller than a run differs from the next.
+func (t topology) rounds(n int) int {
+	if t == ample {
+		return 3 * n
+	}
+	return n
+}
+
+// poolSize is the number of server connections that transaction mode shares in the topology pooled.
+const poolSize = 20
+
+// capacity is what the proxies are set up for: the most clients of its rows and a few places for our own logins.
+func (t topology) capacity() capacity {
+	switch t {
+	case pooled:
+		return capacity{mode: transactionMode, clients: 1050, servers: poolSize}
+	default:
+		return capacity{mode: sessionMode, clients: 72, servers: 72}
+	}
+}
+
+// base is the contender the others are related to.
+func (t topology) base() string {
+	switch t {
+	case pooled:
+		return pgbouncer
+	case ample:
+		return gopgpool
+	default:
+		return direct
+	}
 }
 
 // script is one of pgbench's built-in scripts.
@@ -38,6 +77,14 @@ const (
 	extended mode = "extended"
 	prepared mode = "prepared"
 )
+
+// subject is the contender a row of the topology is profiled with.
+func (t topology) subject() string {
+	if t == ample {
+		return gopgpoolByTransaction
+	}
+	return gopgpool
+}
 
 // row is one line of the result: what pgbench is asked to do, over which servers.
 type row struct {
@@ -111,6 +158,26 @@ func allRows() []row {
 			rows = append(rows, row{Topology: t, Script: selectOnly, Mode: simple, Clients: c, Reconnect: true})
 		}
 	}
+	return append(append(rows, pooledRows()...), ampleRows()...)
+}
+
+// pooledRows have more clients than server connections.
+func pooledRows() []row {
+	var rows []row
+	for _, m := range []mode{simple, prepared} {
+		for _, c := range []int{64, 1000} {
+			rows = append(rows, row{Topology: pooled, Script: selectOnly, Mode: m, Clients: c})
+		}
+	}
+	return rows
+}
+
+// ampleRows show what it costs to follow a session's state when there is none.
+func ampleRows() []row {
+	var rows []row
+	for _, m := range []mode{simple, prepared} {
+		rows = append(rows, row{Topology: ample, Script: selectOnly, Mode: m, Clients: 16})
+	}
 	return rows
 }
 
@@ -122,12 +189,13 @@ func quickRows() []row {
 			rows = append(rows, row{Topology: oneBackend, Script: selectOnly, Mode: m, Clients: c})
 		}
 	}
-	return append(
+	rows = append(
 		rows,
 		row{Topology: oneBackend, Script: selectOnly, Mode: simple, Clients: 16, Reconnect: true},
 		row{Topology: threeBackends, Script: selectOnly, Mode: simple, Clients: 16},
 		row{Topology: threeBackends, Script: selectOnly, Mode: extended, Clients: 16},
 	)
+	return append(append(rows, pooledRows()...), ampleRows()...)
 }
 
 // matching keeps the rows whose id matches.
@@ -159,15 +227,22 @@ const (
 	idleOverhead  = 45 * time.Second // per contender: logins, and waiting for its memory to settle
 )
 
+// extras are the measurements beside the rows: how many crowds of idle clients, and runs of the connecting client.
+type extras struct{ idle, connects int }
+
 // estimate is how long the plan will take.
-func estimate(rows []row, contenders func(topology) int, seconds, rounds, idleContenders int) time.Duration {
+func estimate(rows []row, contenders func(topology) int, seconds, rounds int, more extras) time.Duration {
 	var total time.Duration
-	for _, t := range []topology{oneBackend, threeBackends} {
-		runs := len(ofTopology(rows, t)) * contenders(t) * rounds
+	run := time.Duration(seconds)*time.Second + runOverhead
+	for _, t := range topologies() {
+		runs := len(ofTopology(rows, t)) * contenders(t) * t.rounds(rounds)
 		if runs == 0 {
 			continue
 		}
-		total += stageOverhead + time.Duration(runs)*(time.Duration(seconds)*time.Second+runOverhead)
+		total += stageOverhead + time.Duration(runs)*run
 	}
-	return total + time.Duration(idleContenders)*idleOverhead
+	if more.connects > 0 {
+		total += stageOverhead + time.Duration(more.connects)*run
+	}
+	return total + time.Duration(more.idle)*idleOverhead
 }
