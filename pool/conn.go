@@ -10,6 +10,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/loop"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/vsession"
 )
 
 // Conn is a logged-in server connection. While leased it belongs to one task; while idle to the pool.
@@ -28,10 +29,26 @@ type Conn struct {
 
 	Created   time.Time
 	IdleSince time.Time
-	Uses      int // sessions served, this one included
+	Uses      int // leases, this one included
 
-	home *loop.Loop // whose poller knows Wire
-	idle bool       // guarded by Pool.mu
+	// State is what is recorded of the connection's session: the lessee keeps it.
+	State vsession.Server
+	// Serial is another with every lease: with the connection it names one lease, see Ask.Exactly. It is the lessee's to read.
+	Serial uint64
+	// MustCheck tells the lessee that the connection has idled longer than Bounds.CheckDelay: Bounds.CheckQuery has to be answered without
+	// an error before anything of the client's runs on it (send it ahead, in the same write). What fails is to be given to Discard, and
+	// another leased.
+	MustCheck bool
+
+	home   *loop.Loop       // whose poller knows Wire
+	place  *Place           // that counts it
+	onIdle func(*loop.Conn) // of the parked Wire
+	jitter float64          // see Bounds.endOfLife
+	era    uint64           // of the place when it was opened, see Reconnect
+
+	opening    bool  // not logged in so far; the lessee's
+	idle       bool  // guarded by Pool.mu
+	prev, next *Conn // guarded by Pool.mu, see connList
 }
 
 // ParamsKey is the canonical form of startup parameters: two packets with the same options make the same key.

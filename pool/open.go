@@ -74,7 +74,7 @@ type Opening struct {
 func (p *Pool) Open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Param, tune func(fd int), until time.Time) (*Opening, error) {
 	o, err := p.open(t, node, key, params, tune, until)
 	if err != nil {
-		p.Unreserve(key.Node)
+		p.Unreserve(key)
 		return nil, nodeError(node.ID, err)
 	}
 	return o, nil
@@ -108,7 +108,7 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	if tune != nil {
 		tune(wire.FD())
 	}
-	o := &Opening{pool: p, conn: &Conn{Wire: wire, Key: key, Epoch: node.Epoch, Created: t.Now(), home: t.Loop()}}
+	o := &Opening{pool: p, conn: p.newConn(t, wire, node, key)}
 	o.in.conn = wire
 	for _, p := range params {
 		o.walSender = o.walSender || p.Name == "replication"
@@ -119,6 +119,16 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 		return nil, err
 	}
 	return o, nil
+}
+
+func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, key Key) *Conn {
+	c := &Conn{Wire: wire, Key: key, Epoch: node.Epoch, Created: t.Now(), home: t.Loop(), jitter: p.dice(), opening: true, Serial: 1}
+	c.onIdle = func(*loop.Conn) { p.spoiled(c) }
+	p.mu.Lock()
+	c.place = p.places[key]
+	c.era = c.place.era
+	p.mu.Unlock()
+	return c
 }
 
 func (o *Opening) start(params []pgwire.Param) error {
@@ -171,6 +181,7 @@ func (o *Opening) Login(t *loop.Task, cred auth.Credential, cache *auth.Cache) (
 	}
 	_ = o.conn.Wire.SetDeadline(time.Time{})
 	o.conn.Uses = 1
+	o.pool.opened(o.conn)
 	return o.conn, nil
 }
 

@@ -126,7 +126,7 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	}
 	gone := func() bool { return s.client.conn.HungUp() && !s.saidGoodbye() }
 	watch := loop.Interest{Conn: s.client.conn, HangUp: !s.saidGoodbye()}
-	if err := s.srv.pool.Reserve(s.t, node, func() bool { return s.cancelled || gone() }, watch); err != nil {
+	if err := s.srv.pool.Reserve(s.t, s.keyFor(node), func() bool { return s.cancelled || gone() }, watch); err != nil {
 		switch {
 		case gone():
 			return nil, &clientGone{io.ErrUnexpectedEOF}
@@ -136,7 +136,7 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 		return nil, err
 	}
 	if v = s.srv.store.Current(); !v.Live(node) { // condemned while its connections were all in use
-		s.srv.pool.Unreserve(node)
+		s.srv.pool.Unreserve(s.keyFor(node))
 		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
 	}
 	until := s.t.Now().Add(serverLoginTimeout)
