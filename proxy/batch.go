@@ -22,6 +22,9 @@ func (s *session) on(b *backend) (*backend, error) {
 	if b == nil {
 		return s.onWriterHeld()
 	}
+	if err := s.passTo(); err != nil {
+		return nil, err
+	}
 	if err := s.switchTo(b); err != nil {
 		return nil, err
 	}

@@ -94,10 +94,13 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 	var a attempt
 	defer s.placingDone()
 	for s.placing = true; ; {
+		if err := s.pass(); err != nil {
+			return d, p, nil, err
+		}
 		d, p, err = s.decide(f, text)
 		if err == nil && d.Action == route.Send {
 			b, err = s.backendOr(&d)
-			if err == nil && !s.cancelled && !s.overtaken(b) {
+			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
 				return d, p, b, nil
 			}
 		}
@@ -112,10 +115,13 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 	var a attempt
 	defer s.placingDone()
 	for s.placing = true; ; {
+		if err := s.pass(); err != nil {
+			return d, p, nil, err
+		}
 		d, p, err = decide()
 		if err == nil && d.Action == route.Send {
 			b, err = s.target(d)
-			if err == nil && !s.cancelled && !s.overtaken(b) {
+			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
 				return d, p, b, nil
 			}
 		}
@@ -159,6 +165,8 @@ func (s *session) again(a *attempt, err error) error {
 	v := s.in.View
 	changed := v != s.srv.store.Current()
 	switch {
+	case err == nil && s.barred(): // paused while a connection was waited for
+		return nil
 	case changed && (err == nil || errors.Is(err, errChanged) || isUnreachable(err)):
 		return nil
 	case errors.Is(err, errChanged):
@@ -243,6 +251,7 @@ func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duratio
 	if over {
 		return why
 	}
+	defer s.stands(heldBack)()
 	return s.pumpUntil(until, func() bool { return s.cancelled || s.srv.store.Current() != v || !s.t.Now().Before(until) })
 }
 

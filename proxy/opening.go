@@ -126,7 +126,12 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	}
 	gone := func() bool { return s.client.conn.HungUp() && !s.saidGoodbye() }
 	watch := loop.Interest{Conn: s.client.conn, HangUp: !s.saidGoodbye()}
-	if err := s.srv.pool.Reserve(s.t, s.keyFor(node), func() bool { return s.cancelled || gone() }, watch); err != nil {
+	if err := s.awaitLogin(); err != nil {
+		return nil, err
+	}
+	queued := s.stands(queuedUp)
+	err := s.srv.pool.Reserve(s.t, s.keyFor(node), func() bool { return s.cancelled || s.ops.killed || gone() }, watch)
+	if queued(); err != nil {
 		switch {
 		case gone():
 			return nil, &clientGone{io.ErrUnexpectedEOF}

@@ -112,7 +112,7 @@ func (s *session) forgetNotes(b *backend) {
 // reusable reports whether the connection is at a point from which it can be reset.
 func (s *session) reusable(b *backend) bool {
 	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 || b.r < b.w ||
-		b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) {
+		b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
 		return false
 	}
 	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.

@@ -70,6 +70,9 @@ type Server struct {
 	shunned  [cluster.MaxNodes]atomic.Pointer[shun] // standbys that could not be reached and are left alone for a while
 	stopping atomic.Bool
 
+	pauses    pauses
+	renewals  renewals
+	turns     atomic.Uint64 // of statements that PAUSE holds
 	quiescing atomic.Int32  // calls of Quiesce that have not resumed
 	patience  time.Duration // holdFor
 }

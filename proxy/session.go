@@ -96,6 +96,10 @@ type session struct {
 	leaving                bool     // it has said goodbye behind its last statement, which is finished
 	end                    error    // why the session is over
 
+	pooling conf.Pooling // of the database and user
+	ops     operated
+	timing  timing
+
 	interests       []loop.Interest
 	backendMessages logging.BackendMessages
 }
@@ -269,7 +273,7 @@ func (s *session) wait(until time.Time) error {
 	if quiet {
 		s.rest()
 	}
-	switch s.t.Wait(until, in...) {
+	switch s.t.Wait(s.limited(until), in...) {
 	case loop.Timeout:
 		return s.timedOut()
 	case loop.Stopped:
@@ -289,6 +293,7 @@ func (s *session) wait(until time.Time) error {
 
 // rest lets go of buffers before a wait for the client.
 func (s *session) rest() {
+	s.renew()
 	s.client.rest()
 	for _, b := range s.backends {
 		b.rest()
@@ -348,6 +353,9 @@ func (s *session) idleUntil() time.Time {
 }
 
 func (s *session) timedOut() error {
+	if err := s.overdue(); err != nil {
+		return err
+	}
 	if err := s.outstayed(); err != nil {
 		return err
 	}
@@ -359,6 +367,9 @@ func (s *session) timedOut() error {
 
 // woken looks at what others may have left: the end of a connection's node.
 func (s *session) woken() error {
+	if s.ops.killed {
+		return errStopping
+	}
 	v := s.srv.store.Current()
 	for i := 0; i < len(s.backends); i++ {
 		b := s.backends[i]

@@ -42,7 +42,7 @@ func (s *session) poolQuery(f *stmt.Facts) error {
 // have no columns.
 func (s *session) poolColumns(f *stmt.Facts) []string {
 	switch f.Pool.Verb {
-	case "set", "reset", "cache_delete":
+	case "set", "reset", "cache_delete", "pause", "resume", "reconnect", "kill":
 		return nil
 	}
 	r, err := s.poolCommand(f)
@@ -72,6 +72,8 @@ func (s *session) poolCommand(f *stmt.Facts) (*show.Result, error) {
 		r = show.CacheDelete(c.Value, false)
 	case "explain_route":
 		return s.explainRoute(c.Value)
+	case "pause", "resume", "reconnect", "kill":
+		return s.operate(c)
 	default:
 		panic("proxy: unknown command " + c.Verb)
 	}

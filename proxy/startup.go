@@ -44,8 +44,7 @@ func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
 		}
 	}()
 	s.logConnection()
-	err = s.live()
-	s.over(err)
+	s.over(s.ended(s.live()))
 	sound = true
 }
 
@@ -177,6 +176,7 @@ func (s *session) takeOver() {
 	s.params = st.Params
 	s.key = pool.Key{Node: cluster.NoNode, Database: st.Database, User: st.User, Params: pool.ParamsKey(st.Params)}
 	s.origin.App, s.origin.DB, s.origin.User = st.Param("application_name"), st.Database, st.User
+	s.pooling = s.cfg.Pooling(st.Database, st.User)
 }
 
 // login authenticates the client and answers its startup packet.
@@ -439,6 +439,7 @@ func (s *session) greet(c *pool.Conn) error {
 	} else if r := s.srv.pool.Recall(s.key); r != nil {
 		params, isolation = r.Params, r.Isolation
 	}
+	s.ops.superuser = isSuperuser(params)
 	s.state.SetDefaultSerializable(isolation == "serializable")
 	s.secret = newSecret(s.startup.Negotiated())
 	s.srv.keys.add(s)

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"time"
+
 	"gopgpool/pgwire"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -182,6 +184,7 @@ func (s *session) endTransaction(commit, chain bool, b *backend) {
 		s.journal.Rollback(marks)
 	}
 	s.stateVer++
+	s.timing.tx = time.Time{}
 	s.changedCatalog = false
 	if s.temps.TempPossible() {
 		s.temps.Touched() // a rollback takes temporary tables with it

@@ -100,9 +100,11 @@ type TxModes struct {
 
 // PoolCommand is a statement the proxy answers itself.
 type PoolCommand struct {
-	Verb  string // "show_pool" (SHOW pool_x), "show" (PGPOOL SHOW), "set", "reset", "cache_delete", "explain_route"
-	Name  string // pool_nodes, ...; parameter name of PGPOOL SHOW/SET/RESET ("all" for ALL), folded as SQL folds
-	Value string // value of PGPOOL SET; the text of EXPLAIN ROUTE and of CACHE DELETE
+	// Verb is "show_pool" (SHOW pool_x), "show" (PGPOOL SHOW), "set", "reset", "cache_delete", "explain_route", "pause", "resume",
+	// "reconnect" or "kill".
+	Verb  string
+	Name  string // pool_nodes, ...; parameter name of PGPOOL SHOW/SET/RESET ("all" for ALL) or a database ("": all), folded as SQL folds
+	Value string // value of PGPOOL SET; the text of EXPLAIN ROUTE and of CACHE DELETE; the number of KILL
 	// Default is PGPOOL SET x TO DEFAULT.
 	Default bool
 }

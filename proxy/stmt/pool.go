@@ -6,7 +6,7 @@ import "strings"
 func isPoolShow(name string) bool {
 	switch name {
 	case "pool_status", "pool_nodes", "pool_processes", "pool_pools", "pool_version", "pool_cache",
-		"pool_health_check_stats", "pool_backend_stats", "pool_watchdog":
+		"pool_health_check_stats", "pool_backend_stats", "pool_watchdog", "pool_sessions", "pool_queues":
 		return true
 	}
 	return false
@@ -63,8 +63,28 @@ func (p *poolScanner) command() *PoolCommand {
 			cmd = &PoolCommand{Verb: "explain_route", Value: string(p.text[p.pos:])}
 			p.pos = len(p.text)
 		}
+	case "pause", "resume", "reconnect":
+		return p.onDatabase(verb)
+	case "kill":
+		if t := p.next(); t.kind == poolNumber {
+			cmd = &PoolCommand{Verb: verb, Value: t.value}
+		}
 	}
 	if cmd == nil || !p.end() {
+		return nil
+	}
+	return cmd
+}
+
+// onDatabase reads what follows PAUSE, RESUME or RECONNECT: the name of a database or nothing.
+func (p *poolScanner) onDatabase(verb string) *PoolCommand {
+	cmd := &PoolCommand{Verb: verb}
+	at := p.pos
+	if p.end() {
+		return cmd
+	}
+	p.pos = at
+	if cmd.Name = p.name(); cmd.Name == "" || !p.end() {
 		return nil
 	}
 	return cmd

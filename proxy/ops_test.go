@@ -1,0 +1,332 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gopgpool/internal/fakepg"
+	"gopgpool/pgwire"
+)
+
+// admin is a session of a superuser, the fake servers' postgres.
+func (p *testProxy) admin(tb testing.TB) *fakepg.Client {
+	tb.Helper()
+	return p.connect(tb, "postgres")
+}
+
+// refusal sends a statement and returns the code and message it is refused with.
+func refusal(tb testing.TB, c *fakepg.Client, sql string) string {
+	tb.Helper()
+	got := errorsOf(c.Query(sql))
+	if len(got) != 1 {
+		tb.Errorf("%s got %v", sql, got)
+		return ""
+	}
+	return got[0].Code + " " + got[0].Message
+}
+
+// pausing reports whether the administrator's PAUSE is under way.
+func (p *testProxy) pausing() (yes bool) {
+	p.sessionOf("postgres", func(s *session) { yes = s.placing })
+	return yes
+}
+
+// standsAs tells what a user's session waits for.
+func (p *testProxy) standsAs(user string) (what standing) {
+	p.sessionOf(user, func(s *session) { what = s.ops.standing })
+	return what
+}
+
+// TestPauseHoldsStatements: what comes while a database is paused is not sent, in whichever protocol, and goes on after RESUME.
+func TestPauseHoldsStatements(t *testing.T) {
+	for name, message := range map[string][]byte{
+		"simple": pgwire.AppendQuery(nil, victimQ), "extended": extended(victimQ), "describe": pgwire.AppendSimple(pgwire.AppendBody(nil, pgwire.Describe, []byte("Sp\x00")), pgwire.Sync),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newTestProxy(t, setup{world: world()})
+			boss, c := p.admin(t), p.connect(t, "victim")
+			conn := serverOf(t, p, c)
+			c.Send(pgwire.AppendSimple(pgwire.AppendParse(nil, "p", one), pgwire.Sync))
+			c.UntilReady()
+			ok(t, boss, "PGPOOL PAUSE")
+			seen := len(conn.Statements())
+			c.Send(message)
+			await(t, "the statement is held", func() bool { return p.standsAs("victim") == pausedHere })
+			if got := conn.Statements()[seen:]; len(got) > 0 {
+				t.Errorf("the server got %q", got)
+			}
+			ok(t, boss, "SHOW pool_version")
+			ok(t, boss, "PGPOOL RESUME")
+			if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
+				t.Errorf("got %s", fakepg.Transcript(got))
+			}
+			ok(t, c, one)
+			c.Bye()
+			boss.Bye()
+		})
+	}
+}
+
+// TestPauseWaitsForTransactions: an open transaction goes on to its end, and PAUSE waits for it.
+func TestPauseWaitsForTransactions(t *testing.T) {
+	p := newTestProxy(t, setup{world: world()})
+	boss, c, lazy := p.admin(t), p.connect(t, "victim"), p.connect(t, "lazy")
+	ok(t, c, "BEGIN")
+	ok(t, c, one)
+	ok(t, lazy, "BEGIN") // has not reached a server: it is held when it would
+	boss.Send(pgwire.AppendQuery(nil, "PGPOOL PAUSE db"))
+	await(t, "the database is paused", func() bool { return p.pauses.covers("db") })
+	ok(t, c, one)
+	ok(t, c, insert)
+	lazy.Send(pgwire.AppendQuery(nil, one))
+	await(t, "the other transaction is held", func() bool { return p.standsAs("lazy") == pausedHere })
+	if !p.pausing() {
+		t.Error("PAUSE is done while a transaction is open")
+	}
+	ok(t, c, "COMMIT")
+	if got := boss.UntilReady(); len(fakepg.Errors(got)) > 0 {
+		t.Errorf("PAUSE got %s", fakepg.Transcript(got))
+	}
+	c.Send(pgwire.AppendQuery(nil, one))
+	await(t, "the next statement is held", func() bool { return p.standsAs("victim") == pausedHere })
+	ok(t, boss, "PGPOOL RESUME db")
+	c.UntilReady()
+	lazy.UntilReady()
+	ok(t, lazy, "COMMIT")
+	for _, x := range []*fakepg.Client{boss, c, lazy} {
+		x.Bye()
+	}
+}
+
+// TestResumeKeepsOrder: the statements go on in the order of their coming.
+func TestResumeKeepsOrder(t *testing.T) {
+	w := world()
+	for i := range 5 {
+		w[fmt.Sprintf("SELECT %d0", i)] = fakepg.One()
+	}
+	p := newTestProxy(t, setup{world: w, conf: "log_per_node_statement = on\n"})
+	boss := p.admin(t)
+	ok(t, boss, "PGPOOL PAUSE")
+	var clients []*fakepg.Client
+	var want []string
+	for i := range 5 {
+		user := fmt.Sprintf("u%d", i)
+		c := p.connect(t, user)
+		clients = append(clients, c)
+		want = append(want, fmt.Sprintf("SELECT %d0", i))
+		c.Send(pgwire.AppendQuery(nil, want[i]))
+		await(t, "the statement is held", func() bool { return p.standsAs(user) == pausedHere })
+	}
+	if err := p.Resume(""); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range clients {
+		c.UntilReady()
+		c.Bye()
+	}
+	var order []string
+	for _, line := range p.log.events() {
+		if i := strings.Index(line, "SELECT "); i >= 0 && slices.Contains(want, line[i:]) {
+			order = append(order, line[i:])
+		}
+	}
+	if !slices.Equal(order, want) {
+		t.Errorf("they ran in the order %q", order)
+	}
+	boss.Bye()
+}
+
+// TestHeldByPauseEnds: a held statement can be cancelled, its client may go, its session be killed, its time run out.
+func TestHeldByPauseEnds(t *testing.T) {
+	p := newTestProxy(t, setup{world: world()})
+	boss := p.admin(t)
+	ok(t, boss, "PGPOOL PAUSE")
+	hold := func() *fakepg.Client {
+		c := p.connect(t, "victim")
+		c.Send(pgwire.AppendQuery(nil, one))
+		await(t, "the statement is held", func() bool { return p.standsAs("victim") == pausedHere })
+		return c
+	}
+	awaitGone := func() {
+		await(t, "the session is over", func() bool { return !p.sessionOf("victim", func(*session) {}) })
+	}
+
+	c := hold()
+	p.cancelRequest(t, c)
+	if got := errorsOf(c.UntilReady()); len(got) != 1 || got[0].Code != "57014" || got[0].Severity != "ERROR" {
+		t.Errorf("cancelled: %v", got)
+	}
+	c.Bye()
+	awaitGone()
+
+	c = hold()
+	c.Close()
+	awaitGone()
+
+	c = hold()
+	ok(t, boss, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("victim")))
+	if got := c.Next(); pgwire.ReadFields([]byte(got.Body)).Code != "57P01" {
+		t.Errorf("killed: %s", fakepg.Show(got))
+	}
+	c.ExpectEnd()
+	awaitGone()
+
+	c = p.connect(t, "victim")
+	p.sessionOf("victim", func(s *session) { s.pooling.QueryWaitTimeout = 20 * time.Millisecond })
+	c.Send(pgwire.AppendQuery(nil, one))
+	if f := pgwire.ReadFields([]byte(c.Next().Body)); f.Code != "53300" || f.Message != "query_wait_timeout" || f.Severity != "FATAL" {
+		t.Errorf("waited too long: %v", f)
+	}
+	c.ExpectEnd()
+	awaitGone()
+
+	ok(t, boss, "PGPOOL RESUME")
+	boss.Bye()
+}
+
+// numberOf is the number KILL knows a user's session by.
+func (p *testProxy) numberOf(user string) (pid int) {
+	p.sessionOf(user, func(s *session) { pid = s.slot.pid })
+	return pid
+}
+
+// TestVerbsLikeTheConsole: the errors are those of PgBouncer's console.
+func TestVerbsLikeTheConsole(t *testing.T) {
+	p := newTestProxy(t, setup{world: world()})
+	boss, c := p.admin(t), p.connect(t, "somebody")
+	ok(t, boss, "BEGIN")
+	ok(t, boss, one)
+	if got := refusal(t, boss, "PGPOOL PAUSE"); !strings.HasPrefix(got, "25001") {
+		t.Errorf("PAUSE in a transaction: %s", got)
+	}
+	ok(t, boss, "ROLLBACK")
+	for _, step := range []struct{ sql, want string }{
+		{"PGPOOL RESUME", "55000 pooler is not paused/suspended"},
+		{"PGPOOL RESUME db", "55000 database db is not paused"},
+		{"PGPOOL PAUSE", ""},
+		{"PGPOOL PAUSE", "55000 already suspended/paused"},
+		{"PGPOOL PAUSE db", "55000 already suspended/paused"},
+		{"PGPOOL RESUME db", "55000 database db is not paused"},
+		{"PGPOOL RESUME", ""},
+		{"PGPOOL PAUSE db", ""},
+		{"PGPOOL PAUSE db", ""},
+		{"PGPOOL RESUME", "55000 pooler is not paused/suspended"},
+		{"PGPOOL RESUME db", ""},
+		{"PGPOOL RESUME db", "55000 database db is not paused"},
+		{"PGPOOL RECONNECT", ""},
+		{"PGPOOL RECONNECT db", ""},
+		{"PGPOOL KILL 1", "42704 no session has the number 1"},
+		{"PGPOOL KILL 99999999999999999999", "22023 no session has the number 99999999999999999999"},
+	} {
+		got := ""
+		for _, f := range errorsOf(boss.Query(step.sql)) {
+			got = f.Code + " " + f.Message
+		}
+		if got != step.want {
+			t.Errorf("%s: %q, want %q", step.sql, got, step.want)
+		}
+		if got := refusal(t, c, step.sql); got != "42501 admin access needed" {
+			t.Errorf("%s by somebody: %s", step.sql, got)
+		}
+	}
+	boss.Send(extended("PGPOOL RECONNECT"))
+	if got := fakepg.Transcript(boss.UntilReady()); !strings.Contains(got, `C "RECONNECT`) || strings.Contains(got, "E ") {
+		t.Errorf("extended protocol: %s", got)
+	}
+	boss.Bye()
+	c.Bye()
+}
+
+// TestPauseUndone: a PAUSE that is cancelled, or whose client goes, before the last transaction is over leaves nothing paused. RESUME
+// ends one that waits.
+func TestPauseUndone(t *testing.T) {
+	p := newTestProxy(t, setup{world: world()})
+	c := p.connect(t, "victim")
+	ok(t, c, "BEGIN")
+	ok(t, c, one)
+	pause := func() *fakepg.Client {
+		boss := p.admin(t)
+		boss.Send(pgwire.AppendQuery(nil, "PGPOOL PAUSE db"))
+		await(t, "the database is paused", func() bool { return p.pauses.covers("db") && p.pausing() })
+		return boss
+	}
+	free := func() { await(t, "nothing is paused", func() bool { return !p.pauses.covers("db") }) }
+
+	boss := pause()
+	p.cancelRequest(t, boss)
+	if got := errorsOf(boss.UntilReady()); len(got) != 1 || got[0].Code != "57014" {
+		t.Errorf("cancelled: %v", got)
+	}
+	free()
+	boss.Bye()
+	await(t, "the session is over", func() bool { return !p.sessionOf("postgres", func(*session) {}) })
+
+	boss = pause()
+	boss.Close()
+	free()
+	await(t, "the session is over", func() bool { return !p.sessionOf("postgres", func(*session) {}) })
+
+	boss = pause()
+	if err := p.Resume("db"); err != nil {
+		t.Error(err)
+	}
+	if got := errorsOf(boss.UntilReady()); len(got) != 1 || got[0].Code != "57014" {
+		t.Errorf("resumed: %v", got)
+	}
+	boss.Bye()
+
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("enough")
+	done := make(chan error, 1)
+	go func() { done <- p.Pause(ctx, "db") }()
+	await(t, "the database is paused", func() bool { return p.pauses.covers("db") })
+	cancel(cause)
+	if err := <-done; !errors.Is(err, cause) {
+		t.Error(err)
+	}
+	free()
+	ok(t, c, "COMMIT")
+	if err := p.Pause(t.Context(), "db"); err != nil {
+		t.Error(err)
+	}
+	if err := p.Resume("db"); err != nil {
+		t.Error(err)
+	}
+	c.Bye()
+}
+
+// TestKill: the client is told, what runs is cancelled, a session in its transaction or logging in ends as well.
+func TestKill(t *testing.T) {
+	p := newTestProxy(t, setup{world: world()})
+	boss := p.admin(t)
+	for name, begin := range map[string]func(c *fakepg.Client){
+		"idle":           func(*fakepg.Client) {},
+		"in transaction": func(c *fakepg.Client) { ok(t, c, "BEGIN"); ok(t, c, one) },
+		"running":        func(c *fakepg.Client) { c.Send(pgwire.AppendQuery(nil, victimQ)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "running" {
+				p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Asked, SQL: victimQ, User: "victim", Times: 1, Do: fakepg.WaitForCancel})
+				defer p.fakes[0].Behave()
+			}
+			c := p.connect(t, "victim")
+			begin(c)
+			ok(t, boss, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("victim")))
+			if f := pgwire.ReadFields([]byte(c.Next().Body)); f.Code != "57P01" || f.Severity != "FATAL" {
+				t.Errorf("the client is told %v", f)
+			}
+			c.ExpectEnd()
+			await(t, "the session is over", func() bool { return !p.sessionOf("victim", func(*session) {}) })
+		})
+	}
+	boss.Send(pgwire.AppendQuery(nil, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("postgres"))))
+	if f := pgwire.ReadFields([]byte(boss.Next().Body)); f.Code != "57P01" {
+		t.Errorf("a session that ends itself: %v", f)
+	}
+	boss.ExpectEnd()
+}
