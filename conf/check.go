@@ -18,7 +18,7 @@ func (l *loader) check(c *Config) {
 	for _, r := range slices.Concat(errorChecks(), nodeChecks(), watchdogErrors()) {
 		l.apply(c, r, Error)
 	}
-	for _, r := range slices.Concat(warningChecks(), watchdogWarnings()) {
+	for _, r := range slices.Concat(warningChecks(), poolingWarnings(), watchdogWarnings()) {
 		l.apply(c, r, Warning)
 	}
 	l.strayNodes(c)

@@ -27,6 +27,7 @@ func loadWith(path string, read func(string) ([]byte, error)) (*Config, []Proble
 	l := newLoader(path, read)
 	l.top()
 	c := l.build(l.assigned)
+	l.takePoolFile(c)
 	if Refused(l.problems) {
 		return nil, l.problems
 	}
@@ -164,7 +165,9 @@ func (l *loader) reportUnknown(a assignment) {
 	}
 	l.unknown[a.name] = true
 	hint := "it is ignored"
-	if near := nearest(a.name); near != "" {
+	if ours := bouncerNames()[a.name]; ours != "" {
+		hint += "; PgBouncer's name, here it is " + ours
+	} else if near := nearest(a.name); near != "" {
 		hint += "; did you mean " + near + "?"
 	}
 	l.report(Problem{

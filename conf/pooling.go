@@ -145,7 +145,7 @@ func (c *Config) pooling(mode PoolMode) Pooling {
 	if !c.isSet("client_idle_timeout") {
 		p.ClientIdleTimeout = c.Pool.ClientIdleLimit
 	}
-	if !c.isSet("server_idle_timeout") && c.isSet("connection_life_time") {
+	if !c.isSet("server_idle_timeout") && c.Pool.ConnectionLifeTime > 0 {
 		p.ServerIdleTimeout = c.Pool.ConnectionLifeTime
 	}
 	return p

@@ -9,7 +9,7 @@ import (
 
 // Reload reads a file anew. The returned Config is what comes into force: parameters that need a restart keep their value,
 // and the returned changes name them. With an Error among the problems nothing changes and c itself is returned. A parameter
-// no longer in the file returns to its default.
+// no longer in the file returns to its default. The pool file is read anew with it.
 //
 // A backend keeps its host and port, and stays when it is removed from the file; a new one is in the Config and marked in
 // the changes, and its owner brings it in as down (manual: backend_hostname).
@@ -26,6 +26,7 @@ func (c *Config) reloadWith(path string, read func(string) ([]byte, error)) (*Co
 	}
 	l.top()
 	wanted := l.build(l.assigned)
+	l.takePoolFile(wanted)
 	if Refused(l.problems) {
 		return c, nil, l.problems
 	}
@@ -33,6 +34,7 @@ func (c *Config) reloadWith(path string, read func(string) ([]byte, error)) (*Co
 	merging.localNode, merging.ranked = c.Watchdog.NodeID, c.Watchdog.NumberedByRank
 	next := merging.build(c.keep(l.assigned))
 	next.Watchdog.NodeID, next.Watchdog.NumberedByRank = c.Watchdog.NodeID, c.Watchdog.NumberedByRank
+	next.poolFile = wanted.poolFile
 	if Refused(merging.problems) {
 		return c, nil, merging.afterRestart()
 	}
@@ -105,7 +107,7 @@ func (c *Config) changes(wanted, next *Config) []Change {
 			Name: "pgpool_node_id", Old: itoa(c.Watchdog.NodeID), New: itoa(wanted.Watchdog.NodeID), NeedsRestart: true,
 		})
 	}
-	return changes
+	return append(changes, poolChanges(&c.poolFile, &next.poolFile)...)
 }
 
 // exact is a text that differs when the value does, secrets included. It is not for showing.

@@ -53,6 +53,7 @@ func (c *Config) summary(r *reporter) {
 	r.printf("%s\n", c.Path)
 	r.printf("  mode     %s\n", c.BackendClusteringMode)
 	r.printf("  clients  port %d, %s at a time\n", c.Connections.Port, count(c.Pool.NumInitChildren, "session"))
+	c.summarizePools(r)
 	sum := 0.0
 	for i := range c.Backends {
 		sum += c.Backends[i].Weight
@@ -84,6 +85,22 @@ func (c *Config) summary(r *reporter) {
 	for _, i := range differing {
 		r.printf("    %s = %s\n", i.Name, i.Value)
 	}
+}
+
+// summarizePools tells how server connections are shared, where anything is said about it.
+func (c *Config) summarizePools(r *reporter) {
+	f := &c.poolFile
+	if c.Pools.PoolMode == PoolModeSession && c.Pools.PoolFile == "" {
+		return
+	}
+	r.printf("  pools    pool_mode %s", c.Pools.PoolMode)
+	if c.Pools.PoolFile != "" {
+		r.printf(", %s: %s, %s", c.Pools.PoolFile, count(len(f.databases), "database"), count(len(f.users), "user"))
+	}
+	if f.fallback != nil {
+		r.printf(", other databases as *")
+	}
+	r.printf("\n")
 }
 
 // differing lists the parameters whose value is not the default, backends apart.
