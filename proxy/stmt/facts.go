@@ -153,6 +153,15 @@ type Facts struct {
 	Relations []Name
 	// Functions called anywhere (calls only, no operators or casts), without duplicates.
 	Functions []Name
+	// Types that are not PostgreSQL's own, without duplicates. Every table is one.
+	Types []Name
+	// ServerCall is the first function of PostgreSQL's own whose answer is only right where writes go although it is not
+	// volatile: it reads the catalogs, tells of its server, or is refused during recovery. A name that is cast to regclass or its like
+	// counts as a call of that type. Empty if there is none.
+	ServerCall Name
+	// Executes names the prepared statements that EXECUTE runs inside another statement (EXPLAIN, CREATE TABLE AS) or in a string
+	// of several.
+	Executes []string
 	// CreatesTemp and DropsTables name what CREATE TEMP TABLE (also SELECT INTO TEMP, CREATE TEMP TABLE AS, VIEW, SEQUENCE) creates and DROP drops.
 	CreatesTemp, DropsTables []Name
 

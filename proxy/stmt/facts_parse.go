@@ -41,7 +41,12 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 	first := *f
 	f.MultiState, f.MultiBegins = changesState(&first), opens(&first, false)
 	var relations, functions, temporary, dropped nameSet
+	var executes []string
 	gather := func(g *Facts) {
+		if g.Kind == KindExecute {
+			executes = append(executes, g.Name)
+		}
+		executes = append(executes, g.Executes...)
 		relations.add(g.Relations...)
 		functions.add(g.Functions...)
 		temporary.add(g.CreatesTemp...)
@@ -61,6 +66,7 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 		}
 	}
 	f.Relations, f.Functions, f.CreatesTemp, f.DropsTables = relations.list, functions.list, temporary.list, dropped.list
+	f.Executes = executes
 	f.TerminatePID = 0
 }
 

@@ -21,6 +21,9 @@ func statementFacts(n *pg.Node) *Facts {
 		Counter:         CountDDL,
 		Relations:       w.relations.list,
 		Functions:       w.functions.list,
+		Types:           w.types.list,
+		ServerCall:      w.serverCall,
+		Executes:        w.executes,
 		CreatesTemp:     w.temporary.list,
 		MayTouchSession: slices.ContainsFunc(w.functions.list, touchesSession),
 	}
@@ -88,6 +91,7 @@ func namedFacts(f *Facts, n *pg.Node) {
 	switch s := n.GetNode().(type) {
 	case *pg.Node_ExecuteStmt:
 		f.Kind, f.Class, f.Counter, f.Name = KindExecute, ClassPrepared, CountOther, s.ExecuteStmt.GetName()
+		f.Executes = nil
 	case *pg.Node_DeallocateStmt:
 		f.Kind, f.Class, f.Counter, f.Name = KindDeallocate, ClassPrepared, CountOther, s.DeallocateStmt.GetName()
 		if s.DeallocateStmt.GetIsall() || f.Name == "" {

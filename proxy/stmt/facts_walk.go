@@ -10,7 +10,10 @@ import (
 
 // walker gathers what stands anywhere in a statement's tree.
 type walker struct {
-	relations, functions, temporary nameSet
+	relations, functions, types, temporary nameSet
+
+	serverCall Name     // see Facts
+	executes   []string // see Facts
 
 	into, locks, writingCTE bool
 }
@@ -37,7 +40,21 @@ func (w *walker) visit(m protoreflect.Message) {
 		w.into = true
 		w.created(x.GetRel())
 	case *pg.FuncCall:
-		w.functions.add(nameOf(x.GetFuncname()))
+		w.called(nameOf(x.GetFuncname()))
+	case *pg.SQLValueFunction:
+		if x.GetOp() == pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA {
+			w.told(Name{Name: "current_schema"})
+		}
+	case *pg.TypeCast:
+		if t := nameOf(x.GetTypeName().GetNames()); namesObject(t) && x.GetArg().GetColumnRef() == nil {
+			w.told(t)
+		}
+	case *pg.TypeName:
+		if t := nameOf(x.GetNames()); isOwnType(t) {
+			w.types.add(t)
+		}
+	case *pg.ExecuteStmt:
+		w.executes = append(w.executes, x.GetName())
 	case *pg.CommonTableExpr:
 		if x.GetCtequery().GetSelectStmt() == nil {
 			w.writingCTE = true
@@ -86,6 +103,20 @@ func (w *walker) fields(m protoreflect.Message) {
 		for j := range list.Len() {
 			w.visit(list.Get(j).Message())
 		}
+	}
+}
+
+func (w *walker) called(f Name) {
+	w.functions.add(f)
+	if tellsOfServer(f) {
+		w.told(f)
+	}
+}
+
+// told notes the first of the calls that tell of their server.
+func (w *walker) told(f Name) {
+	if w.serverCall.Name == "" {
+		w.serverCall = f
 	}
 }
 

@@ -114,6 +114,11 @@ func describe(f *Facts) string {
 	text(f.DiscardTarget, "discard")
 	names(f.Relations, "rel")
 	names(f.Functions, "func")
+	names(f.Types, "type")
+	if f.ServerCall.Name != "" {
+		names([]Name{f.ServerCall}, "server")
+	}
+	text(strings.Join(f.Executes, ","), "executes")
 	names(f.CreatesTemp, "temp")
 	names(f.DropsTables, "drops")
 	text(f.DatabaseDDL, "database")
