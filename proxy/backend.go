@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"gopgpool/cluster"
+	"gopgpool/pgwire"
 	"gopgpool/pool"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -29,6 +30,7 @@ type backend struct {
 	holds      holding   // state that would be lost with the connection
 	unnamed    *prepared // what the server's unnamed statement holds, and which version of it
 	unnamedVer uint64
+	stray      bool   // it may have an unnamed statement though unnamed is nil
 	lastText   []byte // of the last statement sent, cut, for SHOW pool_pools
 	ending     bool   // the end of the transaction is on its way
 	standby    bool   // when it was leased another node was the primary: nothing can be written here
@@ -48,6 +50,8 @@ type expect struct {
 	prep    *prepared
 	note    *note
 	collect *collector
+	mark    int    // how many changes of names there were before the message, see statements.go
+	answer  []byte // an answer of ours: in its turn, or instead of the server's error
 }
 
 // lastTextMax bounds what SHOW pool_pools shows of a statement.
@@ -78,6 +82,16 @@ func (b *backend) pop() {
 	if b.head == len(b.queue) {
 		b.queue, b.head = b.queue[:0], 0
 	}
+}
+
+// waitsForUs reports whether the next answer is one of ours.
+func (b *backend) waitsForUs() bool {
+	return b.head < len(b.queue) && b.queue[b.head].kind == ownAnswer
+}
+
+// drops reports whether the message, also if it fails, leaves no unnamed statement.
+func (e *expect) drops() bool {
+	return e.kind == pgwire.Parse && !e.swallow && e.prep != nil && e.prep.name == ""
 }
 
 // remember keeps the beginning of a statement for SHOW.

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
 	"gopgpool/proxy/route"
@@ -51,6 +53,7 @@ func (s *session) sync() error {
 		s.syncOthers(nil, wrote)
 		s.client.setQueued(pgwire.AppendReady(s.client.queued(), s.txByte()))
 		s.lastSeen = s.t.Now()
+		s.settleChanges()
 		return nil
 	}
 	if s.active != lead && s.active != nil { // its answers come before
@@ -200,6 +203,7 @@ func (s *session) settle() error {
 
 // forward sends a message of the client in the extended protocol.
 func (s *session) forward(b *backend, e expect, frame []byte, size int) {
+	e.mark = s.mark
 	b.push(e)
 	b.unsynced, b.dirty = true, true
 	if size > len(frame) {
@@ -218,16 +222,33 @@ func (b *backend) queue2(frame []byte) {
 	}
 }
 
-// local sends an answer of our own, in its place among the servers' answers.
-func (s *session) local(answer []byte) error {
-	if s.active != nil {
-		if err := s.drain(s.active); err != nil {
-			return err
-		}
-		if s.skipping {
+// refuseExtended answers a message of the extended protocol with an error; the rest of the batch is skipped, and the transaction it
+// belongs to fails on the server too.
+func (s *session) refuseExtended(err error) error {
+	if errors.Is(err, errBatchFailed) {
+		return nil
+	}
+	if s.mustEnd(err) {
+		return err
+	}
+	answer, _ := appendError(nil, err)
+	b := s.active
+	if (b == nil || !b.unsynced) && s.journal.InTx() && !s.failed() {
+		b = s.endLead()
+	}
+	if b == nil || b.dropped || !b.unsynced && !b.mark.Joined() {
+		s.client.queue(answer)
+		s.state.Failed()
+		s.skipping = true
+		return nil
+	}
+	if err := s.switchTo(b); err != nil {
+		if errors.Is(err, errBatchFailed) { // the server was first
 			return nil
 		}
+		return err
 	}
-	s.client.queue(answer)
+	s.failServer(b, answer, err)
+	s.skipping = true
 	return nil
 }

@@ -128,6 +128,7 @@ func (s *session) message(typ byte, frame []byte) error {
 	if s.skipping && typ != pgwire.Sync && typ != pgwire.Terminate {
 		return nil
 	}
+	s.mark = s.changed()
 	switch typ {
 	case pgwire.Query:
 		return s.query(frame)
@@ -202,6 +203,7 @@ func (s *session) big() error {
 	if s.skipping {
 		return nil
 	}
+	s.mark = s.changed()
 	switch typ {
 	case pgwire.Query:
 		if err := s.settle(); err != nil || s.skipping {

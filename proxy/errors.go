@@ -150,27 +150,6 @@ func (s *session) refuse(err error) error {
 	return nil
 }
 
-// refuseExtended answers a message of the extended protocol with an error; the rest of the batch is skipped.
-func (s *session) refuseExtended(err error) error {
-	if errors.Is(err, errBatchFailed) {
-		return nil
-	}
-	if s.mustEnd(err) {
-		return err
-	}
-	if err2 := s.local(nil); err2 != nil {
-		return err2
-	}
-	if s.skipping { // the server was first
-		return nil
-	}
-	out, _ := appendError(nil, err)
-	s.client.queue(out)
-	s.state.Failed()
-	s.skipping = true
-	return nil
-}
-
 // mustEnd reports whether an error is the end of the session: a client or a loop that is gone, and what is FATAL.
 func (s *session) mustEnd(err error) bool {
 	if s.mustEndNow(err) {

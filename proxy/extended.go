@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"encoding/binary"
-
 	"gopgpool/pgwire"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
@@ -37,8 +35,8 @@ func (s *session) parse(frame []byte, size int) error {
 		return s.malformed(frame, size)
 	}
 	f := s.analyze(text)
-	if s.failed() && !endsFailure(f) {
-		return s.refuseExtended(errFailedTransaction)
+	if s.failed() && (f.Kind == stmt.KindEmpty || !endsFailure(f)) {
+		return s.parseFailed(string(name), f, text, frame)
 	}
 	if old != nil && len(name) > 0 {
 		return s.parseAgain(old, frame, size)
@@ -46,15 +44,11 @@ func (s *session) parse(frame []byte, size int) error {
 	p := s.newPrepared(string(name), f, frame, text)
 	if s.answersItself(f) {
 		p.local = true
-		err := s.local(pgwire.AppendSimple(nil, pgwire.ParseComplete))
-		if s.skipping { // a server's error came first
-			s.unparse(p, nil)
-		}
-		return err
+		return s.local(parseComplete)
 	}
 	d, q, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decide(f, text) })
 	if err != nil {
-		s.unparse(p, nil)
+		s.takeBack(s.mark)
 		return s.refuseExtended(err)
 	}
 	if q != nil { // EXECUTE or DEALLOCATE of it
@@ -67,6 +61,33 @@ func (s *session) parse(frame []byte, size int) error {
 	if s.perNode {
 		s.logPerNode(b, 'P', text)
 	}
+	return nil
+}
+
+// Answers of ours, a message each.
+var (
+	parseComplete = pgwire.AppendSimple(nil, pgwire.ParseComplete)
+	bindComplete  = pgwire.AppendSimple(nil, pgwire.BindComplete)
+	closeComplete = pgwire.AppendSimple(nil, pgwire.CloseComplete)
+)
+
+// parseFailed is a Parse in a failed transaction: a server that knows of the failure says what is wrong, which may be the text itself.
+func (s *session) parseFailed(name string, f *stmt.Facts, text, frame []byte) error {
+	b := s.failedBackend()
+	if b == nil || f.Kind == stmt.KindPool {
+		return s.refuseExtended(errFailedTransaction)
+	}
+	if err := s.switchTo(b); err != nil {
+		return s.refuseExtended(err)
+	}
+	if old := s.named[name]; old != nil && name != "" {
+		s.forward(b, expect{kind: pgwire.Parse}, frame, len(frame))
+		return nil
+	}
+	p := s.newPrepared(name, f, frame, text)
+	p.node = b.node
+	s.forward(b, expect{kind: pgwire.Parse, facts: f, prep: p}, frame, len(frame))
+	p.placed(b)
 	return nil
 }
 
@@ -117,9 +138,12 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	p := s.statement(name)
+	if s.failed() && (p == nil || !endsFailure(p.facts) || p.facts.Kind == stmt.KindEmpty) {
+		return s.bindFailed(portalName, p, frame, size)
+	}
 	if p != nil && p.local {
 		s.setPortal(portalName, portal{p: p})
-		return s.local(pgwire.AppendSimple(nil, pgwire.BindComplete))
+		return s.local(bindComplete)
 	}
 	po := portal{p: p}
 	_, _, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decideBound(p, &po, portalName) })
@@ -132,8 +156,8 @@ func (s *session) bind(frame []byte, size int) error {
 			s.ensureExtended(s.named[f.Name], b)
 		}
 		s.ensureExtended(p, b)
-	} else if len(name) == 0 && b.unnamed != nil {
-		s.closeQuietly(b, b.unnamed) // destroyed by a query elsewhere
+	} else if len(name) == 0 && (b.unnamed != nil || b.stray) {
+		s.closeUnnamed(b) // destroyed by a query elsewhere
 	}
 	po.b = b
 	s.setPortal(portalName, po)
@@ -141,6 +165,22 @@ func (s *session) bind(frame []byte, size int) error {
 	if s.perNode && p != nil {
 		s.logPerNode(b, 'B', p.text)
 	}
+	return nil
+}
+
+// bindFailed is a Bind in a failed transaction. A server that knows of the failure and of the statement says what there is to say.
+func (s *session) bindFailed(portalName []byte, p *prepared, frame []byte, size int) error {
+	b := s.failedBackend()
+	if b == nil || p != nil && (p.local || !p.on(b)) {
+		s.skipRest(frame, size)
+		return s.refuseExtended(errFailedTransaction)
+	}
+	if err := s.switchTo(b); err != nil {
+		s.skipRest(frame, size)
+		return s.refuseExtended(err)
+	}
+	s.setPortal(portalName, portal{p: p, b: b})
+	s.forward(b, expect{kind: pgwire.Bind}, frame, size)
 	return nil
 }
 
@@ -198,18 +238,6 @@ func (s *session) decideBind(p *prepared, po *portal) (route.Decision, error) {
 	return d, err
 }
 
-func (s *session) setPortal(name []byte, p portal) {
-	if len(name) == 0 {
-		s.noName = p
-		return
-	}
-	if s.portals == nil {
-		s.portals = make(map[string]*portal)
-	}
-	q := p
-	s.portals[string(name)] = &q
-}
-
 func (s *session) portal(name []byte) (portal, bool) {
 	if len(name) == 0 {
 		return s.noName, s.noName.p != nil || s.noName.b != nil
@@ -242,9 +270,10 @@ func (s *session) describe(frame []byte) error {
 		p, b = po.p, po.b
 	}
 	if s.failed() && p != nil && !endsFailure(p.facts) {
-		return s.refuseExtended(errFailedTransaction)
-	}
-	if p != nil && p.local {
+		if b = s.failedBackend(); b == nil || p.local || !p.on(b) {
+			return s.refuseExtended(errFailedTransaction)
+		}
+	} else if p != nil && p.local {
 		return s.local(s.describeLocal(p, what == 'S'))
 	}
 	b, err := s.orWriter(b)
@@ -282,7 +311,7 @@ func (s *session) execute(frame []byte) error {
 		return s.refuseExtended(err)
 	}
 	po, known := s.portal(name)
-	if s.failed() && known && po.p != nil && !endsFailure(po.p.facts) {
+	if s.failed() && known && po.p != nil && !endsFailure(po.p.facts) && (po.b == nil || po.b.status != 'E') {
 		return s.refuseExtended(errFailedTransaction)
 	}
 	if known && po.p != nil && po.p.local {
@@ -293,8 +322,12 @@ func (s *session) execute(frame []byte) error {
 		return s.refuseExtended(err)
 	}
 	e := expect{kind: pgwire.Execute}
+	if s.failed() {
+		s.forward(b, e, frame, len(frame))
+		return nil
+	}
 	if po.p != nil {
-		s.prepareExecute(&e, &po, b, binary.BigEndian.Uint32(rest) == 0)
+		s.prepareExecute(&e, &po, b)
 	}
 	if e.facts != nil {
 		s.spread(e.facts, b)
@@ -309,12 +342,10 @@ func (s *session) execute(frame []byte) error {
 
 // prepareExecute fills in what the execution of a statement does to the session. What only raises caution is folded when it
 // is sent, for what follows in the batch must know; the rest when it succeeds.
-func (s *session) prepareExecute(e *expect, po *portal, b *backend, whole bool) {
+func (s *session) prepareExecute(e *expect, po *portal, b *backend) {
 	p, f := po.p, po.p.runs()
 	e.facts, e.writes = f, po.writes
-	if whole || f.Setting != nil {
-		e.note = s.noteFor(f, po.both, b, p.text, queryFrame(f, p))
-	}
+	e.note = s.noteFor(f, po.both, b, p.text, queryFrame(f, p))
 	if e.note == nil && (e.writes || f.Counter == stmt.CountDDL || f.MayTouchSession || len(f.CreatesTemp) > 0) {
 		s.succeeded(b, e)
 		if e.writes && !s.journal.InTx() {
@@ -345,6 +376,9 @@ func (s *session) closeObject(frame []byte) error {
 		return s.closePortal(name, frame)
 	}
 	p := s.statement(name)
+	if p == nil && len(name) > 0 {
+		return s.closeUnknown(frame)
+	}
 	lead := s.holder(p)
 	if lead != nil && s.failed() {
 		lead = nil // every server has its own state now; the client is told the session's
@@ -353,8 +387,6 @@ func (s *session) closeObject(frame []byte) error {
 		if _, err := s.orWriter(lead); err != nil {
 			return s.refuseExtended(err)
 		}
-	} else if err := s.local(nil); err != nil || s.skipping {
-		return err
 	}
 	if p != nil {
 		for _, b := range s.backends {
@@ -362,24 +394,34 @@ func (s *session) closeObject(frame []byte) error {
 				s.closeQuietly(b, p)
 			}
 		}
-		s.unprepare(p)
+		s.name(p.name, nil)
 	}
 	if lead == nil {
-		return s.local(pgwire.AppendSimple(nil, pgwire.CloseComplete))
+		return s.local(closeComplete)
 	}
 	s.forward(lead, expect{kind: pgwire.Close, prep: p}, frame, len(frame))
 	return nil
 }
 
+// closeUnknown is a Close of a statement we know nothing of; a string of several statements may have prepared it.
+func (s *session) closeUnknown(frame []byte) error {
+	b := s.active
+	if b == nil || !b.unsynced {
+		b = nil
+	}
+	b, err := s.orWriter(b)
+	if err != nil {
+		return s.refuseExtended(err)
+	}
+	s.forward(b, expect{kind: pgwire.Close}, frame, len(frame))
+	return nil
+}
+
 func (s *session) closePortal(name, frame []byte) error {
 	po, known := s.portal(name)
-	if len(name) == 0 {
-		s.noName = portal{}
-	} else {
-		delete(s.portals, string(name))
-	}
+	s.dropPortal(name)
 	if known && po.b == nil {
-		return s.local(pgwire.AppendSimple(nil, pgwire.CloseComplete))
+		return s.local(closeComplete)
 	}
 	b := po.b
 	if b == nil {

@@ -156,9 +156,9 @@ func (s *session) executeOn(b *backend, p *prepared, n *note) error {
 	}
 	s.ensureExtended(p, b)
 	b.queue2(pgwire.AppendBind(nil, "", p.name))
-	b.push(expect{kind: pgwire.Bind, swallow: true})
+	b.push(expect{kind: pgwire.Bind, swallow: true, mark: s.mark})
 	b.queue2(pgwire.AppendExecute(nil, ""))
-	e := expect{kind: pgwire.Execute, facts: p.facts, note: n}
+	e := expect{kind: pgwire.Execute, facts: p.facts, note: n, mark: s.mark}
 	s.stakes(b, &e)
 	b.push(e)
 	b.unsynced, b.dirty = true, true

@@ -58,7 +58,7 @@ func (p *prepared) on(b *backend) bool {
 // placed records that the server has been told of it.
 func (p *prepared) placed(b *backend) {
 	if p.name == "" {
-		b.unnamed, b.unnamedVer = p, p.ver
+		b.unnamed, b.unnamedVer, b.stray = p, p.ver, false
 		return
 	}
 	if !p.on(b) {
@@ -69,7 +69,7 @@ func (p *prepared) placed(b *backend) {
 // gone records that the server does not have it after all, or any more.
 func (p *prepared) gone(b *backend) {
 	if b.unnamed == p {
-		b.unnamed = nil
+		b.unnamed, b.stray = nil, true
 	}
 	for i, x := range p.at {
 		if x == b {
@@ -79,42 +79,30 @@ func (p *prepared) gone(b *backend) {
 	}
 }
 
-// newPrepared registers a statement. The unnamed one is replaced in place, so that parsing it allocates nothing.
+// newPrepared registers a statement. The objects of unnamed ones are used again, so that parsing them allocates nothing.
 func (s *session) newPrepared(name string, f *stmt.Facts, frame, text []byte) *prepared {
 	at := pgwire.HeaderSize + len(name) + 1 // where the text stands in the frame
 	if name != "" {
 		p := &prepared{name: name, frame: append([]byte(nil), frame...), facts: f}
 		p.setText(at, len(text))
-		s.setNamed(name, p)
+		s.name(name, p)
 		return p
 	}
-	p := s.spare
-	if p == nil {
-		p = &prepared{}
-		s.spare = p
+	p := &prepared{}
+	if n := len(s.spares); n > 0 {
+		p = s.spares[n-1]
+		s.spares = s.spares[:n-1]
 	}
-	s.unnamed = p
-	*p = prepared{frame: append(p.frame[:0], frame...), facts: f, ver: p.ver + 1}
+	s.versions++
+	*p = prepared{frame: append(p.frame[:0], frame...), facts: f, ver: s.versions}
 	p.setText(at, len(text))
+	s.name("", p)
 	return p
 }
 
 func (p *prepared) setText(at, n int) {
 	if len(p.frame) >= at+n {
 		p.text = p.frame[at : at+n]
-	}
-}
-
-// unparse forgets a statement whose Parse failed.
-func (s *session) unparse(p *prepared, b *backend) {
-	if b != nil {
-		p.gone(b)
-	}
-	if len(p.at) == 0 && p.name != "" && s.named[p.name] == p {
-		delete(s.named, p.name)
-	}
-	if p.name == "" && s.unnamed == p {
-		s.unnamed = nil
 	}
 }
 
@@ -149,31 +137,20 @@ func queryFrame(f *stmt.Facts, p *prepared) []byte {
 	return pgwire.AppendQuery(nil, string(p.text))
 }
 
-// unprepare forgets a statement; each server's CloseComplete tells that it has, too.
-func (s *session) unprepare(p *prepared) {
-	if p.name == "" {
-		s.unnamed = nil
-		return
-	}
-	delete(s.named, p.name)
-}
-
-// reprepare takes back what unprepare forgot: the batch failed before the servers came to the Close.
-func (s *session) reprepare(p *prepared) {
-	switch {
-	case p.name == "" && s.unnamed == nil:
-		s.unnamed = p
-	case p.name != "" && s.named[p.name] == nil:
-		s.setNamed(p.name, p)
-	}
-}
-
 // closeQuietly drops a statement on a server that is not the one answering.
 func (s *session) closeQuietly(b *backend, p *prepared) {
 	b.setQueued(pgwire.AppendClose(b.queued(), 'S', p.name))
-	b.push(expect{kind: pgwire.Close, swallow: true, prep: p})
+	b.push(expect{kind: pgwire.Close, swallow: true, prep: p, mark: s.mark})
 	b.unsynced = true
 	b.dirty = true
+}
+
+// closeUnnamed destroys the unnamed statement of a server, which the client has no more.
+func (s *session) closeUnnamed(b *backend) {
+	b.setQueued(pgwire.AppendClose(b.queued(), 'S', ""))
+	b.push(expect{kind: pgwire.Close, swallow: true, mark: s.mark})
+	b.unnamed, b.stray = nil, false
+	b.unsynced, b.dirty = true, true
 }
 
 // ensureExtended prepares a statement on a server that lacks it, ahead of its use in a batch.
@@ -187,7 +164,7 @@ func (s *session) ensureExtended(p *prepared, b *backend) {
 	}
 	b.queue2(p.frame)
 	b.unsynced, b.dirty = true, true
-	b.push(expect{kind: pgwire.Parse, swallow: true, prep: p})
+	b.push(expect{kind: pgwire.Parse, swallow: true, prep: p, mark: s.mark})
 	p.placed(b)
 	if s.set.LogPerNodeStatement() {
 		s.logInjected(b, string(p.text))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +44,15 @@ func (s *session) fromServer(b *backend) error {
 func (s *session) relay(b *backend) error {
 	in := b.in // stays readable even when the connection is dropped below
 	start, pos := b.r, b.r
-	for pos < b.w {
+	for {
+		if b.skip == 0 && b.waitsForUs() {
+			s.client.send(in[start:pos])
+			start = pos
+			s.answerOurs(b)
+		}
+		if pos == b.w {
+			break
+		}
 		if b.skip > 0 {
 			n := min(b.skip, b.w-pos)
 			b.skip -= n
@@ -310,6 +317,12 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 			s.copyIn = nil
 		}
 	default:
+		if e.answer != nil { // it is ours
+			answer := e.answer
+			s.failExtended(b, true)
+			b.answerNext(answer)
+			return false, nil
+		}
 		// In a batch the client hears of any failure, also of what we sent ahead: the server skips the client's own messages.
 		pass = b == s.active && !b.spent
 		s.failExtended(b, pass)
@@ -339,18 +352,16 @@ func (e *serverRefusal) SQLState() string { return e.f.Code }
 // failExtended is an error inside an extended batch: the server skips to Sync, and so do we.
 func (s *session) failExtended(b *backend, visible bool) {
 	at := b.head
-	var kept, failed []*prepared
+	mark, unnamed := -1, false
+	if visible && at < len(b.queue) {
+		unnamed = b.queue[at].drops()
+	}
 	for at < len(b.queue) && b.queue[at].kind != pgwire.Sync {
 		e := &b.queue[at]
-		if e.kind == pgwire.Close && e.prep != nil {
-			kept = append(kept, e.prep)
+		if mark < 0 && !e.swallow {
+			mark = e.mark
 		}
-		switch {
-		case e.prep == nil:
-		case e.kind == pgwire.Parse:
-			s.unparse(e.prep, b)
-			failed = append(failed, e.prep)
-		case e.kind == pgwire.Query: // a PREPARE of ours
+		if e.prep != nil && e.kind != pgwire.Close {
 			e.prep.gone(b)
 		}
 		if e.note != nil && e.note.release != nil {
@@ -363,10 +374,11 @@ func (s *session) failExtended(b *backend, visible bool) {
 	if at == len(b.queue) {
 		b.queue, b.head = b.queue[:0], 0
 	}
-	for _, p := range kept {
-		if !slices.Contains(failed, p) {
-			s.reprepare(p)
-		}
+	if visible && mark >= 0 {
+		s.takeBack(mark)
+	}
+	if unnamed {
+		s.unnamed = nil // it was dropped before the new one was found to be wrong
 	}
 	if s.copyIn == b {
 		s.copyIn = nil
@@ -457,6 +469,7 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 		s.owed--
 		s.copyIn = nil
 		s.lastSeen = s.t.Now()
+		s.settleChanges()
 		s.concluded(b, &e, status)
 		return true, nil
 	}

@@ -53,15 +53,15 @@ type session struct {
 	moved    int      // bytes since the session last let others run
 
 	// the virtual session
-	journal  vsession.Journal
-	state    route.State
-	in       route.Input
-	temps    relcache.Session
-	named    map[string]*prepared
-	unnamed  *prepared
-	spare    *prepared // the object of unnamed, also while there is none
-	portals  map[string]*portal
-	noName   portal // the unnamed portal
+	journal vsession.Journal
+	state   route.State
+	in      route.Input
+	temps   relcache.Session
+	named   map[string]*prepared
+	unnamed *prepared
+	portals map[string]*portal
+	noName  portal // the unnamed portal
+	changeLog
 	preludes []vsession.Statement
 
 	pumping                bool                    // in the middle of a client's message: its buffer must stay where it is
