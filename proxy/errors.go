@@ -117,7 +117,7 @@ func fieldsOf(err error) pgwire.Fields {
 	case errors.As(err, &co):
 		return fieldsOf(unreachableError(co))
 	case errors.Is(err, pool.ErrWaitTimeout):
-		return pgwire.Fields{Severity: "FATAL", Code: "53300", Message: "query_wait_timeout", Detail: err.Error()}
+		return pgwire.Fields{Severity: "FATAL", Code: "53300", Message: "query_wait_timeout", Detail: err.Error(), Hint: waitHint}
 	case errors.Is(err, loop.ErrStopped):
 		return fieldsOf(errStopping)
 	}

@@ -33,18 +33,23 @@ const (
 
 // operated is what operations verbs have to do with a session.
 type operated struct {
-	superuser bool     // of the servers, as they said when it logged in
-	killed    bool     // by KILL
-	standing  standing // what it waits for
-	turn      uint64   // among the held ones; 0: not held by PAUSE
+	superuser bool      // of the servers, as they said when it logged in
+	killed    bool      // by KILL
+	standing  standing  // what it waits for
+	stood     time.Time // since when
+	turn      uint64    // among the held ones; 0: not held by PAUSE
 }
 
 var (
 	errPausedAlready = &clientError{Code: "55000", Message: "already suspended/paused"}
 	errNotPaused     = &clientError{Code: "55000", Message: "pooler is not paused/suspended"}
-	errResumed       = &clientError{Code: "57014", Message: "PAUSE was ended by RESUME before all transactions were over"}
-	errPauseInside   = &clientError{Code: "25001", Message: "PGPOOL PAUSE cannot run inside a transaction block"}
-	errNotAdmin      = &clientError{
+	errPausedLong    = &clientError{
+		Severity: "FATAL", Code: "57P03", Message: "query_wait_timeout", Detail: "The statement was not sent: its database is paused.",
+		Hint: "See query_wait_timeout.",
+	}
+	errResumed     = &clientError{Code: "57014", Message: "PAUSE was ended by RESUME before all transactions were over"}
+	errPauseInside = &clientError{Code: "25001", Message: "PGPOOL PAUSE cannot run inside a transaction block"}
+	errNotAdmin    = &clientError{
 		Code: "42501", Message: "admin access needed",
 		Hint: "admin_users names those who may; while it is empty, superusers may.",
 	}
@@ -166,7 +171,7 @@ func (s *session) busyAtServers() bool {
 // sessions when they are given back or stand outside a transaction and have no state that cannot be moved.
 func (s *Server) Reconnect(database string) error {
 	s.renewals.add(database, time.Now())
-	s.closeIdle(database)
+	s.pool.Reconnect(database)
 	s.wakeAll()
 	return nil
 }
@@ -344,7 +349,7 @@ func (s *session) awaitResume() error {
 		}
 		now := s.t.Now()
 		if s.barred() && wait > 0 && !now.Before(began.Add(wait)) {
-			return pool.ErrWaitTimeout
+			return errPausedLong
 		}
 		if s.barred() && !told && !now.Before(began.Add(noticeAfter)) {
 			told = true
@@ -370,7 +375,9 @@ func waitingNotice(database string) pgwire.Fields {
 // stands notes what the session waits for, until the returned function is called.
 func (s *session) stands(what standing) (done func()) {
 	was := s.ops.standing
-	s.ops.standing = what
+	if s.ops.standing = what; was != what {
+		s.ops.stood = s.t.Now()
+	}
 	return func() { s.ops.standing = was }
 }
 

@@ -98,6 +98,10 @@ func (s *session) showPool(name string) (*show.Result, error) {
 	case "pool_pools":
 		_, slots := s.srv.workers(s.t)
 		r = show.PoolPools(slots)
+	case "pool_sessions":
+		r = show.PoolSessions(s.srv.sessions(s))
+	case "pool_queues":
+		r = show.PoolQueues(s.srv.queues(s.t))
 	case "pool_version":
 		r = show.PoolVersion(s.srv.parts.Version)
 	case "pool_status":

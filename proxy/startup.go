@@ -470,7 +470,7 @@ func (s *session) refreshSettings() {
 	s.perNode = s.set.LogPerNodeStatement() || s.set.NoticePerNodeStatement()
 	s.logsServer = s.set.LogBackendMessages() != conf.BackendMessagesNone
 	s.logsClient = s.set.LogClientMessages()
-	s.idleLimit = s.set.ClientIdleLimit()
+	s.idleLimit = s.idleLimitInForce()
 	s.policy = s.policy.WithSession(s.set.AllowSQLComments(), s.set.CheckUnloggedTable())
 	s.log = s.srv.log.With(&s.origin)
 	if l := logging.Severity(s.set.LogMinMessages()); l != logging.Severity(s.cfg.Logging.LogMinMessages) {

@@ -94,6 +94,18 @@ func (s *session) timed() bool {
 // shared reports whether the session's server connections serve others between its transactions.
 func (s *session) shared() bool { return s.pooling.Mode > conf.PoolModeSession }
 
+// waitHint goes with query_wait_timeout.
+const waitHint = "default_pool_size bounds the server connections of a database and user, query_wait_timeout the wait for one."
+
+// idleLimitInForce is client_idle_limit. Where connections are shared client_idle_timeout takes its place, unless the session has set it.
+func (s *session) idleLimitInForce() time.Duration {
+	limit := s.set.ClientIdleLimit()
+	if s.shared() && limit == s.cfg.Pool.ClientIdleLimit {
+		return 0
+	}
+	return limit
+}
+
 // stageNow is what the session is doing. A batch that the client has not ended with Sync is one statement.
 func (s *session) stageNow() stage {
 	switch {
@@ -107,10 +119,10 @@ func (s *session) stageNow() stage {
 
 // limited is the deadline of a wait: until, or the session's nearest limit if that is sooner.
 func (s *session) limited(until time.Time) time.Time {
+	s.timing.enter(s.stageNow(), s.journal.InTx(), s.lastSeen, s.t.Now())
 	if !s.timed() {
 		return until
 	}
-	s.timing.enter(s.stageNow(), s.journal.InTx(), s.lastSeen, s.t.Now())
 	if end, _ := s.timing.nearest(&s.pooling, s.shared()); !end.IsZero() && (until.IsZero() || end.Before(until)) {
 		return end
 	}
