@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 
 	"gopgpool/cluster"
 	"gopgpool/pgwire"
@@ -64,7 +65,7 @@ func (s *session) query(frame []byte) error {
 		if done, err := s.beginSimple(f, text); done {
 			return err
 		}
-	case f.Kind == stmt.KindCommit || f.Kind == stmt.KindRollback:
+	case f.Kind == stmt.KindCommit, f.Kind == stmt.KindRollback, f.Kind == stmt.KindPrepareTransaction && s.state.IsFailed():
 		if done, err := s.endSimple(f, text); done {
 			return err
 		}
@@ -84,6 +85,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	if p != nil { // EXECUTE or DEALLOCATE of it
 		s.ensure(p, b)
 	}
+	s.ensureNamed(f, b)
 	if f.Multi && f.MultiState {
 		s.settleOn(b)
 	}
@@ -100,6 +102,30 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	s.sendFrame(b, frame, size)
 	s.owed++
 	return nil
+}
+
+// ensureNamed prepares on b what the statement executes inside itself or, where it reads the list of prepared statements, all of them.
+func (s *session) ensureNamed(f *stmt.Facts, b *backend) {
+	if len(s.named) == 0 {
+		return
+	}
+	for _, name := range f.Executes {
+		if p := s.named[name]; p != nil {
+			s.ensure(p, b)
+		}
+	}
+	if !listsPrepared(f) {
+		return
+	}
+	for _, p := range s.named {
+		if p.bySQL {
+			s.ensure(p, b)
+		}
+	}
+}
+
+func listsPrepared(f *stmt.Facts) bool {
+	return slices.ContainsFunc(f.Relations, func(n stmt.Name) bool { return n.Name == "pg_prepared_statements" })
 }
 
 // decide asks route where a statement goes; the answer is Send or Hold. p is the prepared statement an EXECUTE or DEALLOCATE names.

@@ -41,8 +41,8 @@ func beginTag(f *stmt.Facts) string {
 	return "BEGIN"
 }
 
-// endSimple is COMMIT or ROLLBACK. Where no server has joined the transaction we answer ourselves; else the writer, if it has
-// joined, answers the client, and the others are told first.
+// endSimple is COMMIT or ROLLBACK, or PREPARE TRANSACTION of a failed transaction, which rolls back. Where no server has joined the
+// transaction we answer ourselves; else the writer, if it has joined, answers the client, and the others are told first.
 func (s *session) endSimple(f *stmt.Facts, text []byte) (done bool, err error) {
 	if !s.journal.InTx() {
 		return false, nil
@@ -97,7 +97,7 @@ func (s *session) endOthers(lead *backend, commit bool) {
 
 func (s *session) sendEnd(lead *backend, f *stmt.Facts, text []byte, commit bool) {
 	sql := string(text)
-	if f.Kind == stmt.KindCommit && !commit && lead.status != 'E' {
+	if f.Kind != stmt.KindRollback && !commit && lead.status != 'E' {
 		sql = "ROLLBACK" // it failed elsewhere, and this server does not know
 		if f.Chain {
 			sql = "ROLLBACK AND CHAIN"
