@@ -125,7 +125,9 @@ func (t *Task) Stop() {
 // Post a function that calls it.
 func (t *Task) Wake() {
 	t.woken = true
-	t.loop.ready(t)
+	if t.loop.current != t { // or its next Wait sees it without a turn of its own
+		t.loop.ready(t)
+	}
 }
 
 // Wait gives up the loop until an interest is met, the task is woken or stopped, or the time until has come (zero: no limit).

@@ -31,6 +31,11 @@ func (b *Bounds) endOfLife(created time.Time, jitter float64) (end time.Time, en
 	return created.Add(b.Lifetime - time.Duration(jitter*lifeSpread*float64(b.Lifetime))), true
 }
 
+// mustCheck tells whether a connection that has idled for so long has to be checked.
+func (b *Bounds) mustCheck(idled time.Duration) bool {
+	return b.CheckQuery != "" && idled >= b.CheckDelay
+}
+
 // unbounded is room enough for anything.
 const unbounded = 1 << 30
 

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
@@ -72,54 +70,6 @@ func (c *Conn) SetParam(name, value string) {
 		}
 	}
 	c.Params = append(c.Params, pgwire.Param{Name: name, Value: value})
-}
-
-// bringTo makes the task the owner of a connection just taken from the idle ones, moving it to the task's loop if need be.
-func (c *Conn) bringTo(t *loop.Task) bool {
-	if c.home == t.Loop() {
-		t.Take(c.Wire)
-		return !c.Wire.Closed()
-	}
-	fd := -1
-	t.Offload(func() { fd = c.releaseFrom(c.home) })
-	if fd < 0 {
-		return false
-	}
-	wire, err := t.Adopt(fd)
-	if err != nil {
-		unix.Close(fd)
-		return false
-	}
-	c.Wire, c.home = wire, t.Loop()
-	return true
-}
-
-// moveTimeout bounds the wait for another loop, which only a loop that has just ended does not meet.
-const moveTimeout = 5 * time.Second
-
-func (c *Conn) releaseFrom(l *loop.Loop) int {
-	got := make(chan int, 1)
-	ok := l.Post(func() {
-		if c.Wire.Closed() {
-			got <- -1
-			return
-		}
-		got <- c.Wire.Release()
-	})
-	if !ok {
-		return -1
-	}
-	select {
-	case fd := <-got:
-		return fd
-	case <-time.After(moveTimeout):
-		return -1
-	}
-}
-
-// closeFromAnywhere closes a connection that is nobody's any more, on its loop.
-func (c *Conn) closeFromAnywhere() {
-	c.home.Post(func() { c.Wire.Close() })
 }
 
 // Remembered is what a login needs to be answered without a server: the settings servers report for such a session.

@@ -86,32 +86,16 @@ func (pl *Place) takeLocked(c *Conn) {
 	pl.user.idle--
 }
 
+// leaseLocked makes an idle connection leased, to be used.
+func (pl *Place) leaseLocked(c *Conn, now time.Time) {
+	pl.takeLocked(c)
+	c.MustCheck = pl.bounds.mustCheck(now.Sub(c.IdleSince))
+}
+
 // dropLocked takes an idle connection off the pool; the caller closes it.
 func (pl *Place) dropLocked(c *Conn) {
 	pl.takeLocked(c)
 	pl.goneLocked(c)
-}
-
-// victimLocked finds the connection that has idled longest, of the node's places for which match holds: one its pool can do without
-// (Bounds.Min) if there is one.
-func (p *Pool) victimLocked(n *space, match func(*Place) bool) *Conn {
-	var spare, any *Conn
-	for _, pl := range p.places {
-		c := pl.idle.first
-		if c == nil || pl.node != n || !match(pl) {
-			continue
-		}
-		if any == nil || c.IdleSince.Before(any.IdleSince) {
-			any = c
-		}
-		if pl.total() > pl.bounds.Min && (spare == nil || c.IdleSince.Before(spare.IdleSince)) {
-			spare = c
-		}
-	}
-	if spare != nil {
-		return spare
-	}
-	return any
 }
 
 // spoiled is called on the home loop when something happens to an idle connection: whatever it is, it is of no use any more.
@@ -122,11 +106,11 @@ func (p *Pool) spoiled(c *Conn) {
 		return
 	}
 	c.place.dropLocked(c)
-	var out outcome
+	out := outcome{here: c.home}
 	p.settleLocked(c.place.node, c.home.Now(), &out)
 	p.mu.Unlock()
 	_ = c.Wire.Close()
-	out.carryOut(c.home)
+	out.carryOut(nil)
 }
 
 // CloseIdle closes the idle connections for which match holds, wherever they are. It does not wait for the sockets. match must not call
@@ -149,8 +133,7 @@ func (p *Pool) closeIdleLocked(now time.Time, match func(*Place, *Conn) bool) (o
 			c = c2
 		}
 	}
-	settled := p.settleAllLocked(now)
-	out.grants, out.victims = settled.grants, append(out.victims, settled.victims...)
+	p.settleAllLocked(now, &out)
 	return out
 }
 

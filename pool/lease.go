@@ -29,16 +29,17 @@ type Ask struct {
 	Print uint64 // the settings the session needs: a connection that has them is preferred
 	Owner uint64 // the session: the connection it used last is preferred most; 0 = nobody
 
-	// Exactly wants this connection, as the session left it when Conn.Serial was Serial, or ErrUsed. It waits for the end of a pause only.
+	// Exactly wants this connection, as the session left it when Conn.Serial was Serial and State.Owner was Owner, or ErrUsed. It waits
+	// for the end of a pause only.
 	Exactly *Conn
 	Serial  uint64
 
 	NoWait bool // ErrBusy instead of waiting
 	// Cancelled is asked whenever the task is woken; Watched are things that mean the same when they happen. Lease then returns
-	// loop.ErrStopped.
+	// loop.ErrStopped. Wake-ups are kept for the task's next wait.
 	Cancelled func() bool
 	Watched   []loop.Interest
-	// Waiting is called once, on the task, when it has waited WaitNotice.
+	// Waiting is called once, on the task, when it has waited WaitNotice, be it for the end of a pause. It should not wait itself.
 	Waiting func()
 
 	w waiter
@@ -54,196 +55,116 @@ func (p *Pool) Lease(t *loop.Task, a *Ask) (*Conn, error) {
 	p.mu.Lock()
 	pl := p.liveLocked(a.Place)
 	pl.used = now
-	if a.Exactly == nil && pl.idle.n > 0 && pl.queue.n == 0 && !pl.paused {
-		c := pl.choose(t.Loop(), a.Print, a.Owner)
-		pl.takeLocked(c)
-		pl.leases++
-		p.mu.Unlock()
-		return p.begin(t, c)
+	if !pl.paused {
+		if a.Exactly != nil {
+			c, err := pl.exactLocked(a, now)
+			p.mu.Unlock()
+			if err != nil {
+				return nil, err
+			}
+			return p.begin(t, a, c)
+		}
+		if pl.idle.n > 0 && pl.queue.n == 0 {
+			c := pl.choose(t.Loop(), a.Print, a.Owner)
+			pl.leases++
+			pl.leaseLocked(c, now)
+			p.mu.Unlock()
+			return p.begin(t, a, c)
+		}
 	}
-	a.w = waiter{task: t, ask: a, since: now}
 	p.mu.Unlock()
-	if err := p.queue(t, pl, &a.w); err != nil {
+	a.w = waiter{task: t, ask: a, since: now}
+	if err := p.queue(pl, &a.w); err != nil {
 		return nil, err
 	}
 	if a.w.conn == nil {
 		return nil, nil
 	}
-	return p.begin(t, a.w.conn)
+	return p.begin(t, a, a.w.conn)
 }
 
 // begin makes a leased connection the task's. Of one that turns out to be of no use the place is left.
-func (p *Pool) begin(t *loop.Task, c *Conn) (*Conn, error) {
-	if !c.bringTo(t) || c.Wire.Readable() || p.stale(c) {
-		p.toPlace(c)
-		return nil, nil
+func (p *Pool) begin(t *loop.Task, a *Ask, c *Conn) (*Conn, error) {
+	if p.usable(t, c, a.w.flight) {
+		a.w.flight = nil
+		c.Uses++
+		c.Serial++
+		return c, nil
 	}
-	c.Uses++
-	c.Serial++
-	return c, nil
-}
-
-// toPlace closes a leased connection and keeps its place reserved for the lessee.
-func (p *Pool) toPlace(c *Conn) {
-	_ = c.Wire.Close()
+	a.w.flight = nil
+	if a.Exactly != nil {
+		p.gone(c, t.Loop())
+		return nil, ErrUsed
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.place.goneLocked(c)
 	c.place.reserveLocked()
+	return nil, nil
 }
 
-// exactLocked is the connection wanted exactly, if nobody has used it since.
-func (a *Ask) exactLocked() *Conn {
-	c := a.Exactly
-	if c.idle && c.Serial == a.Serial && c.State.Owner == a.Owner {
-		return c
-	}
-	return nil
-}
-
-// queue has the waiter wait its turn, which may have come already. What is granted is in the waiter.
-func (p *Pool) queue(t *loop.Task, pl *Place, w *waiter) error {
-	var out outcome
-	p.mu.Lock()
-	pl.enqueueLocked(w)
-	p.settleLocked(pl.node, w.since, &out)
-	at, busy := w.granted, false
-	if !at {
-		if busy = w.ask.NoWait; busy {
-			pl.dequeueLocked(w)
-		} else {
-			pl.waits++
+// usable makes the task the owner of a connection that is leased to it. One that is of no use it closes.
+func (p *Pool) usable(t *loop.Task, c *Conn, f *flight) bool {
+	if f != nil && f.conn == c {
+		if !f.await() {
+			return false
 		}
+	} else if !c.bringTo(t) {
+		return false
+	}
+	if c.Wire.Closed() || c.Wire.Readable() || p.stale(c) {
+		_ = c.Wire.Close()
+		return false
+	}
+	return true
+}
+
+// exactLocked leases the connection wanted exactly, if nobody has used it since.
+func (pl *Place) exactLocked(a *Ask, now time.Time) (*Conn, error) {
+	c := a.Exactly
+	if !c.idle || c.place != pl || c.Serial != a.Serial || c.State.Owner != a.Owner {
+		return nil, ErrUsed
 	}
 	pl.leases++
-	p.mu.Unlock()
-	out.carryOutFor(w)
-	switch {
-	case busy:
-		return ErrBusy
-	case at:
-		return w.err
-	}
-	return p.await(t, w)
-}
-
-// await waits until something is granted.
-func (p *Pool) await(t *loop.Task, w *waiter) error {
-	began, told := w.since, w.ask.Waiting == nil
-	for {
-		p.mu.Lock()
-		until := p.nextLookLocked(w, t.Now())
-		p.mu.Unlock()
-		if !told {
-			until = earlier(until, began.Add(WaitNotice))
-		}
-		cause := t.Wait(until, w.ask.Watched...)
-		if over, err := p.look(t, w, cause); over {
-			return err
-		}
-		if !told && t.Now().Sub(began) >= WaitNotice {
-			told = true
-			w.ask.Waiting()
-		}
-	}
-}
-
-// look sees after a wake-up whether the wait is over.
-func (p *Pool) look(t *loop.Task, w *waiter, cause loop.Cause) (over bool, err error) {
-	cancelled := cause == loop.Stopped || cause == loop.Ready || w.ask.Cancelled != nil && w.ask.Cancelled()
-	now := t.Now()
-	var out outcome
-	p.mu.Lock()
-	switch {
-	case w.granted:
-		over, err = true, w.err
-	case cancelled:
-		over, err = true, loop.ErrStopped
-	case p.timeLocked(w) > 0 && !w.place.paused && now.Sub(w.since) >= p.timeLocked(w):
-		over, err = true, ErrWaitTimeout
-	}
-	n := w.place.node
-	if over && !w.granted {
-		w.place.waitTime += now.Sub(w.since)
-		w.place.dequeueLocked(w)
-	}
-	p.settleLocked(n, now, &out) // the reserve may be open now, or who stood in the way is gone
-	if w.granted && !over {
-		over, err = true, w.err
-	}
-	p.mu.Unlock()
-	out.carryOutFor(w)
-	return over, err
-}
-
-// timeLocked is how long the waiter may wait, 0 for ever.
-func (p *Pool) timeLocked(w *waiter) time.Duration {
-	if w.place.governed {
-		return w.place.bounds.WaitTimeout
-	}
-	return p.limits.WaitTimeout
-}
-
-// nextLookLocked is when a waiter has to look by itself; zero is never.
-func (p *Pool) nextLookLocked(w *waiter, now time.Time) (until time.Time) {
-	if w.granted || w.place.paused {
-		return until
-	}
-	if d := p.timeLocked(w); d > 0 {
-		until = w.since.Add(d)
-	}
-	b := &w.place.bounds
-	if b.Reserve > 0 && b.ReserveAfter > 0 && !b.reserveAt(w.since, now) {
-		until = earlier(until, w.since.Add(b.ReserveAfter))
-	}
-	return until
-}
-
-// earlier is the first of two deadlines, of which zero is none.
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// carryOutFor is carryOut by the task of a waiter, who need not be woken himself.
-func (o *outcome) carryOutFor(self *waiter) {
-	for i := range o.grants {
-		if o.grants[i].waiter == self {
-			o.grants = append(o.grants[:i], o.grants[i+1:]...)
-			break
-		}
-	}
-	o.carryOut(self.task.Loop())
+	pl.leaseLocked(c, now)
+	return c, nil
 }
 
 // Return ends a lease; the connection must be between transactions, with nothing outstanding. It goes to the first who waits for it, else
 // idles, else is closed: its time is over, its node was condemned or changed its role, Reconnect or Hold was called, there are more than
 // the bounds allow now. It must not be used afterwards. For the loop of the lease.
-func (p *Pool) Return(c *Conn) {
-	p.giveBack(c, func(pl *Place, now time.Time) bool { return pl.governed && pl.tooOldLocked(c, now) })
-}
+func (p *Pool) Return(c *Conn) { p.giveBack(c, false) }
 
-// giveBack ends a lease. over tells whether the connection has had its time.
-func (p *Pool) giveBack(c *Conn, over func(pl *Place, now time.Time) bool) {
-	here := c.home
-	now := here.Now()
+// giveBack ends the lease of a transaction or of a session.
+func (p *Pool) giveBack(c *Conn, session bool) {
+	out := outcome{here: c.home}
+	now := c.home.Now()
 	bad := c.Wire.Readable() || p.stale(c)
 	p.mu.Lock()
 	pl := c.place
-	if bad || p.closed || pl.held || pl.uncached || c.era != pl.era || p.tooManyLocked(pl) || over(pl, now) {
+	pl.used = now
+	if bad || p.spentLocked(c, session, now) {
+		pl.goneLocked(c)
+		p.settleLocked(pl.node, now, &out)
 		p.mu.Unlock()
-		p.Discard(c)
+		_ = c.Wire.Close()
+		out.carryOut(nil)
 		return
 	}
-	pl.used = now
 	pl.idleLocked(c, now)
-	var out outcome
 	p.settleLocked(pl.node, now, &out)
 	p.mu.Unlock()
-	c.Wire.Park(c.onIdle)
-	out.carryOut(here)
+	c.Wire.Park(c.onIdle) // first of all: whoever has it by now, or closes it, asks this loop for it
+	out.carryOut(nil)
+}
+
+// spentLocked tells whether a connection is to be closed rather than used again.
+func (p *Pool) spentLocked(c *Conn, session bool, now time.Time) bool {
+	pl := c.place
+	if p.closed || pl.held || pl.uncached || c.era != pl.era || p.tooManyLocked(pl) || pl.tooOldLocked(c, now) {
+		return true
+	}
+	return session && (!p.limits.Cache || p.limits.MaxUses > 0 && c.Uses >= p.limits.MaxUses)
 }
 
 // tooManyLocked tells whether there are more connections than the bounds allow, as after a reload.

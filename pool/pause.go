@@ -5,52 +5,62 @@ import "time"
 // This file is about an administrator's verbs, and about DDL that wants a database for itself. An empty database name means all of them.
 
 // Pause has everybody who asks for a connection to the database wait until Resume, without his time running out. Leases go on; Busy
-// tells how many there are. A pause of all databases and one of a single one are ended each by its own Resume.
+// tells how many there are.
 func (p *Pool) Pause(database string) {
+	now := time.Now()
+	var out outcome
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.paused[database].IsZero() {
-		p.paused[database] = time.Now()
-	}
+	p.paused[database] = true
 	for _, pl := range p.places {
-		pl.paused = p.pausedLocked(pl.key.Database)
+		if !pl.paused && p.pausedLocked(pl.key.Database) {
+			pl.paused, pl.pausedAt = true, now
+		}
 	}
+	p.settleAllLocked(now, &out) // what was kept for one who has to wait now
+	p.mu.Unlock()
+	out.carryOut(nil)
 }
 
-// Resume ends a Pause; Resume of "" ends all.
+// Resume ends a Pause of the same database, Resume of "" all of them.
 func (p *Pool) Resume(database string) {
 	now := time.Now()
+	var out outcome
 	p.mu.Lock()
 	delete(p.paused, database)
 	if database == "" {
 		clear(p.paused)
 	}
-	var out outcome
 	for _, pl := range p.places {
 		if pl.paused && !p.pausedLocked(pl.key.Database) {
 			pl.paused = false
-			pl.resumedLocked(now)
-			for w := pl.queue.first; w != nil; w = w.next {
-				out.grants = append(out.grants, grant{waiter: w, task: w.task}) // or its clock would stand still
-			}
+			p.goOnLocked(pl, now, &out)
 		}
 	}
-	settled := p.settleAllLocked(now)
-	out.grants, out.victims = append(out.grants, settled.grants...), settled.victims
+	p.settleAllLocked(now, &out)
 	p.mu.Unlock()
 	out.carryOut(nil)
 }
 
-// resumedLocked has the waiters' time begin again.
-func (pl *Place) resumedLocked(now time.Time) {
-	for w := pl.queue.first; w != nil; w = w.next {
-		w.since = now
+// goOnLocked has the clocks of those who wait go on, and gives those who want one connection and no other what they want before others take it.
+func (p *Pool) goOnLocked(pl *Place, now time.Time, out *outcome) {
+	for w := pl.queue.first; w != nil; {
+		following := w.next
+		begin := pl.pausedAt
+		if w.since.After(begin) {
+			begin = w.since
+		}
+		w.since = w.since.Add(max(now.Sub(begin), 0))
+		if w.ask.Exactly != nil {
+			w.conn, w.err = pl.exactLocked(w.ask, now)
+			p.doneLocked(w, now, out)
+		} else {
+			out.add(grant{waiter: w, task: w.task}) // to set its clock
+		}
+		w = following
 	}
 }
 
-func (p *Pool) pausedLocked(database string) bool {
-	return !p.paused[database].IsZero() || !p.paused[""].IsZero()
-}
+func (p *Pool) pausedLocked(database string) bool { return p.paused[database] || p.paused[""] }
 
 // Paused tells whether the database is paused.
 func (p *Pool) Paused(database string) bool {

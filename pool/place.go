@@ -22,6 +22,7 @@ type Place struct {
 	leased   int
 	opening  int // places reserved: somebody opens, or is about to
 	paused   bool
+	pausedAt time.Time
 	held     bool // see Hold
 	uncached bool // connections to the database never idle
 	era      uint64
@@ -74,7 +75,8 @@ func (p *Pool) SetBounds(f func(Key) Bounds) {
 			pl.bounds = f(pl.key)
 		}
 	}
-	out := p.settleAllLocked(time.Now())
+	var out outcome
+	p.settleAllLocked(time.Now(), &out)
 	p.mu.Unlock()
 	out.carryOut(nil)
 }
@@ -105,8 +107,8 @@ func (p *Pool) linkLocked(pl *Place) {
 	pl.linked, pl.node = true, n
 	pl.db, pl.user = tallyOf(n.dbs, pl.key.Database), tallyOf(n.users, pl.key.User)
 	pl.held = p.held[pl.key.Database] > 0
-	pl.paused = p.pausedLocked(pl.key.Database)
 	pl.used = time.Now()
+	pl.paused, pl.pausedAt = p.pausedLocked(pl.key.Database), pl.used
 	p.places[pl.key] = pl
 }
 

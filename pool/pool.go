@@ -38,7 +38,7 @@ type Pool struct {
 	nodes    map[cluster.NodeID]*space // guarded by mu
 	known    map[Key]*Remembered       // guarded by mu; Key.Node is not part of it
 	held     map[string]int            // guarded by mu: databases whose connections are held back, see Hold
-	paused   map[string]time.Time      // guarded by mu: databases paused, and since when; "" = all
+	paused   map[string]bool           // guarded by mu: databases paused, "" = all
 	closed   bool                      // guarded by mu
 	claims   []claim                   // guarded by mu: of settleLocked
 	claimers []*Place                  // guarded by mu: whose claims
@@ -55,7 +55,7 @@ func New(store *cluster.Store, limits Limits) *Pool {
 		nodes:   make(map[cluster.NodeID]*space),
 		known:   make(map[Key]*Remembered),
 		held:    make(map[string]int),
-		paused:  make(map[string]time.Time),
+		paused:  make(map[string]bool),
 		changed: make(chan struct{}, 1),
 	}
 }
@@ -64,7 +64,8 @@ func New(store *cluster.Store, limits Limits) *Pool {
 func (p *Pool) Configure(l Limits) {
 	p.mu.Lock()
 	p.limits = l
-	out := p.settleAllLocked(time.Now())
+	var out outcome
+	p.settleAllLocked(time.Now(), &out)
 	p.mu.Unlock()
 	out.carryOut(nil)
 	p.poke()

@@ -6,6 +6,8 @@ import (
 	"gopgpool/loop"
 )
 
+// This file is about waiting: the queue of a place, and the task that stands in it.
+
 // waiter stands in the queue of a place. It is part of an Ask.
 type waiter struct {
 	task *loop.Task
@@ -15,8 +17,9 @@ type waiter struct {
 	place     *Place
 	since     time.Time // when it began to wait, moved on by the time a pause took
 	placeOnly bool      // wants to open one, whatever idles
-	granted   bool      // conn, err, or neither: a place
+	granted   bool      // conn, err or, with neither, a reserved place
 	conn      *Conn
+	flight    *flight // of conn, if it is sent rather than fetched
 	err       error
 	prev      *waiter
 	next      *waiter
@@ -62,7 +65,8 @@ func (pl *Place) enqueueLocked(w *waiter) {
 	pl.queue.push(w)
 }
 
-func (pl *Place) dequeueLocked(w *waiter) {
+func (pl *Place) dequeueLocked(w *waiter, now time.Time) {
+	pl.waitTime += max(now.Sub(w.since), 0)
 	if pl.queue.first == w {
 		pl.passed = 0
 	}
@@ -81,139 +85,142 @@ func (pl *Place) dequeueLocked(w *waiter) {
 	}
 }
 
-// outcome is what was decided under the mutex and has to be done without it.
-type outcome struct {
-	grants  []grant
-	victims []*Conn
-}
-
-// grant is whom to wake. The waiter itself may be in its next queue before that is done.
-type grant struct {
-	waiter *waiter // only its address
-	task   *loop.Task
-	conn   *Conn
-}
-
-// carryOut wakes those whose turn has come and closes what made room. here is the loop that runs the caller, nil if none does.
-func (o *outcome) carryOut(here *loop.Loop) {
-	for _, c := range o.victims {
-		if c.home == here {
-			_ = c.Wire.Close()
-			continue
-		}
-		c.closeFromAnywhere()
-	}
-	for _, g := range o.grants {
-		g.wake(here)
-	}
-}
-
-// wake tells a waiter that its turn has come. A connection of the same loop is its own at once.
-func (g *grant) wake(here *loop.Loop) {
-	if g.task.Loop() != here {
-		g.task.Loop().Post(g.task.Wake)
-		return
-	}
-	if g.conn != nil && g.conn.home == here {
-		g.task.Take(g.conn.Wire)
-	}
-	g.task.Wake()
-}
-
-// settleLocked meets the claims of those who wait for connections of the node, as far as possible.
-func (p *Pool) settleLocked(n *space, now time.Time, out *outcome) {
-	for len(n.waiting) > 0 {
-		p.claims = p.claims[:0]
-		p.claimers = p.claimers[:0]
-		for _, pl := range n.waiting {
-			if !pl.paused {
-				p.claims = append(p.claims, p.claimLocked(pl, now))
-				p.claimers = append(p.claimers, pl)
-			}
-		}
-		i := next(p.claims)
-		if i < 0 {
-			return
-		}
-		for k := range p.claims {
-			if passedBy(&p.claims[k], &p.claims[i]) {
-				p.claimers[k].passed++
-			}
-		}
-		w := p.claimers[i].queue.first
-		p.grantLocked(w, now, out)
-		out.grants = append(out.grants, grant{waiter: w, task: w.task, conn: w.conn})
-	}
-}
-
-func (p *Pool) settleAllLocked(now time.Time) (out outcome) {
-	for _, n := range p.nodes {
-		p.settleLocked(n, now, &out)
-	}
-	return out
-}
-
-// claimLocked is what the first waiter of a place needs.
-func (p *Pool) claimLocked(pl *Place, now time.Time) claim {
-	w := pl.queue.first
-	own := pl.total()
-	if w.placeOnly {
-		own -= pl.idle.n
-	}
-	return claim{
-		since: w.since, ready: w.exact() || pl.idle.n > 0 && !w.placeOnly,
-		own:  pl.bounds.room(own, w.since, now),
-		node: p.limits.PerNode - pl.node.total + pl.node.idle,
-		db:   roomUnder(pl.bounds.MaxDB, pl.db.total-pl.db.idle), dbOf: pl.db,
-		user: roomUnder(pl.bounds.MaxUser, pl.user.total-pl.user.idle), userOf: pl.user,
-		passed: pl.passed,
-	}
-}
-
-func (w *waiter) exact() bool { return w.ask != nil && w.ask.Exactly != nil }
-
-// grantLocked gives the first waiter of a place, whose claim can be met, what it wants.
-func (p *Pool) grantLocked(w *waiter, now time.Time, out *outcome) {
-	pl := w.place
-	pl.dequeueLocked(w)
-	w.granted = true
-	pl.waitTime += now.Sub(w.since)
+// queue has the waiter wait its turn, which may have come already. What is granted is in the waiter.
+func (p *Pool) queue(pl *Place, w *waiter) error {
+	out := outcome{here: w.task.Loop()}
+	p.mu.Lock()
+	pl.leases++
+	pl.enqueueLocked(w)
+	p.settleLocked(pl.node, w.since, &out)
+	waits := !w.granted
 	switch {
-	case w.exact():
-		if w.conn = w.ask.exactLocked(); w.conn == nil {
-			w.err = ErrUsed
-			return
-		}
-		pl.takeLocked(w.conn)
-	case !w.placeOnly && pl.idle.n > 0:
-		w.conn = pl.choose(w.task.Loop(), w.ask.Print, w.ask.Owner)
-		pl.takeLocked(w.conn)
-	default:
-		p.makeRoomLocked(pl, w, now, out)
-		pl.reserveLocked()
+	case waits && w.ask.NoWait:
+		pl.dequeueLocked(w, w.since)
+		w.granted, w.err, waits = true, ErrBusy, false
+	case waits:
+		pl.waits++
 	}
+	p.mu.Unlock()
+	out.carryOut(w)
+	if waits {
+		return p.await(w)
+	}
+	return w.err
 }
 
-// makeRoomLocked closes idle connections until every bound has room for one more.
-func (p *Pool) makeRoomLocked(pl *Place, w *waiter, now time.Time, out *outcome) {
-	evict := func(match func(*Place) bool) {
-		c := p.victimLocked(pl.node, match)
-		if c == nil {
-			panic("pool: room that was counted is not there")
+// await waits until something is granted. Whoever wakes the task meanwhile may mean its next wait.
+func (p *Pool) await(w *waiter) (err error) {
+	t, began, told := w.task, w.since, w.ask.Waiting == nil
+	over := false
+	defer func() {
+		if !over {
+			p.forsake(w)
 		}
-		c.place.dropLocked(c)
-		out.victims = append(out.victims, c)
+	}()
+	for !over {
+		until := p.nextLook(w)
+		if !told {
+			until = earlier(until, began.Add(WaitNotice))
+		}
+		cause := t.Wait(until, w.ask.Watched...)
+		if over, err = p.look(w, cause); over {
+			t.Wake()
+			return err
+		}
+		if !told && t.Now().Sub(began) >= WaitNotice {
+			told = true
+			w.ask.Waiting()
+		}
 	}
-	for pl.bounds.room(pl.total(), w.since, now) <= 0 {
-		evict(func(o *Place) bool { return o == pl })
+	return err
+}
+
+// look sees after a wake-up whether the wait is over.
+func (p *Pool) look(w *waiter, cause loop.Cause) (over bool, err error) {
+	cancelled := cause == loop.Stopped || cause == loop.Ready || w.ask.Cancelled != nil && w.ask.Cancelled()
+	now := w.task.Now()
+	out := outcome{here: w.task.Loop()}
+	p.mu.Lock()
+	if !w.granted {
+		switch {
+		case cancelled:
+			err = loop.ErrStopped
+		case p.tooLongLocked(w, now):
+			err = ErrWaitTimeout
+		}
+		n := w.place.node
+		if err != nil {
+			w.place.dequeueLocked(w, now)
+		}
+		p.settleLocked(n, now, &out) // the reserve may be open now, or who stood in the way is gone
 	}
-	for roomUnder(pl.bounds.MaxDB, pl.db.total) <= 0 {
-		evict(func(o *Place) bool { return o.db == pl.db })
+	if w.granted {
+		err = w.err
 	}
-	for roomUnder(pl.bounds.MaxUser, pl.user.total) <= 0 {
-		evict(func(o *Place) bool { return o.user == pl.user })
+	over = w.granted || err != nil
+	p.mu.Unlock()
+	out.carryOut(w)
+	return over, err
+}
+
+// forsake ends the wait of a task that panics: nothing may be granted to it any more, what was goes back.
+func (p *Pool) forsake(w *waiter) {
+	out := outcome{here: w.task.Loop()}
+	now := w.task.Now()
+	p.mu.Lock()
+	n := w.place.node
+	switch {
+	case !w.granted:
+		w.place.dequeueLocked(w, now)
+	case w.conn != nil:
+		w.place.goneLocked(w.conn)
+		if w.flight != nil {
+			w.flight.forsaken = true
+		} else {
+			out.victims = append(out.victims, w.conn)
+		}
+	case w.err == nil:
+		w.place.unreserveLocked()
 	}
-	for p.limits.PerNode-pl.node.total <= 0 {
-		evict(func(*Place) bool { return true })
+	p.settleLocked(n, now, &out)
+	p.mu.Unlock()
+	out.carryOut(w)
+}
+
+// nextLook is when a waiter has to look by itself; zero is never.
+func (p *Pool) nextLook(w *waiter) (until time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if w.granted || w.place.paused {
+		return until
 	}
+	if d := p.patienceLocked(w); d > 0 {
+		until = w.since.Add(d)
+	}
+	b := &w.place.bounds
+	if b.Reserve > 0 && b.ReserveAfter > 0 && !b.reserveAt(w.since, w.task.Now()) {
+		until = earlier(until, w.since.Add(b.ReserveAfter))
+	}
+	return until
+}
+
+func (p *Pool) tooLongLocked(w *waiter, now time.Time) bool {
+	d := p.patienceLocked(w)
+	return d > 0 && !w.place.paused && now.Sub(w.since) >= d
+}
+
+// patienceLocked is how long the waiter may wait, 0 for ever.
+func (p *Pool) patienceLocked(w *waiter) time.Duration {
+	if w.place.governed {
+		return w.place.bounds.WaitTimeout
+	}
+	return p.limits.WaitTimeout
+}
+
+// earlier is the first of two deadlines, of which zero is none.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }

@@ -17,12 +17,11 @@ func (p *Pool) Idle(t *loop.Task, key Key) *Conn {
 		if c == nil {
 			return nil
 		}
-		if c.bringTo(t) && !c.Wire.Readable() && !p.stale(c) {
+		if p.usable(t, c, nil) {
 			c.Uses++
 			c.Serial++
 			return c
 		}
-		_ = c.Wire.Close()
 		p.gone(c, t.Loop())
 	}
 }
@@ -37,7 +36,8 @@ func (p *Pool) pop(t *loop.Task, key Key) *Conn {
 	}
 	pl.used = t.Now()
 	c := pl.choose(t.Loop(), 0, 0)
-	pl.takeLocked(c)
+	pl.leases++
+	pl.leaseLocked(c, pl.used)
 	return c
 }
 
@@ -52,7 +52,7 @@ func (p *Pool) Reserve(t *loop.Task, key Key, cancelled func() bool, watched ...
 	p.mu.Unlock()
 	a := &Ask{Place: pl, Cancelled: cancelled, Watched: watched}
 	a.w = waiter{task: t, ask: a, since: t.Now(), placeOnly: true}
-	return p.queue(t, pl, &a.w)
+	return p.queue(pl, &a.w)
 }
 
 // Unreserve gives a reserved place back.
@@ -69,9 +69,7 @@ func (p *Pool) Unreserve(key Key) {
 // Release ends the lease of a session in order: the connection is clean (reset) and idle from now on, or closed where Limits say so or
 // somebody waits for its place. The connection must not be used afterwards.
 func (p *Pool) Release(c *Conn) {
-	p.giveBack(c, func(*Place, time.Time) bool {
-		return !p.limits.Cache || p.limits.MaxUses > 0 && c.Uses >= p.limits.MaxUses
-	})
+	p.giveBack(c, true)
 }
 
 // cacheable reports false for the databases whose connections would stand in the way of CREATE DATABASE.
@@ -85,12 +83,12 @@ func (p *Pool) Discard(c *Conn) {
 
 // gone counts the end of a connection that is leased or being opened. here is the loop that runs the caller.
 func (p *Pool) gone(c *Conn, here *loop.Loop) {
-	var out outcome
+	out := outcome{here: here}
 	p.mu.Lock()
 	c.place.goneLocked(c)
 	p.settleLocked(c.place.node, here.Now(), &out)
 	p.mu.Unlock()
-	out.carryOut(here)
+	out.carryOut(nil)
 }
 
 // opened counts a connection that has been logged in as leased.
