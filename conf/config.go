@@ -384,3 +384,12 @@ type IO struct {
 	TCPKeepcnt     int           // 0 = the kernel's
 	TCPUserTimeout time.Duration // 0 = the kernel's
 }
+
+// SharedClients is how many clients that share their server connections are served at once: max_client_conn, or when that is 0
+// num_init_children.
+func (c *Config) SharedClients() int {
+	if c.Pool.MaxClientConn > 0 {
+		return c.Pool.MaxClientConn
+	}
+	return c.Pool.NumInitChildren
+}

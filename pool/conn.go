@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"hash/maphash"
 	"strings"
 	"time"
 
@@ -20,6 +21,7 @@ type Conn struct {
 	Epoch  cluster.Epoch
 	// Params are the settings the server reported, as of now: the session that leases it keeps them current.
 	Params []pgwire.Param
+	params uint64 // see ParamsVersion
 	// Opened is how it was logged in: what a later client has to show to get it.
 	Opened auth.Opened
 	// Isolation is the default_transaction_isolation a session begins with here.
@@ -65,11 +67,22 @@ func ParamsKey(params []pgwire.Param) string {
 func (c *Conn) SetParam(name, value string) {
 	for i := range c.Params {
 		if c.Params[i].Name == name {
+			c.params += hashParam(name, value) - hashParam(name, c.Params[i].Value)
 			c.Params[i].Value = value
 			return
 		}
 	}
+	c.params += hashParam(name, value)
 	c.Params = append(c.Params, pgwire.Param{Name: name, Value: value})
+}
+
+// ParamsVersion stands for what Params says: connections of the same process that report the same have the same.
+func (c *Conn) ParamsVersion() uint64 { return c.params }
+
+var paramSeed = maphash.MakeSeed()
+
+func hashParam(name, value string) uint64 {
+	return (maphash.String(paramSeed, name) | 1) * (maphash.String(paramSeed, value) | 1)
 }
 
 // Remembered is what a login needs to be answered without a server: the settings servers report for such a session.

@@ -21,7 +21,11 @@ type slot struct {
 type admission struct {
 	mu       sync.Mutex
 	free     []*slot       // guarded by mu
-	all      []*slot       // never changed
+	all      []*slot       // never changed; nil where slots are made when they are needed
+	most     int           // slots there can be
+	made     int           // guarded by mu; of those made when needed
+	firstPID int
+	started  time.Time
 	queue    []*slotWaiter // guarded by mu
 	sockets  int           // guarded by mu; accepted and not closed
 	bound    int           // guarded by mu; of sockets
@@ -35,7 +39,7 @@ type slotWaiter struct {
 }
 
 func newAdmission(slots, bound, reserved, firstPID int, now time.Time) *admission {
-	a := &admission{bound: bound, reserved: reserved}
+	a := &admission{bound: bound, reserved: reserved, most: slots, made: slots}
 	for i := range slots {
 		a.all = append(a.all, &slot{pid: firstPID + i, start: now})
 	}
@@ -43,6 +47,14 @@ func newAdmission(slots, bound, reserved, firstPID int, now time.Time) *admissio
 		a.free = append(a.free, a.all[i])
 	}
 	return a
+}
+
+// firstSharedPID is the first number of sessions that share their connections: servers' pids are smaller, so that it is clear who is meant.
+const firstSharedPID = 1 << 30
+
+// newSharedAdmission deals out the places of clients that share server connections: max_client_conn, without a process each.
+func newSharedAdmission(clients int, now time.Time) *admission {
+	return &admission{most: clients, firstPID: firstSharedPID, started: now}
 }
 
 // open counts an accepted socket; false means that it must be closed at once.
@@ -66,12 +78,16 @@ func (a *admission) closed() {
 func (a *admission) full() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.reserved > 0 && len(a.all)-len(a.free) >= len(a.all)-a.reserved
+	return a.reserved > 0 && a.made-len(a.free) >= a.most-a.reserved
 }
 
 // take waits for a slot. The client's connection is watched meanwhile: one that hangs up leaves the queue.
 func (a *admission) take(t *loop.Task, client *loop.Conn) (*slot, error) {
 	a.mu.Lock()
+	if a.bars == 0 && len(a.free) == 0 && a.made < a.most {
+		a.free = append(a.free, &slot{pid: a.firstPID + a.made, start: a.started})
+		a.made++
+	}
 	if n := len(a.free); n > 0 && a.bars == 0 {
 		s := a.free[n-1]
 		a.free = a.free[:n-1]
@@ -147,7 +163,7 @@ func (a *admission) bar(up bool) {
 func (a *admission) busy() int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.all) - len(a.free)
+	return a.made - len(a.free)
 }
 
 // life returns when the slot's "process" began and how many clients it has finished, letting it begin anew after

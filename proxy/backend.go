@@ -27,6 +27,8 @@ type backend struct {
 	dropped  bool // closed, and no longer the session's
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
+	probe      bool      // something may have ended what holds tells: worth while to ask
+	probing    *probed   // the question under way
 	holds      holding   // state that would be lost with the connection
 	unnamed    *prepared // what the server's unnamed statement holds, and which version of it
 	unnamedVer uint64

@@ -31,9 +31,11 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 			return &note{release: s.srv.pool.Hold(f.DatabaseDDL)}
 		}
 	}
-	if effect, name, ok := journalled(f, both); ok {
+	if effect, name, ok := journalled(f, both && !s.pooled); ok {
 		writer := f.Kind == stmt.KindSet && f.Class == stmt.ClassPrimary
-		return &note{journal: &vsession.Statement{Text: string(text), Effect: effect, Name: name, Writer: writer}}
+		st := &vsession.Statement{Text: string(text), Effect: effect, Name: name, Writer: writer}
+		st.Reset = f.Setting != nil && f.Setting.Default
+		return &note{journal: st}
 	}
 	return nil
 }

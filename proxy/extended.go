@@ -327,6 +327,10 @@ func (s *session) execute(frame []byte) error {
 		return nil
 	}
 	if po.p != nil {
+		if err := s.refuseShared(po.p.runs()); err != nil {
+			return s.refuseExtended(err)
+		}
+		s.ownSequences(po.p.runs(), b)
 		s.prepareExecute(&e, &po, b)
 	}
 	if e.facts != nil {

@@ -101,6 +101,9 @@ func (s *session) beginExtended(p *prepared) error {
 	if s.journal.InTx() || s.anyUnsynced() {
 		return s.executeOn(nil, p, &note{begin: string(p.text)})
 	}
+	if err := s.refuseShared(p.facts); err != nil {
+		return s.refuseExtended(err)
+	}
 	s.begin(p.facts, p.text)
 	return s.local(pgwire.AppendTag(nil, beginTag(p.facts)))
 }

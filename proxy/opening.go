@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"time"
 
 	"gopgpool/auth"
@@ -35,11 +34,17 @@ func (s *session) loginNode() cluster.NodeID {
 
 func (s *session) keyFor(node cluster.NodeID) pool.Key {
 	k := s.key
+	if s.pooled {
+		k = s.shareKey
+	}
 	k.Node = node
 	return k
 }
 
 func (s *session) idleConn(node cluster.NodeID) *pool.Conn {
+	if s.pooled {
+		return s.idleShared(node)
+	}
 	return s.srv.pool.Idle(s.t, s.keyFor(node))
 }
 
@@ -124,23 +129,16 @@ func (s *session) open(node cluster.NodeID) (*pool.Opening, error) {
 	case !v.Live(node): // condemned since it was chosen
 		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
 	}
-	gone := func() bool { return s.client.conn.HungUp() && !s.saidGoodbye() }
-	watch := loop.Interest{Conn: s.client.conn, HangUp: !s.saidGoodbye()}
-	if err := s.awaitLogin(); err != nil {
+	if err := s.reserve(node); err != nil {
 		return nil, err
 	}
-	queued := s.stands(queuedUp)
-	err := s.srv.pool.Reserve(s.t, s.keyFor(node), func() bool { return s.cancelled || s.ops.killed || gone() }, watch)
-	if queued(); err != nil {
-		switch {
-		case gone():
-			return nil, &clientGone{io.ErrUnexpectedEOF}
-		case s.cancelled && !s.t.Stopped():
-			return nil, errCancelled
-		}
-		return nil, err
-	}
-	if v = s.srv.store.Current(); !v.Live(node) { // condemned while its connections were all in use
+	return s.openReserved(node)
+}
+
+// openReserved connects to a node at a place that was reserved.
+func (s *session) openReserved(node cluster.NodeID) (*pool.Opening, error) {
+	v := s.srv.store.Current()
+	if !v.Live(node) { // condemned while its connections were all in use
 		s.srv.pool.Unreserve(s.keyFor(node))
 		return nil, &pool.ConnectError{Node: node, Err: errNodeLeft}
 	}
@@ -197,7 +195,7 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 	if sent, ok := s.identity.Sent(); ok && source == auth.SourceClient {
 		c.Opened.Proof = auth.NewProof(sent, auth.NewRandom())
 	}
-	if source != auth.SourceClient || s.identity.By != auth.ByNothing {
+	if !s.pooled && (source != auth.SourceClient || s.identity.By != auth.ByNothing) {
 		s.srv.pool.Remember(s.key, &pool.Remembered{Params: append([]pgwire.Param(nil), c.Params...), Isolation: c.Isolation})
 	}
 	return c, nil
@@ -205,10 +203,10 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 
 // connect leases a connection to a node for a session that is logged in.
 func (s *session) connect(node cluster.NodeID) (*pool.Conn, error) {
-	f := auth.Facts{
-		User: s.startup.User, HBA: s.cfg.Auth.EnablePoolHba, Method: s.rule, Entry: s.entry,
-		AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Server: auth.Unasked,
+	if s.pooled {
+		return s.leaseOn(node)
 	}
+	f := s.loginFacts()
 	if c := s.idleConn(node); c != nil {
 		f.Server = c.Opened.Server
 		if _, ok := auth.MayReuse(f, s.identity, c.Opened); ok {

@@ -76,6 +76,9 @@ func (s *session) query(frame []byte) error {
 // run routes a simple query and sends it.
 func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	d, p, b, err := s.place(f, text)
+	if err == nil {
+		err = s.refuseShared(f)
+	}
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuse(err)
@@ -91,6 +94,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement
 	s.spread(f, b)
+	s.ownSequences(f, b)
 	e := expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)}
 	s.stakes(b, &e)
 	b.push(e)
@@ -227,17 +231,20 @@ func (s *session) backendOr(d *route.Decision) (*backend, error) {
 
 func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
 	writer := s.writer()
-	unreachable := isUnreachable(err)
-	if !unreachable && !refusesUs(err) || d.Node == writer && !balanced(d.Reason.Code) {
+	unreachable, busy := isUnreachable(err), isBusy(err)
+	if !unreachable && !busy && !refusesUs(err) || d.Node == writer && !balanced(d.Reason.Code) {
 		return nil, err
 	}
-	s.logUnreachable(d.Node, err)
-	if unreachable {
+	switch {
+	case busy:
+	case unreachable:
+		s.logUnreachable(d.Node, err)
 		s.srv.avoid(d.Node, s.t.Now())
-	} else {
+	default:
+		s.logUnreachable(d.Node, err)
 		s.shun(d.Node)
 	}
-	if s.in.L == d.Node {
+	if s.in.L == d.Node && !busy {
 		s.in.L = cluster.NoNode // to be chosen again
 	}
 	v := s.srv.store.Current()

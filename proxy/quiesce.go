@@ -10,6 +10,7 @@ import (
 // callers may overlap: clients enter when the last has resumed (manual: online recovery, second stage).
 func (s *Server) Quiesce(ctx context.Context) (resume func(), err error) {
 	s.admitted.bar(true)
+	s.shared.bar(true)
 	s.quiescing.Add(1)
 	s.wakeAll()
 	over := make(chan struct{}, 1)
@@ -19,12 +20,13 @@ func (s *Server) Quiesce(ctx context.Context) (resume func(), err error) {
 		case <-over:
 			s.quiescing.Add(-1)
 			s.admitted.bar(false)
+			s.shared.bar(false)
 		default:
 		}
 	}
 	tick := time.NewTicker(quiesceTick)
 	defer tick.Stop()
-	for s.admitted.busy() > 0 {
+	for s.admitted.busy()+s.shared.busy() > 0 {
 		select {
 		case <-ctx.Done():
 			return resume, context.Cause(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"gopgpool/loop"
 	"gopgpool/pgwire"
+	"gopgpool/proxy/vsession"
 )
 
 // resetTimeout bounds the reset queries at the end of a session.
@@ -41,7 +42,7 @@ func (s *session) over(cause error) {
 	}
 	delete(s.home.sessions, s)
 	s.backendMessages.Flush(s.log)
-	s.srv.admitted.give(s.slot, s.t.Now())
+	s.admission().give(s.slot, s.t.Now())
 	s.logDisconnection()
 }
 
@@ -58,7 +59,7 @@ func (s *session) abandon() {
 	}
 	s.backends = nil
 	delete(s.home.sessions, s)
-	s.srv.admitted.give(s.slot, s.t.Now())
+	s.admission().give(s.slot, s.t.Now())
 }
 
 func (s *session) sayGoodbye(cause error) {
@@ -87,6 +88,10 @@ func (s *session) giveBack(b *backend) {
 	s.returning = b
 	defer func() { s.returning = nil }()
 	s.forgetNotes(b)
+	if s.pooled && s.cancels == 0 && !s.t.Stopped() && b.holds == 0 && b.unused() {
+		s.putBack(b)
+		return
+	}
 	if !s.reusable(b) || !s.reset(b) {
 		if b.dropped { // while it was being reset
 			return
@@ -97,6 +102,11 @@ func (s *session) giveBack(b *backend) {
 		return
 	}
 	b.side.free()
+	if s.pooled {
+		b.c.State = vsession.Server{}
+		s.srv.pool.Return(b.c)
+		return
+	}
 	s.srv.pool.Release(b.c)
 }
 
@@ -111,8 +121,8 @@ func (s *session) forgetNotes(b *backend) {
 
 // reusable reports whether the connection is at a point from which it can be reset.
 func (s *session) reusable(b *backend) bool {
-	if s.cancels > 0 || s.t.Stopped() || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 || b.r < b.w ||
-		b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
+	if s.cancels > 0 || s.t.Stopped() || b.holds&foreverHeld != 0 || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 ||
+		b.r < b.w || b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
 		return false
 	}
 	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.
@@ -121,7 +131,7 @@ func (s *session) reusable(b *backend) bool {
 			return false
 		}
 	}
-	return s.srv.pool.Limits().Cache
+	return s.pooled || s.srv.pool.Limits().Cache
 }
 
 // reset runs reset_query_list. A connection on which nothing ran needs none.

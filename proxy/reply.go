@@ -77,6 +77,11 @@ func (s *session) relay(b *backend) error {
 		} else if have < n {
 			break
 		}
+		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 {
+			s.client.queue(in[start:pos])
+			start = pos
+			s.tellChanges(b)
+		}
 		pass, err := s.reply(b, typ, in[pos:pos+have])
 		if err != nil || b.dropped {
 			s.client.send(in[start:pos])
@@ -250,23 +255,6 @@ func (s *session) copyStarts(b *backend, e *expect) {
 	}
 	b.queue = b.queue[:b.head+1]
 }
-
-// parameterStatus keeps the record of reported settings current. The client hears of it from the node that answers it,
-// and of unasked changes from the primary.
-func (s *session) parameterStatus(b *backend, e *expect, frame []byte) (bool, error) {
-	name, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
-	value, _, ok2 := pgwire.CString(rest)
-	if !ok || !ok2 {
-		return false, s.nonsense(b, pgwire.ParameterStatus)
-	}
-	b.c.SetParam(string(name), string(value))
-	if e != nil {
-		return !e.swallow, nil
-	}
-	return b == s.primaryBackend(), nil
-}
-
-func (s *session) primaryBackend() *backend { return s.find(s.writer()) }
 
 // errorReply is an error of a server: of what it was asked, or out of the blue.
 func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) {

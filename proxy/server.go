@@ -56,7 +56,8 @@ type Server struct {
 	pool     *pool.Pool
 	log      logging.Logger
 	keys     *registry
-	admitted *admission
+	admitted *admission // a place for each session that keeps its connections
+	shared   *admission // and for those that share them
 	counters *show.Counters
 	authKeys *auth.Cache
 	names    atomic.Pointer[relcache.Cache]
@@ -73,6 +74,7 @@ type Server struct {
 	pauses    pauses
 	renewals  renewals
 	turns     atomic.Uint64 // of statements that PAUSE holds
+	numbers   atomic.Uint64 // of sessions
 	quiescing atomic.Int32  // calls of Quiesce that have not resumed
 	patience  time.Duration // holdFor
 }
@@ -104,6 +106,7 @@ func NewServer(p Parts) *Server {
 		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
+	s.shared = newSharedAdmission(cfg.SharedClients(), s.started)
 	facts := stmt.NewCache(stmt.Limits{})
 	for i, l := range p.Loops.Loops {
 		s.homes = append(s.homes, &home{
@@ -187,7 +190,7 @@ func (s *Server) Drain(ctx context.Context) {
 	s.draining.Store(true)
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for s.admitted.busy() > 0 {
+	for s.admitted.busy()+s.shared.busy() > 0 {
 		select {
 		case <-ctx.Done():
 			return

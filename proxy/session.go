@@ -35,6 +35,19 @@ type session struct {
 	rule     auth.Method
 	key      pool.Key // Node is filled in when a connection is wanted
 	params   []pgwire.Param
+	id       uint64 // of all sessions of the process
+
+	// of a session that shares its connections, see share
+	pooled   bool
+	shareKey pool.Key
+	wants    pool.Ask
+	places   []*pool.Place // by node, made when needed
+	watched  [1]loop.Interest
+
+	told        []pgwire.Param // what the client was told of settings
+	toldOwn     bool           // told is the session's alone
+	toldVersion uint64         // of the parameters of the connection last compared
+
 	pid      uint32
 	secret   []byte
 	origin   logging.Origin
@@ -119,6 +132,9 @@ var errTerminated = errors.New("client terminated the session")
 func (s *session) serve() error {
 	for {
 		if err := s.relayAll(); err != nil {
+			return err
+		}
+		if err := s.endLeases(); err != nil {
 			return err
 		}
 		if len(s.suspects) > 0 {
@@ -524,6 +540,9 @@ func (s *session) attach(c *pool.Conn) *backend {
 	v := s.srv.store.Current()
 	b := &backend{side: side{conn: c.Wire, pool: &s.home.buffers}, node: c.Key.Node, c: c, status: 'I'}
 	b.standby = v.Mode.HasPrimary() && v.Live(v.Primary) && v.Primary != b.node
+	if s.pooled {
+		s.follow(b)
+	}
 	s.backends = append(s.backends, b)
 	s.srv.nodeUsed(b.node)
 	return b

@@ -112,6 +112,9 @@ func (s *session) mayWrite(b *backend, f *stmt.Facts) bool {
 func (s *session) stakes(b *backend, e *expect) {
 	f := e.facts
 	b.wrote = b.wrote || f == nil || e.writes || s.mayWrite(b, f)
+	if s.pooled && (f == nil || e.writes || len(f.Functions) > 0) {
+		b.c.State.Sequences = s.id
+	}
 	if e.kind != pgwire.Query && (e.note == nil || e.note.end != endRollback) {
 		b.lasting = b.lasting || f == nil || commitsItself(f, s.journal.InTx())
 	}
@@ -130,7 +133,7 @@ func commitsItself(f *stmt.Facts, inTx bool) bool {
 }
 
 // holding is session state that lives at one server and that nobody can make anew elsewhere.
-type holding uint8
+type holding uint16
 
 const (
 	holdsTemp     holding = 1 << iota // temporary tables
@@ -138,11 +141,16 @@ const (
 	holdsLock                         // advisory locks of the session
 	holdsCursor                       // a cursor WITH HOLD
 	holdsSettings                     // settings the journal does not know
-	holdsUnknown                      // what DO, CALL, LOAD or a function has left behind
+	holdsUnknown                      // what DO, CALL or a function has left behind
+	holdsSequence                     // what nextval has left for currval and lastval, and somebody asks for
+	holdsSeed                         // setseed
+	holdsLibrary                      // LOAD
+	holdsPrepared                     // prepared statements that are not known by name
+	holdsMarked                       // what a function of unsafe_function_list has left
 )
 
 // holdingOf is what a statement that succeeded leaves behind. What a function does that writes nothing is taken to leave no state.
-func holdingOf(f *stmt.Facts, writes bool) (h holding) {
+func (s *session) holdingOf(f *stmt.Facts, writes bool) (h holding) {
 	if f.Kind == stmt.KindDiscard || f.Kind == stmt.KindUnlisten {
 		return 0
 	}
@@ -155,18 +163,70 @@ func holdingOf(f *stmt.Facts, writes bool) (h holding) {
 	switch f.Kind {
 	case stmt.KindListen:
 		h |= holdsListen
-	case stmt.KindDo, stmt.KindCall, stmt.KindLoad, stmt.KindUnparsed:
+	case stmt.KindLoad:
+		h |= holdsLibrary
+	case stmt.KindDo, stmt.KindCall, stmt.KindUnparsed:
 		h |= holdsUnknown
 	}
 	if f.MayTouchSession && writes && f.Setting == nil || f.Multi && f.MultiState {
 		h |= holdsUnknown
 	}
+	if s.pooled && h == holdsUnknown && s.exempt(f) {
+		h = 0
+	}
 	for i := range f.Functions {
 		if locksForSession(f.Functions[i].Name) {
 			h |= holdsLock
 		}
+		if s.pooled {
+			h |= s.heldBy(&f.Functions[i])
+		}
 	}
 	return h
+}
+
+// heldBy is what a function leaves behind that matters where connections are shared.
+func (s *session) heldBy(f *stmt.Name) holding {
+	name := f.Name
+	if f.Schema != "" {
+		name = f.Schema + "." + name
+	}
+	switch {
+	case f.Name == "currval" || f.Name == "lastval":
+		return holdsSequence
+	case f.Name == "setseed":
+		return holdsSeed
+	case keepsBackend(f.Name), s.cfg.Pools.UnsafeFunctionList.Match(name):
+		return holdsMarked
+	}
+	return 0
+}
+
+// keepsBackend reports the functions of PostgreSQL that bind something to the server process which no question finds.
+func keepsBackend(name string) bool {
+	switch name {
+	case "pg_backup_start", "pg_start_backup", "pg_replication_origin_session_setup", "pg_create_logical_replication_slot",
+		"pg_create_physical_replication_slot", "pg_copy_logical_replication_slot", "pg_copy_physical_replication_slot":
+		return true
+	}
+	return false
+}
+
+// exempt reports that everything in a statement that may leave something is a function of safe_function_list.
+func (s *session) exempt(f *stmt.Facts) bool {
+	if s.cfg.Pools.SafeFunctionList.Empty() || f.Multi || f.Kind == stmt.KindUnparsed || f.Kind == stmt.KindDo || len(f.Functions) == 0 {
+		return false
+	}
+	for _, n := range f.Functions {
+		name := n.Name
+		if n.Schema != "" {
+			name = n.Schema + "." + name
+		}
+		if stmt.TouchesSession(n) && !s.cfg.Pools.SafeFunctionList.Match(name) {
+			return false
+		}
+	}
+	return true
 }
 
 // locksForSession reports pg_advisory_lock and its kin, but for those whose locks end with the transaction.
@@ -178,17 +238,18 @@ func locksForSession(function string) bool {
 func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 	switch {
 	case f.Kind == stmt.KindDiscard && f.DiscardTarget == "all":
-		b.holds = 0
+		b.holds &= foreverHeld
 		return
 	case f.Kind == stmt.KindDiscard && f.DiscardTarget == "temp":
 		b.holds &^= holdsTemp
 	case f.Kind == stmt.KindUnlisten && f.Name == "":
 		b.holds &^= holdsListen
 	}
-	b.holds |= holdingOf(f, writes)
+	b.holds |= s.holdingOf(f, writes)
 	if s.pinned {
 		b.holds |= holdsSettings
 	}
+	s.sincePin(b, f)
 }
 
 // suspect is a server that has ended an idle connection by an administrator's command: it shuts down, or only this connection was
@@ -211,7 +272,7 @@ func (s *session) askSuspects() error {
 		}
 		c, err := s.connect(x.node)
 		if err == nil {
-			s.srv.pool.Release(c)
+			s.giveUp(c)
 		}
 		switch {
 		case err == nil && !x.heart:

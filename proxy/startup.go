@@ -53,10 +53,12 @@ func (s *session) live() error {
 	if err := s.readStartup(); err != nil {
 		return err
 	}
-	if s.srv.admitted.full() {
+	s.share()
+	if s.admission().full() {
 		return errTooMany
 	}
-	slot, err := s.srv.admitted.take(s.t, s.client.conn)
+	s.id = s.srv.numbers.Add(1)
+	slot, err := s.admission().take(s.t, s.client.conn)
 	if err != nil {
 		return err
 	}
@@ -316,7 +318,7 @@ func (s *session) admit(f auth.Facts) error {
 			opening.Abandon()
 		}
 		if idle != nil {
-			s.srv.pool.Release(idle)
+			s.giveUp(idle)
 		}
 		return err
 	}
@@ -410,7 +412,7 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 			s.identity = id
 			return idle, nil
 		}
-		s.srv.pool.Release(idle)
+		s.giveUp(idle)
 	}
 	if opening == nil {
 		if !must && s.srv.pool.Recall(s.key) != nil {
@@ -428,7 +430,12 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 func (s *session) greet(c *pool.Conn) error {
 	params, isolation := []pgwire.Param(nil), ""
 	s.pid = uint32(s.slot.pid)
-	if c != nil {
+	if c != nil && s.pooled {
+		var err error
+		if params, isolation, err = s.tryOut(c); err != nil {
+			return err
+		}
+	} else if c != nil {
 		params, isolation = c.Params, c.Isolation
 		s.pid = c.PID
 		if stale(c, s.srv.store.Current()) { // condemned in this moment: the first statement gets another one
@@ -440,6 +447,7 @@ func (s *session) greet(c *pool.Conn) error {
 		params, isolation = r.Params, r.Isolation
 	}
 	s.ops.superuser = isSuperuser(params)
+	s.told = params
 	s.state.SetDefaultSerializable(isolation == "serializable")
 	s.secret = newSecret(s.startup.Negotiated())
 	s.srv.keys.add(s)

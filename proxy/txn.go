@@ -14,6 +14,9 @@ func (s *session) beginSimple(f *stmt.Facts, text []byte) (done bool, err error)
 	if s.journal.InTx() {
 		return false, nil
 	}
+	if err := s.refuseShared(f); err != nil {
+		return true, s.refuse(err)
+	}
 	s.begin(f, text)
 	s.answer(beginTag(f), 'T')
 	return true, nil

@@ -29,7 +29,8 @@ type Statement struct {
 	Reset  bool   // of a Setting or Local: back to the value the session began with (RESET x, SET x TO DEFAULT)
 
 	seq   uint64 // of a setting
-	local string // of a startup parameter: the text that sets it for a transaction
+	local string // of a startup parameter: the text that sets it for a transaction, and
+	value string // what it is set to
 }
 
 // maxTx bounds the statements recorded in one transaction: beyond it no further server can join, see Journal.Full.

@@ -13,7 +13,7 @@ import (
 func (j *Journal) Share(startup []Startup) {
 	j.shared = true
 	for _, p := range startup {
-		st := Statement{Text: setConfig(p.Name, p.Value, false), Effect: Setting, Name: strings.ToLower(p.Name), local: setConfig(p.Name, p.Value, true)}
+		st := Statement{Text: setConfig(p.Name, p.Value, false), Effect: Setting, Name: strings.ToLower(p.Name), local: setConfig(p.Name, p.Value, true), value: p.Value}
 		j.startup = append(j.startup, st)
 		j.keep(st)
 	}
@@ -154,4 +154,14 @@ func literal(s string) string {
 		return "'" + s + "'"
 	}
 	return " E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+}
+
+// Value is the value a startup parameter gave a setting, "" if none did.
+func (j *Journal) Value(startup string) (value string) {
+	for _, st := range j.startup {
+		if st.Name == startup {
+			value = st.value
+		}
+	}
+	return value
 }

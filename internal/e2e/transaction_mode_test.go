@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"gopgpool/internal/pgcluster"
+)
+
+// sharing starts a pgpool of one node whose sessions share a few connections.
+func sharing(t *testing.T, size string, more ...string) *pgcluster.Pgpool {
+	t.Helper()
+	conf := map[string]string{"pool_mode": "transaction", "default_pool_size": size, "load_balance_mode": "off", "query_wait_timeout": "5s"}
+	for i := 0; i+1 < len(more); i += 2 {
+		conf[more[i]] = more[i+1]
+	}
+	return start(t, conf)
+}
+
+// sessions are n clients of a pgpool.
+func sessions(t *testing.T, p *pgcluster.Pgpool, n int, words ...string) (all []*pgx.Conn) {
+	t.Helper()
+	for range n {
+		all = append(all, connect(t, p, append([]string{simple}, words...)...))
+	}
+	return all
+}
+
+// serverPID is the process that serves a session now.
+func serverPID(t *testing.T, conn *pgx.Conn) string {
+	t.Helper()
+	return value(t, conn, "SELECT pg_backend_pid()::text")
+}
+
+// Three sessions on one server connection: each finds the settings it has made, and none of the others'.
+func TestSettingsFollowTheirSession(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	all := sessions(t, p, 3)
+	for i, c := range all {
+		exec(t, c, "SET search_path TO s"+string(rune('a'+i)))
+		exec(t, c, "SET application_name TO 'app"+string(rune('a'+i))+"'")
+	}
+	exec(t, all[2], "RESET ALL")
+	for i, want := range []string{"sa appa", "sb appb", `"$user", public `} {
+		if got := value(t, all[i], "SELECT current_setting('search_path') || ' ' || current_setting('application_name')"); got != want {
+			t.Errorf("session %d: %q, want %q", i, got, want)
+		}
+	}
+	exec(t, all[0], "BEGIN; SET search_path TO other")
+	exec(t, all[0], "ROLLBACK")
+	if got := value(t, all[0], "SHOW search_path"); got != "sa" {
+		t.Errorf("after a rollback: %q", got)
+	}
+	if a, b := serverPID(t, all[0]), serverPID(t, all[1]); a != b {
+		t.Errorf("two server processes: %s, %s", a, b)
+	}
+}
+
+// The parameters of the startup packet are the session's, and what RESET goes back to.
+func TestStartupParametersFollowTheirSession(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	a := connect(t, p, simple, "application_name=one options='-c work_mem=7MB -c search_path=x,y'")
+	b := connect(t, p, simple, "application_name=two timezone=Asia/Tokyo")
+	if a.PgConn().ParameterStatus("application_name") != "one" || b.PgConn().ParameterStatus("TimeZone") != "Asia/Tokyo" {
+		t.Errorf("reported at the login: %q, %q", a.PgConn().ParameterStatus("application_name"), b.PgConn().ParameterStatus("TimeZone"))
+	}
+	settings := "SELECT current_setting('application_name') || ' ' || current_setting('work_mem') || ' ' || current_setting('search_path') || ' ' || current_setting('timezone')"
+	const wantA, wantB = "one 7MB x,y", "two 4MB"
+	for range 2 {
+		if got := value(t, a, settings); !strings.HasPrefix(got, wantA) {
+			t.Errorf("%q, want %q", got, wantA)
+		}
+		if got := value(t, b, settings); !strings.HasPrefix(got, wantB) || !strings.HasSuffix(got, "Asia/Tokyo") {
+			t.Errorf("%q, want %q", got, wantB)
+		}
+		exec(t, a, "SET application_name TO 'three'")
+		exec(t, a, "SET work_mem TO '9MB'")
+		exec(t, a, "RESET ALL")
+		exec(t, b, "SET timezone TO 'UTC'")
+		exec(t, b, "RESET timezone")
+	}
+	if _, err := p.Connect(t.Context(), "options='-c no_such=1'"); err == nil || !strings.Contains(err.Error(), "no_such") {
+		t.Errorf("an unknown parameter: %v", err)
+	}
+	if a.PgConn().ParameterStatus("application_name") != "one" {
+		t.Errorf("reported: %q", a.PgConn().ParameterStatus("application_name"))
+	}
+}
+
+// State that cannot be moved keeps a session on its connection for as long as it lasts.
+func TestPinsLastAsLongAsTheirCause(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, pin, look, want, unpin string }{
+		{"temp table", "CREATE TEMP TABLE pinned AS SELECT 7 AS x", "SELECT x::text FROM pinned", "7", "DROP TABLE pinned"},
+		{"advisory lock", "SELECT pg_advisory_lock(4711)", "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()", "1", "SELECT pg_advisory_unlock(4711)"},
+		{"cursor", "DECLARE pinned CURSOR WITH HOLD FOR SELECT 8::text", "FETCH pinned", "8", "CLOSE pinned"},
+		{"DO", "DO $$ BEGIN CREATE TEMP TABLE pinned AS SELECT 9 AS x; END $$", "SELECT x::text FROM pinned", "9", "DISCARD TEMP"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			p := sharing(t, "2")
+			all := sessions(t, p, 2)
+			exec(t, all[0], c.pin)
+			exec(t, all[1], "BEGIN")
+			other := serverPID(t, all[1])
+			if got := value(t, all[0], c.look); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			own := serverPID(t, all[0])
+			if other == own {
+				t.Error("one server process for both")
+			}
+			exec(t, all[0], c.unpin)
+			exec(t, all[1], "COMMIT")
+			// Now both are free: two more sessions in transactions need both.
+			more := sessions(t, p, 2)
+			for _, m := range more {
+				exec(t, m, "BEGIN")
+				exec(t, m, "SELECT 1")
+			}
+			for _, m := range more {
+				exec(t, m, "COMMIT")
+			}
+		})
+	}
+}
+
+// What a function has set is the session's from then on, and nobody else's.
+func TestSettingsOfFunctionsAreAdopted(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	all := sessions(t, p, 2)
+	exec(t, all[0], "DO $$ BEGIN PERFORM set_config('search_path', 'hidden, public', false); PERFORM set_config('my.own', 'it''s \\ mine', false); END $$")
+	if got := value(t, all[1], "SHOW search_path"); got != `"$user", public` {
+		t.Errorf("the other session: %q", got)
+	}
+	if got := value(t, all[0], "SELECT current_setting('search_path') || current_setting('my.own')"); got != `hidden, publicit's \ mine` {
+		t.Errorf("the session: %q", got)
+	}
+}
+
+// A client that vanishes in the middle of a transaction leaves nothing behind.
+func TestVanishedSessionsLeaveNothing(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	for range 3 {
+		c, err := p.Connect(t.Context(), simple)
+		if err != nil {
+			t.Fatal(err)
+		}
+		exec(t, c, "SET work_mem TO '9MB'")
+		exec(t, c, "BEGIN")
+		exec(t, c, "CREATE TEMP TABLE left_behind (x int)")
+		c.PgConn().Conn().Close()
+		next := connect(t, p, simple)
+		if got := value(t, next, "SELECT current_setting('work_mem') || pg_my_temp_schema()::int"); got != "4MB0" {
+			t.Errorf("%q", got)
+		}
+		next.Close(context.Background())
+	}
+}

@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"slices"
+
+	"gopgpool/pgwire"
+)
+
+// This file is about the settings servers report: the client sees one truth though several servers speak to it.
+
+// parameterStatus keeps the record of reported settings current. The client hears of what its statements change, from the node that
+// answers them, and of unasked changes from the primary.
+func (s *session) parameterStatus(b *backend, e *expect, frame []byte) (bool, error) {
+	name, rest, ok := pgwire.CString(frame[pgwire.HeaderSize:])
+	value, _, ok2 := pgwire.CString(rest)
+	if !ok || !ok2 {
+		return false, s.nonsense(b, pgwire.ParameterStatus)
+	}
+	b.c.SetParam(string(name), string(value))
+	switch {
+	case e == nil && b != s.primaryBackend(), e != nil && e.swallow:
+		return false, nil
+	case ofServer(string(name)) && b != s.primaryBackend():
+		return false, nil
+	}
+	return s.tell(string(name), string(value)) || !s.pooled, nil
+}
+
+// ofServer reports a parameter that tells about the server and not about the session: it is the primary's that counts.
+func ofServer(name string) bool {
+	return name == "server_version" || name == "in_hot_standby" || name == "server_encoding" || name == "integer_datetimes"
+}
+
+// tell notes what the client is told of a parameter; it reports false if that is nothing new.
+func (s *session) tell(name, value string) bool {
+	for i := range s.told {
+		if s.told[i].Name != name {
+			continue
+		}
+		if s.told[i].Value == value {
+			return false
+		}
+		s.ownTold()
+		s.told[i].Value = value
+		return true
+	}
+	s.ownTold()
+	s.told = append(s.told, pgwire.Param{Name: name, Value: value})
+	return true
+}
+
+// ownTold makes told the session's own: at first it is shared with other sessions that logged in alike.
+func (s *session) ownTold() {
+	if !s.toldOwn {
+		s.told, s.toldOwn = slices.Clone(s.told), true
+	}
+}
+
+// tellChanges tells the client of settings that have come to differ on the connection without its hearing of it: by what was sent
+// ahead of its statement, or because the statement ran on another connection than the last. It is called before a ReadyForQuery.
+func (s *session) tellChanges(b *backend) {
+	if b.c.ParamsVersion() == s.toldVersion {
+		return
+	}
+	s.toldVersion = b.c.ParamsVersion()
+	for _, p := range b.c.Params {
+		if !ofServer(p.Name) && s.tell(p.Name, p.Value) {
+			s.client.queue(pgwire.AppendParameterStatus(nil, p.Name, p.Value))
+		}
+	}
+}
+
+func (s *session) primaryBackend() *backend { return s.find(s.writer()) }

@@ -1,0 +1,250 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+
+	"gopgpool/conf"
+	"gopgpool/logging"
+	"gopgpool/pgwire"
+	"gopgpool/proxy/stmt"
+	"gopgpool/proxy/vsession"
+)
+
+// This file is about what keeps a session that shares its connections on one of them (a pin): state at the server that cannot be moved.
+// What a statement leaves is told by its text (holdingOf) or, after functions and the like, by a probe: a question to the server, sent
+// when the transaction is over, about all that might have been left. The pin ends when a probe finds nothing.
+
+// pins are the reasons as operators see them.
+var pins = []struct {
+	h      holding
+	reason string
+}{
+	{holdsTemp, "temporary objects"},
+	{holdsListen, "LISTEN"},
+	{holdsLock, "advisory locks"},
+	{holdsCursor, "cursor WITH HOLD"},
+	{holdsSequence, "currval or lastval"},
+	{holdsSeed, "setseed"},
+	{holdsLibrary, "LOAD"},
+	{holdsPrepared, "prepared statements"},
+	{holdsMarked, "a function of unsafe_function_list"},
+	{holdsSettings, "settings"},
+	{holdsUnknown, "a function"},
+}
+
+func (h holding) String() string {
+	var all []string
+	for _, p := range pins {
+		if h&p.h != 0 {
+			all = append(all, p.reason)
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+// pinReason tells why the session keeps a connection, "" if it does not.
+func (s *session) pinReason() string {
+	if !s.pooled {
+		return ""
+	}
+	var h holding
+	for _, b := range s.backends {
+		h |= b.holds
+	}
+	return h.String()
+}
+
+const (
+	// findable is what a probe would find.
+	findable = holdsTemp | holdsListen | holdsLock | holdsCursor | holdsPrepared | holdsSettings | holdsUnknown
+	// lasting is what ends with DISCARD ALL at the earliest, and what not even that takes away.
+	foreverHeld = holdsSeed | holdsLibrary | holdsMarked
+)
+
+// refuseShared is the error for a statement that cannot be run by a session that shares its connections; nil for most.
+func (s *session) refuseShared(f *stmt.Facts) error {
+	if !s.pooled {
+		return nil
+	}
+	if s.pooling.Mode == conf.PoolModeStatement && (f.Kind == stmt.KindBegin || f.MultiBegins) {
+		return &clientError{Code: "0A000", Message: "transaction blocks are not allowed with pool_mode = statement"}
+	}
+	return s.refusePin(f)
+}
+
+// refusePin is the error for a statement whose effect would pin the session, where pin_mode says so; nil for any other.
+func (s *session) refusePin(f *stmt.Facts) error {
+	if !s.pooled || s.pooling.Pin != conf.PinModeError || s.state.IsFailed() {
+		return nil
+	}
+	h := s.pinsBy(f) &^ (holdsUnknown | holdsSettings)
+	if h == 0 {
+		return nil
+	}
+	return &clientError{
+		Code: "0A000", Message: fmt.Sprintf("%v cannot be used with pool_mode = %v", h, s.pooling.Mode),
+		Detail: "It would keep the session on its server connection, and pin_mode is \"error\".",
+		Hint:   "Use pin_mode = pin, or pool_mode = session for this database or user.",
+	}
+}
+
+// pinsBy is what a statement will leave behind.
+func (s *session) pinsBy(f *stmt.Facts) holding {
+	if f.Kind == stmt.KindPrepare || f.Kind == stmt.KindExplain && f.ReadOnly {
+		return 0
+	}
+	return s.holdingOf(f, true)
+}
+
+// sequenceValues reports whether a statement asks for what nextval has left on the connection.
+func sequenceValues(f *stmt.Facts) bool {
+	for i := range f.Functions {
+		if n := f.Functions[i].Name; n == "currval" || n == "lastval" {
+			return true
+		}
+	}
+	return false
+}
+
+// ownSequences makes sure that a statement which asks for a sequence's last value gets none of another session's.
+func (s *session) ownSequences(f *stmt.Facts, b *backend) {
+	if !s.pooled || len(f.Functions) == 0 || !sequenceValues(f) {
+		return
+	}
+	if owner := b.c.State.Sequences; owner != 0 && owner != s.id {
+		s.injectQuietly(b, "DISCARD SEQUENCES")
+		b.c.State.Sequences = s.id
+	}
+}
+
+// mayEndPin reports whether a statement may take away what pins the session, so that it is worth while to probe.
+func mayEndPin(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindSelect, stmt.KindInsert, stmt.KindUpdate, stmt.KindDelete, stmt.KindMerge:
+		return len(f.Functions) > 0
+	case stmt.KindFetch, stmt.KindShow, stmt.KindExplain, stmt.KindNotify, stmt.KindEmpty, stmt.KindBegin, stmt.KindCopyFrom, stmt.KindCopyTo:
+		return f.Multi
+	}
+	return true
+}
+
+// askPins asks a connection on which nothing runs what the session has left there.
+func (s *session) askPins(b *backend) {
+	p := &probed{collector: &collector{}, full: b.holds&(holdsUnknown|holdsSettings) != 0}
+	p.collector.take = p.row
+	b.probing, b.probe = p, false
+	sql := probeObjects
+	if p.full {
+		sql += probeSettings
+	}
+	b.unnamed = nil
+	b.setQueued(pgwire.AppendQuery(b.queued(), sql))
+	b.push(expect{kind: pgwire.Query, swallow: true, collect: p.collector})
+	if s.set.LogPerNodeStatement() {
+		s.logInjected(b, sql)
+	}
+}
+
+// probed is what a probe has found.
+type probed struct {
+	*collector
+	full     bool
+	finds    holding
+	settings []vsession.Startup
+	user     string
+	prepared []string
+}
+
+// The questions of a probe: one row for each finding, its kind and what it is about.
+const (
+	probeObjects = `SELECT 't', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())
+OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())
+OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())
+UNION ALL SELECT 'l', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_locks WHERE locktype OPERATOR(pg_catalog.=) 'advisory'
+AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())
+UNION ALL SELECT 'n', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())
+UNION ALL SELECT 'c', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors)
+UNION ALL SELECT 'p', name::pg_catalog.text, '' FROM pg_catalog.pg_prepared_statements`
+	probeSettings = `
+UNION ALL SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name !~ '^transaction_'
+UNION ALL SELECT 'u', '', SESSION_USER::pg_catalog.text
+UNION ALL SELECT 'r', '', pg_catalog.current_setting('role')`
+)
+
+func (p *probed) row(columns [][]byte) error {
+	if len(columns) != 3 || len(columns[0]) != 1 {
+		return fmt.Errorf("unexpected row of %d columns", len(columns))
+	}
+	name, value := string(columns[1]), string(columns[2])
+	switch columns[0][0] {
+	case 't':
+		p.finds |= holdsTemp
+	case 'l':
+		p.finds |= holdsLock
+	case 'n':
+		p.finds |= holdsListen
+	case 'c':
+		p.finds |= holdsCursor
+	case 'p':
+		p.prepared = append(p.prepared, name)
+	case 's':
+		p.settings = append(p.settings, vsession.Startup{Name: name, Value: value})
+	case 'u':
+		p.user = value
+	case 'r':
+		if value != "none" {
+			p.settings = append(p.settings, vsession.Startup{Name: "role", Value: value})
+		}
+	}
+	return nil
+}
+
+// absorb takes over what a probe has found. Settings found become the journal's, so they need not pin.
+func (s *session) absorb(b *backend) error {
+	p := b.probing
+	b.probing = nil
+	if p.err != nil {
+		s.log.Log(logging.Event{Severity: logging.Warning, Message: "could not find out what a session has left on its server connection", Detail: p.err.Error()})
+		return nil
+	}
+	was := b.holds
+	b.holds = b.holds&^findable | p.finds
+	for _, name := range p.prepared {
+		if !s.knowsPrepared(b, name) {
+			b.holds |= holdsPrepared
+		}
+	}
+	if p.full {
+		s.adoptSettings(b, p)
+	}
+	if b.holds != 0 && was&(holdsUnknown|holdsSettings) != 0 && s.pooling.Pin == conf.PinModeError {
+		return &clientError{
+			Severity: "FATAL", Code: "0A000", Message: fmt.Sprintf("%v cannot be used with pool_mode = %v", b.holds, s.pooling.Mode),
+			Detail: "A function has left it on the server connection, and pin_mode is \"error\".",
+		}
+	}
+	return nil
+}
+
+func (s *session) adoptSettings(b *backend, p *probed) {
+	settings := p.settings
+	if p.user != "" && p.user != s.startup.User {
+		at := len(settings)
+		if at > 0 && settings[at-1].Name == "role" {
+			at--
+		}
+		settings = append(settings[:at:at], append([]vsession.Startup{{Name: "session_authorization", Value: p.user}}, settings[at:]...)...)
+	}
+	s.journal.Adopt(&b.mark, settings)
+	s.pinned = false
+	s.stateVer++
+}
+
+// sincePin follows what a finished statement means for the pins of a connection.
+func (s *session) sincePin(b *backend, f *stmt.Facts) {
+	b.probe = b.probe || b.holds&findable != 0 && mayEndPin(f)
+}
+
+// knowsPrepared reports whether a prepared statement found on a connection is one the session, or the proxy, knows of.
+func (s *session) knowsPrepared(_ *backend, name string) bool { return s.named[name] != nil }
