@@ -222,7 +222,7 @@ func (s *session) exempt(f *stmt.Facts) bool {
 		if n.Schema != "" {
 			name = n.Schema + "." + name
 		}
-		if stmt.TouchesSession(n) && !s.cfg.Pools.SafeFunctionList.Match(name) {
+		if stmt.MayTouchSession(n) && !s.cfg.Pools.SafeFunctionList.Match(name) {
 			return false
 		}
 	}
@@ -265,6 +265,9 @@ type suspect struct {
 func (s *session) askSuspects() error {
 	all := s.suspects
 	s.suspects = nil
+	if s.srv.pauses.covers(s.startup.Database) { // a server may be restarted meanwhile
+		return nil
+	}
 	for _, x := range all {
 		v := s.srv.store.Current()
 		if !v.Live(x.node) {

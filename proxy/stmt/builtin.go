@@ -7,10 +7,10 @@ import (
 
 const catalogSchema = "pg_catalog"
 
-// TouchesSession tells whether a call may leave something in its session: a function PostgreSQL does not bring itself,
+// MayTouchSession tells whether a call may leave something in its session: a function PostgreSQL does not bring itself,
 // of which nothing is known, or one of its own that does. A function of the user's that has the name of a built-in one
 // and is found before it on the search path is not noticed.
-func TouchesSession(f Name) bool {
+func MayTouchSession(f Name) bool {
 	switch f.Schema {
 	case "", catalogSchema:
 		return !isBuiltin(f.Name) || builtinTouches(f.Name)

@@ -25,7 +25,7 @@ func statementFacts(n *pg.Node) *Facts {
 		ServerCall:      w.serverCall,
 		Executes:        w.executes,
 		CreatesTemp:     w.temporary.list,
-		MayTouchSession: slices.ContainsFunc(w.functions.list, TouchesSession),
+		MayTouchSession: slices.ContainsFunc(w.functions.list, MayTouchSession),
 	}
 	switch s := n.GetNode().(type) {
 	case *pg.Node_SelectStmt:
