@@ -26,9 +26,14 @@ const (
 type Names struct {
 	Catalog  uint16 // relations: a relation of that name lies in schema pg_catalog
 	Unlogged uint16 // relations
-	Temp     uint16 // relations: temporary, of this session
+	Temp     uint16 // relations, then types: temporary, of this session
+	Calls    uint16 // relations: a view that calls a volatile function
+	Missing  uint16 // relations: there is none of that name but for what Temp tells
+	Parent   uint16 // relations: a table others inherit from, some of which may be temporary
 	Volatile uint16 // functions: some overload is volatile
-	Unknown  bool   // some name cannot be asked about
+	// TempSchema: the session has, or had, temporary objects.
+	TempSchema bool
+	Unknown    bool // some name cannot be asked about
 }
 
 // Options are relcache_expire (0 = five minutes) and relcache_size (relations, and functions, kept per database; at
@@ -103,6 +108,8 @@ type answer struct {
 	catalog  bool
 	unlogged bool
 	volatile bool
+	calls    bool // a view that calls a volatile function
+	parent   bool // a table with children
 	expires  time.Time
 }
 
@@ -177,6 +184,9 @@ func (d *Database) learn(generation uint64, q []question, now time.Time) {
 		return
 	}
 	for i := range q {
+		if q[i].only {
+			continue
+		}
 		a := q[i].answer
 		a.expires = now.Add(d.opt.Expire)
 		if !a.exists {
@@ -244,6 +254,9 @@ func (c *combined) add(k kind, n stmt.Name, at uint16, a answer) {
 	} else {
 		set(&c.names.Catalog, a.catalog)
 		set(&c.names.Unlogged, a.unlogged)
+		set(&c.names.Calls, a.calls)
+		set(&c.names.Parent, a.parent)
+		set(&c.names.Missing, !a.exists)
 		set(&c.names.Temp, n.Schema == "pg_temp")
 	}
 	if !a.expires.IsZero() && a.expires.Before(c.expires) {

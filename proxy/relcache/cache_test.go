@@ -25,7 +25,7 @@ func reply(t testing.TB, s *Session, a *Ask, now time.Time, bad ...string) Names
 		}
 		flag := map[bool]string{true: "t", false: "f"}
 		row := [][]byte{
-			[]byte(fmt.Sprint(i)), []byte("t"), []byte("f"), []byte(flag[isBad]), nil, []byte("f"),
+			[]byte(fmt.Sprint(i)), []byte("t"), []byte("f"), []byte(flag[isBad]), nil, nil, nil, []byte("f"),
 		}
 		if q.kind == function {
 			row[2], row[3] = row[3], row[2]
@@ -62,7 +62,7 @@ func TestMissesExpireEarly(t *testing.T) {
 	s := NewSession(New(Options{}).Database("d"))
 	f := relationsOf("t")
 	a := s.Ask(f, false, noon)
-	if err := a.Row([][]byte{[]byte("0"), nil, nil, nil, nil, []byte("f")}); err != nil {
+	if err := a.Row([][]byte{[]byte("0"), nil, nil, nil, nil, nil, nil, []byte("f")}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Absorb(a, true, noon); err != nil {
@@ -123,11 +123,11 @@ func TestRowsThatMakeNoSense(t *testing.T) {
 	for _, r := range [][][]byte{
 		nil,
 		row("0"),
-		row("0", "t", "t", "t", "t"),
-		row("2", "t", "t", "t", "t", "t"),
-		row("-1", "t", "t", "t", "t", "t"),
-		row("x", "t", "t", "t", "t", "t"),
-		row("0", "true", "t", "t", "t", "t"),
+		row("0", "t", "t", "t", "t", "t", "t"),
+		row("2", "t", "t", "t", "t", "t", "t", "t"),
+		row("-1", "t", "t", "t", "t", "t", "t", "t"),
+		row("x", "t", "t", "t", "t", "t", "t", "t"),
+		row("0", "true", "t", "t", "t", "t", "t", "t"),
 	} {
 		s := NewSession(New(Options{}).Database("d"))
 		a := s.Ask(relationsOf("a", "b"), false, noon)
@@ -173,7 +173,7 @@ func TestLookAllocatesNothing(t *testing.T) {
 	s.Touched()
 	f := &stmt.Facts{Relations: toNames([]string{"a", "b"}), Functions: toNames([]string{"f"})}
 	reply(t, &s, s.Ask(f, true, noon), noon)
-	s.noSchema = false // so that the names are looked up too
+	s.schema = schemaThere // so that the names are looked up too
 	s.Look(f, true, noon)
 	if n := testing.AllocsPerRun(100, func() {
 		if _, ok := s.Look(f, true, noon); !ok {

@@ -21,7 +21,8 @@ type question struct {
 	kind     kind
 	name     stmt.Name
 	answer   answer
-	temp     bool
+	temp     bool // a temporary relation of the session
+	only     bool // nothing but what concerns temporary relations is asked
 	answered bool
 }
 
@@ -60,9 +61,9 @@ func quote(b *strings.Builder, s string) {
 	b.WriteByte('\'')
 }
 
-// Columns of the rows the query returns, all as text: question number, exists, catalog or volatile, unlogged, temporary,
-// and whether the session has a temporary schema at all. NULL is false.
-const columns = 6
+// Columns of the rows the query returns, all as text: question number, exists, catalog or volatile, unlogged, temporary, calls
+// something volatile, has children, and whether the session has a temporary schema at all. NULL is false.
+const columns = 8
 
 const (
 	eq      = ` OPERATOR(pg_catalog.=) `
@@ -79,14 +80,23 @@ func build(questions []question) string {
 			b.WriteString(" UNION ALL ")
 		}
 		b.WriteString("SELECT " + strconv.Itoa(i) + ", ")
-		if questions[i].kind == function {
-			writeFunction(&b, questions[i].name)
-		} else {
-			writeRelation(&b, questions[i].name)
+		switch q := &questions[i]; {
+		case q.kind == function:
+			writeFunction(&b, q.name)
+		case q.only:
+			b.WriteString("NULL, NULL, NULL, " + isTemp + "NULL, NULL, " + hasTemp + from)
+			quote(&b, q.name.Name)
+		default:
+			writeRelation(&b, q.name)
 		}
 	}
 	return b.String()
 }
+
+const (
+	isTemp = "pg_catalog.bool_or(c.relnamespace" + eq + "pg_catalog.pg_my_temp_schema()), "
+	from   = " FROM pg_catalog.pg_class c WHERE c.relname" + eq
+)
 
 func writeRelation(b *strings.Builder, n stmt.Name) {
 	anyOf := func(condition string, inSchema bool) {
@@ -98,15 +108,30 @@ func writeRelation(b *strings.Builder, n stmt.Name) {
 		b.WriteString("), ")
 	}
 	anyOf("c.relpersistence"+ne+"'t'", true)
-	anyOf("c.relnamespace"+eq+"'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid", false)
+	anyOf("c.relnamespace"+eq+"'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid OR v.catalog", false)
 	anyOf("c.relpersistence"+eq+"'u'", true)
-	anyOf("c.relnamespace"+eq+"pg_catalog.pg_my_temp_schema()", false)
-	b.WriteString(hasTemp + " FROM pg_catalog.pg_class c WHERE c.relname" + eq)
+	b.WriteString(isTemp)
+	anyOf("v.calls", true)
+	anyOf("c.relhassubclass AND c.relkind"+eq+"'r'", true)
+	b.WriteString(hasTemp + " FROM pg_catalog.pg_class c LEFT JOIN LATERAL (" + view + ") v ON true WHERE c.relname" + eq)
 	quote(b, n.Name)
 }
 
+// view tells of a user's view, through those it reads, whether it reads a catalog, and whether it calls a volatile function or one
+// that recovery refuses. The trees of rules name relations and functions by their numbers; those below 16384 come with the server.
+const view = `WITH RECURSIVE r(o) AS (` +
+	`SELECT c.oid WHERE c.relkind` + eq + `'v' AND c.oid OPERATOR(pg_catalog.>=) 16384 UNION ` +
+	`SELECT (pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([1-9][0-9]*)', 'g'))[1]::pg_catalog.oid ` +
+	`FROM r, pg_catalog.pg_rewrite w WHERE w.ev_class` + eq + `r.o AND w.ev_type` + eq + `'1' AND r.o OPERATOR(pg_catalog.>=) 16384), ` +
+	`f(o) AS (SELECT (pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([1-9][0-9]*)', 'g'))[1]` +
+	`::pg_catalog.oid FROM r, pg_catalog.pg_rewrite w WHERE w.ev_class` + eq + `r.o AND w.ev_type` + eq + `'1' ` +
+	`AND r.o OPERATOR(pg_catalog.>=) 16384) ` +
+	`SELECT (SELECT pg_catalog.bool_or(r.o OPERATOR(pg_catalog.<) 16384) FROM r) AS catalog, ` +
+	`(SELECT pg_catalog.bool_or(p.provolatile` + eq + `'v' OR p.proname` + eq + `'txid_current' OR p.proname` + eq + `'pg_current_xact_id') ` +
+	`FROM f, pg_catalog.pg_proc p WHERE p.oid` + eq + `f.o) AS calls`
+
 func writeFunction(b *strings.Builder, n stmt.Name) {
-	b.WriteString("pg_catalog.bool_or(true), pg_catalog.bool_or(p.provolatile" + eq + "'v'), false, false, ")
+	b.WriteString("pg_catalog.bool_or(true), pg_catalog.bool_or(p.provolatile" + eq + "'v'), false, false, false, false, ")
 	b.WriteString(hasTemp + " FROM pg_catalog.pg_proc p WHERE p.proname" + eq)
 	quote(b, n.Name)
 	if n.Schema != "" {
@@ -146,8 +171,8 @@ func read(questions []question, row [][]byte) (tempSchema bool, err error) {
 	if q.kind == function {
 		q.answer.volatile = flags[2]
 	} else {
-		q.answer.catalog = flags[2]
+		q.answer.catalog, q.answer.calls, q.answer.parent = flags[2], flags[5], flags[6]
 	}
 	q.temp = flags[4]
-	return flags[5], nil
+	return flags[7], nil
 }

@@ -92,6 +92,13 @@ CREATE SCHEMA s1; CREATE SCHEMA s2; CREATE SCHEMA "o'dd \schema";
 CREATE TABLE s1.plain (a int); CREATE UNLOGGED TABLE s1.fast (a int); CREATE TABLE s2.fast (a int);
 CREATE UNLOGGED TABLE "o'dd \schema"."ta'b\le" (a int); CREATE UNLOGGED TABLE s1."größe" (a int);
 CREATE VIEW s1.pg_class_like AS SELECT 1;
+CREATE TABLE s1.parent (a int); CREATE TABLE s1.child () INHERITS (s1.parent);
+CREATE VIEW s1.reads_catalog AS SELECT a FROM s1.plain WHERE EXISTS (SELECT FROM pg_catalog.pg_locks);
+CREATE VIEW s1.over_it AS SELECT * FROM s1.reads_catalog;
+CREATE SEQUENCE s1.numbers; CREATE VIEW s1.counts_up AS SELECT pg_catalog.nextval('s1.numbers');
+CREATE VIEW s1.over_counting AS SELECT * FROM s1.plain, s1.counts_up;
+CREATE VIEW s1.asks_xact AS SELECT pg_catalog.txid_current();
+CREATE VIEW s1.harmless AS SELECT pg_catalog.count(*), pg_catalog.upper('x') FROM s1.plain WHERE a OPERATOR(pg_catalog.=) 1;
 CREATE FUNCTION s1.calm(int) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION s1.mixed(int) RETURNS int STABLE LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION s1.mixed(text) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 1';
@@ -104,22 +111,29 @@ var serverCases = []struct {
 	want  Names
 }{
 	{relationsOf("plain"), Names{}},
-	{relationsOf("no_such_table"), Names{}},
+	{relationsOf("no_such_table"), Names{Missing: 1}},
 	{relationsOf("pg_class"), Names{Catalog: 1}},
-	{relationsOf("s1.pg_class"), Names{Catalog: 1}},
+	{relationsOf("s1.pg_class"), Names{Catalog: 1, Missing: 1}},
 	{relationsOf("pg_catalog.pg_stat_activity"), Names{Catalog: 1}},
 	{relationsOf("information_schema.tables", "tables"), Names{}},
 	{relationsOf("pg_class_like"), Names{}},
 	{relationsOf("fast"), Names{Unlogged: 1}},
 	{relationsOf("plain", "s1.fast"), Names{Unlogged: 2}},
 	{relationsOf("s2.fast"), Names{}},
-	{relationsOf("no_such_schema.fast"), Names{}},
+	{relationsOf("no_such_schema.fast"), Names{Missing: 1}},
 	{relationsOf("plain", "pg_class", "fast"), Names{Catalog: 2, Unlogged: 3}},
 	{relationsOf(`o'dd \schema.ta'b\le`), Names{Unlogged: 1}},
 	{relationsOf("größe"), Names{Unlogged: 1}},
-	{relationsOf("x'); DROP TABLE s1.plain; --"), Names{}},
-	{relationsOf(`x\'); DROP TABLE s1.plain; --`), Names{}},
-	{relationsOf(strings.Repeat("n", 200)), Names{}},
+	{relationsOf("x'); DROP TABLE s1.plain; --"), Names{Missing: 1}},
+	{relationsOf(`x\'); DROP TABLE s1.plain; --`), Names{Missing: 1}},
+	{relationsOf(strings.Repeat("n", 200)), Names{Missing: 1}},
+	{relationsOf("parent"), Names{Parent: 1}},
+	{relationsOf("reads_catalog", "over_it"), Names{Catalog: 1}},
+	{relationsOf("plain", "over_it"), Names{Catalog: 2}},
+	{relationsOf("counts_up", "over_counting"), Names{Calls: 1}},
+	{relationsOf("over_counting"), Names{Calls: 1}},
+	{relationsOf("plain", "asks_xact"), Names{Calls: 2}},
+	{relationsOf("harmless"), Names{}},
 	{functionsOf("calm"), Names{}},
 	{functionsOf("no_such_function"), Names{}},
 	{functionsOf("calm", "mixed"), Names{Volatile: 2}},
@@ -197,7 +211,7 @@ func TestAnswersInOtherEncodings(t *testing.T) {
 	if got, asked := c.ask(relationsOf("\x95\x5c"), true); !got.Unknown || asked {
 		t.Errorf("sjis: %+v, asked: %v", got, asked)
 	}
-	if got, _ := c.ask(relationsOf("\x83\x65"), true); got != (Names{}) {
+	if got, _ := c.ask(relationsOf("\x83\x65"), true); got != (Names{Missing: 1}) {
 		t.Errorf("sjis without backslash: %+v", got)
 	}
 }
@@ -216,16 +230,16 @@ func TestTemporaryTables(t *testing.T) {
 		want  Names
 		asked bool
 	}{
-		{"first", a, "", false, Names{}, true},
-		{"others know too", b, "", false, Names{}, false},
-		{"created", a, "CREATE TEMP TABLE tt (a int)", true, Names{Temp: 2}, true},
-		{"known", a, "", false, Names{Temp: 2}, false},
-		{"not shared", b, "", false, Names{}, false},
-		{"touched for nothing", b, "SELECT s1.calm(1)", true, Names{}, true},
-		{"no temporary schema, so nothing to ask", b, "", false, Names{}, false},
-		{"dropped", a, "DROP TABLE tt", true, Names{}, true},
-		{"begun", a, "BEGIN; CREATE TEMP TABLE tt (a int)", true, Names{Temp: 2}, true},
-		{"rolled back", a, "ROLLBACK", true, Names{}, true},
+		{"first", a, "", false, Names{Missing: 2}, true},
+		{"others know too", b, "", false, Names{Missing: 2}, false},
+		{"created", a, "CREATE TEMP TABLE tt (a int)", true, Names{Temp: 2, Missing: 2, TempSchema: true}, true},
+		{"known", a, "", false, Names{Temp: 2, Missing: 2, TempSchema: true}, false},
+		{"not shared", b, "", false, Names{Missing: 2}, false},
+		{"touched for nothing", b, "SELECT s1.calm(1)", true, Names{Missing: 2}, true},
+		{"no temporary schema, so nothing to ask", b, "", false, Names{Missing: 2}, false},
+		{"dropped", a, "DROP TABLE tt", true, Names{Missing: 2, TempSchema: true}, true},
+		{"begun", a, "BEGIN; CREATE TEMP TABLE tt (a int)", true, Names{Temp: 2, Missing: 2, TempSchema: true}, true},
+		{"rolled back", a, "ROLLBACK", true, Names{Missing: 2, TempSchema: true}, true},
 	}
 	for _, s := range steps {
 		if s.sql != "" {
@@ -236,6 +250,20 @@ func TestTemporaryTables(t *testing.T) {
 		}
 		if got, asked := s.who.ask(f, true); got != s.want || asked != s.asked {
 			t.Errorf("%s: %+v, asked: %v; want %+v, %v", s.name, got, asked, s.want, s.asked)
+		}
+	}
+	a.run("CREATE TEMP TABLE row_type (a int)")
+	a.Touched()
+	for _, c := range []struct {
+		facts *stmt.Facts
+		want  Names
+	}{
+		{&stmt.Facts{Functions: toNames([]string{"calm"}), MayTouchSession: true}, Names{TempSchema: true}},
+		{&stmt.Facts{Relations: toNames([]string{"plain"}), Types: toNames([]string{"no_type", "row_type"})}, Names{Temp: 3, TempSchema: true}},
+		{&stmt.Facts{Types: toNames([]string{"row_type"})}, Names{Temp: 1, TempSchema: true}},
+	} {
+		if got, _ := a.ask(c.facts, true); got != c.want {
+			t.Errorf("%+v: %+v, want %+v", c.facts, got, c.want)
 		}
 	}
 	a.Discarded()

@@ -15,9 +15,18 @@ const maxTemps = 1000
 type Session struct {
 	db       *Database
 	possible bool            // it may have temporary tables
-	noSchema bool            // the server said there is no temporary schema, since the last Touched
+	schema   schema          // what the server said since the last Touched
 	temps    map[string]bool // is there a temporary relation of this bare name
 }
+
+// schema says whether the session has a temporary schema.
+type schema uint8
+
+const (
+	schemaUnknown schema = iota
+	schemaNone
+	schemaThere
+)
 
 // NewSession returns the view of a new session on the database.
 func NewSession(db *Database) Session { return Session{db: db} }
@@ -30,14 +39,14 @@ func (s *Session) TempPossible() bool { return s.possible }
 // a transaction ended in a session where TempPossible.
 func (s *Session) Touched() {
 	s.possible = true
-	s.noSchema = false
+	s.schema = schemaUnknown
 	clear(s.temps)
 }
 
 // Discarded tells that DISCARD ALL or DISCARD TEMP ran outside a transaction: there are no temporary relations.
 func (s *Session) Discarded() {
 	s.possible = false
-	s.noSchema = false
+	s.schema = schemaUnknown
 	clear(s.temps)
 }
 
@@ -48,16 +57,23 @@ func (s *Session) Forget() { s.db.Forget() }
 // decides whether temporary tables matter (check_temp_table = catalog). On a hit nothing is allocated and no lock taken.
 func (s *Session) Look(f *stmt.Facts, temp bool, now time.Time) (names Names, ok bool) {
 	names, ok = s.db.look(f, now)
-	if !ok || !temp || !s.possible || s.noSchema || names.Unknown {
+	if !ok || !s.asksTemp(temp) || names.Unknown {
 		return names, ok
+	}
+	if s.schema == schemaUnknown && f.MayTouchSession {
+		return names, false
 	}
 	return names, s.addTemps(f, &names)
 }
 
-// addTemps fills in Temp; false if some name has not been asked about.
+// asksTemp reports whether temporary relations can matter.
+func (s *Session) asksTemp(temp bool) bool { return temp && s.possible && s.schema != schemaNone }
+
+// addTemps fills in Temp and TempSchema; false if some name has not been asked about.
 func (s *Session) addTemps(f *stmt.Facts, names *Names) bool {
-	for i := range f.Relations {
-		is, known := s.temps[f.Relations[i].Name]
+	names.TempSchema = s.schema == schemaThere
+	for i := range len(f.Relations) + len(f.Types) {
+		is, known := s.temps[relationOrType(f, i).Name]
 		if !known {
 			return false
 		}
@@ -66,6 +82,13 @@ func (s *Session) addTemps(f *stmt.Facts, names *Names) bool {
 		}
 	}
 	return true
+}
+
+func relationOrType(f *stmt.Facts, i int) stmt.Name {
+	if i < len(f.Relations) {
+		return f.Relations[i]
+	}
+	return f.Types[i-len(f.Relations)]
 }
 
 // Ask is a query under way for the names of one statement.
@@ -81,15 +104,16 @@ type Ask struct {
 // Ask collects what is not known of a statement's names. Temp is as for Look, whose answer was no.
 func (s *Session) Ask(f *stmt.Facts, temp bool, now time.Time) *Ask {
 	a := &Ask{facts: f, generation: s.db.generation.Load(), temp: temp, noSchema: true}
-	asksTemp := temp && s.possible && !s.noSchema
+	asksTemp := s.asksTemp(temp)
 	s.db.mu.RLock()
 	defer s.db.mu.RUnlock()
 	add := func(k kind, n stmt.Name) {
 		known, found := s.db.of(k)[n]
-		_, tempKnown := s.temps[n.Name]
 		fresh := found && now.Before(known.expires)
-		if askable(n) && (!fresh || k == relation && asksTemp && !tempKnown) {
-			a.questions = append(a.questions, question{kind: k, name: n})
+		_, tempKnown := s.temps[n.Name]
+		ofTemp := asksTemp && (k == relation && !tempKnown || k == function && f.MayTouchSession && s.schema == schemaUnknown)
+		if askable(n) && (!fresh || ofTemp) {
+			a.questions = append(a.questions, question{kind: k, name: n, only: fresh && k == relation})
 		}
 	}
 	for _, n := range f.Relations {
@@ -97,6 +121,11 @@ func (s *Session) Ask(f *stmt.Facts, temp bool, now time.Time) *Ask {
 	}
 	for _, n := range f.Functions {
 		add(function, n)
+	}
+	for _, n := range f.Types {
+		if _, known := s.temps[n.Name]; asksTemp && !known && askable(n) {
+			a.questions = append(a.questions, question{kind: relation, name: n, only: true})
+		}
 	}
 	a.sql = build(a.questions)
 	return a
@@ -136,7 +165,10 @@ func (s *Session) learnTemps(a *Ask) {
 	if !s.possible || len(a.questions) == 0 {
 		return
 	}
-	s.noSchema = a.noSchema
+	s.schema = schemaThere
+	if a.noSchema {
+		s.schema = schemaNone
+	}
 	if s.temps == nil {
 		s.temps = make(map[string]bool)
 	}
@@ -157,7 +189,7 @@ func (s *Session) combine(a *Ask, now time.Time) Names {
 	s.db.mu.RLock()
 	complete := c.collect(a.facts, func(k kind, n stmt.Name) (answer, bool) {
 		for i := range a.questions {
-			if q := &a.questions[i]; q.kind == k && q.name == n {
+			if q := &a.questions[i]; q.kind == k && q.name == n && !q.only {
 				return q.answer, true
 			}
 		}
@@ -165,7 +197,7 @@ func (s *Session) combine(a *Ask, now time.Time) Names {
 		return kept, found
 	})
 	s.db.mu.RUnlock()
-	if a.temp && s.possible && !s.noSchema {
+	if s.asksTemp(a.temp) {
 		complete = s.addTemps(a.facts, &c.names) && complete
 	}
 	if !complete {

@@ -22,9 +22,14 @@ const (
 type Names struct {
 	Catalog  uint16 // of Facts.Relations: a relation of that name lies in schema pg_catalog
 	Unlogged uint16 // of Facts.Relations
-	Temp     uint16 // of Facts.Relations: a temporary relation of this session
+	Temp     uint16 // of Facts.Relations, then of Facts.Types: a temporary relation of this session
+	Calls    uint16 // of Facts.Relations: a view that calls a volatile function
+	Missing  uint16 // of Facts.Relations: there is no permanent relation of that name
+	Parent   uint16 // of Facts.Relations: other tables inherit from it, some of which may be temporary
 	Volatile uint16 // of Facts.Functions: some function of that name is volatile
-	Unknown  bool   // the catalogue could not be asked: reads with names in them go to the primary
+	// TempSchema: the session has, or had, temporary objects.
+	TempSchema bool
+	Unknown    bool // the catalogue could not be asked: reads with names in them go to the primary
 }
 
 // Input is all that a decision depends on.
@@ -93,13 +98,13 @@ func (in *Input) Subject() *stmt.Facts {
 // NeedsNames reports whether the catalogue's answers about the names in Subject matter for the decision.
 func NeedsNames(in *Input) bool {
 	f := in.Subject()
-	if f == nil || len(f.Relations)+len(f.Functions) == 0 {
+	if f == nil || len(f.Relations)+len(f.Functions)+len(f.Types) == 0 {
 		return false
 	}
 	var d Decision
 	switch settle(in, &d) {
 	case allOpen:
-		return len(f.Relations) > 0 || !in.Policy.functionLists()
+		return len(f.Relations)+len(f.Types) > 0 || f.MayTouchSession || !in.Policy.functionLists()
 	case writesOpen:
 		return len(f.Functions) > 0 && !in.Policy.functionLists()
 	}
@@ -283,6 +288,9 @@ func either(in *Input, f *stmt.Facts, d *Decision) openness {
 		return writesOpen
 	case s.inTx && p.onWrite == conf.OnWriteDmlAdaptive && writtenRelation(in, f, &d.Reason):
 		return writesOpen
+	case f.ServerCall.Name != "":
+		d.Reason = Reason{Code: ReasonServerCall, Name: f.ServerCall}
+		return writesOpen
 	case !p.statementLevel && in.L == d.Node && in.L != cluster.NoNode: // the load balance node is the primary: nothing below matters
 		d.Reason.Code = ReasonLoadBalanceNode
 		return settled
@@ -334,6 +342,8 @@ func writtenRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 	p, n := in.Policy, &in.Names
 	switch {
+	case p.tempTables == conf.TempTableCatalog && besidesTemp(f, n, r):
+		return true
 	case len(f.Relations) == 0:
 		return false
 	case n.Unknown:
@@ -344,6 +354,12 @@ func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 		return true
 	case p.tempTables == conf.TempTableCatalog && n.Temp > 0:
 		*r = Reason{Code: ReasonTemp, Name: nameAt(f.Relations, n.Temp)}
+		return true
+	case n.Calls > 0 && !p.functionLists():
+		*r = Reason{Code: ReasonVolatileView, Name: nameAt(f.Relations, n.Calls)}
+		return true
+	case n.Missing > 0 && in.Facts.Kind == stmt.KindExecute && in.PreparedNode == in.View.Writer():
+		r.Code = ReasonPreparedThere
 		return true
 	case p.checkUnlogged && n.Unlogged > 0:
 		*r = Reason{Code: ReasonUnlogged, Name: nameAt(f.Relations, n.Unlogged)}
@@ -356,6 +372,33 @@ func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 		return found
 	}
 	return false
+}
+
+// besidesTemp tells what may reach a temporary object of the session without naming a temporary relation: a type, a table with
+// children, a function of the user's own.
+func besidesTemp(f *stmt.Facts, n *Names, r *Reason) bool {
+	ofType := int(n.Temp) - len(f.Relations)
+	switch {
+	case ofType > 0 && ofType <= len(f.Types):
+		*r = Reason{Code: ReasonTemp, Name: f.Types[ofType-1]}
+	case n.TempSchema && n.Parent > 0 && len(f.Relations) > 0:
+		*r = Reason{Code: ReasonTempPossible, Name: nameAt(f.Relations, n.Parent)}
+	case n.TempSchema && f.MayTouchSession:
+		*r = Reason{Code: ReasonTempPossible, Name: ownFunction(f)}
+	default:
+		return false
+	}
+	return true
+}
+
+// ownFunction is the first function that is not PostgreSQL's own.
+func ownFunction(f *stmt.Facts) stmt.Name {
+	for _, n := range f.Functions {
+		if stmt.MayTouchSession(n) {
+			return n
+		}
+	}
+	return stmt.Name{}
 }
 
 func nameAt(list []stmt.Name, oneBased uint16) stmt.Name {

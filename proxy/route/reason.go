@@ -41,7 +41,10 @@ const (
 	ReasonSerializable    // the transaction's isolation
 	ReasonCatalog         // Name is a system catalog
 	ReasonTemp            // Name is a temporary table
+	ReasonTempPossible    // Name, a function or a table with children, may reach the session's temporary objects
 	ReasonUnlogged        // Name is an unlogged table
+	ReasonServerCall      // Name is a function, or a cast, whose answer is only right on the primary
+	ReasonVolatileView    // Name is a view that calls a volatile function
 	ReasonVolatile        // Name is a volatile function
 	ReasonWriteFunction   // Name is in write_function_list
 	ReasonNotListed       // Name is not in read_only_function_list
@@ -144,8 +147,14 @@ func (r Reason) String() string {
 		return "system catalog " + r.name()
 	case ReasonTemp:
 		return "temporary table " + r.name()
+	case ReasonTempPossible:
+		return r.name() + " may read temporary tables of the session"
 	case ReasonUnlogged:
 		return "unlogged table " + r.name()
+	case ReasonServerCall:
+		return r.name() + " tells of catalogs or of its server"
+	case ReasonVolatileView:
+		return "view " + r.name() + " calls a volatile function"
 	case ReasonVolatile:
 		return "volatile function " + r.name()
 	case ReasonWriteFunction:

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -308,7 +309,9 @@ func (w *world) look() {
 	f := in.Subject()
 	in.Names = Names{
 		Catalog: find(f.Relations, "catalog"), Unlogged: find(f.Relations, "unlogged"),
-		Temp: find(f.Relations, "temp"), Volatile: find(f.Functions, "volatile"),
+		Temp: find(slices.Concat(f.Relations, f.Types), "temp"), Volatile: find(f.Functions, "volatile"),
+		Calls: find(f.Relations, "calls"), Missing: find(f.Relations, "missing"), Parent: find(f.Relations, "parent"),
+		TempSchema: len(w.properties["tempschema"]) > 0,
 	}
 }
 
@@ -328,7 +331,7 @@ func (w *world) checkConsistency(d Decision) {
 	if NeedsNames(&in) {
 		return
 	}
-	in.Names = Names{Catalog: 1, Unlogged: 1, Temp: 1, Volatile: 1, Unknown: true}
+	in.Names = Names{Catalog: 1, Unlogged: 1, Temp: 1, Calls: 1, Missing: 1, Parent: 1, Volatile: 1, TempSchema: true, Unknown: true}
 	if other := Decide(&in); !in.Policy.functionLists() && (other.Node != d.Node || other.Reason != d.Reason) {
 		w.t.Errorf("%s: names were not asked for, but change %+v to %+v", in.Text, d, other)
 	}
