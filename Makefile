@@ -11,6 +11,7 @@
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
 #   make bench     the comparison with other poolers, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
+#   make leak      sessions that leave state behind and vanish, see leak.mk
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
@@ -89,6 +90,7 @@ need-server:
 
 bench bench-profile ha: need-server
 include bench.mk
+include leak.mk
 include ha.mk
 include wd.mk
 include sim.mk
