@@ -55,18 +55,11 @@ type savepoint struct {
 
 // Listen records a LISTEN that has succeeded. The error, an *Error, says that there are too many; nothing is recorded then.
 func (c *Changes) Listen(channel string) error {
-	if len(c.pending) >= MaxActions || len(c.inForce)+len(c.pending) >= MaxChannels && !c.fits(Channel(channel)) {
+	channel = Channel(channel)
+	if len(c.inForce)+len(c.pending) >= MaxChannels && !c.Has(channel) {
 		return tooMany()
 	}
-	return c.add(action{verb: listen, channel: Channel(channel)})
-}
-
-// fits counts exactly, where the quick test says that there may be too many channels.
-func (c *Changes) fits(channel string) bool {
-	after := c.clone()
-	after.apply()
-	_, known := after.inForce[channel]
-	return known || len(after.inForce) < MaxChannels
+	return c.add(action{verb: listen, channel: channel})
 }
 
 // Unlisten records an UNLISTEN of one channel. See Listen for the error.
@@ -83,7 +76,7 @@ func (c *Changes) add(a action) error {
 		return nil
 	case len(c.pending) > c.level() && c.pending[len(c.pending)-1] == a:
 		return nil
-	case len(c.pending) >= MaxActions:
+	case len(c.pending) >= maxActions:
 		return tooMany()
 	}
 	c.pending = append(c.pending, a)

@@ -18,16 +18,16 @@ func (e *Error) Error() string {
 // SQLState is the code PostgreSQL would use.
 func (e *Error) SQLState() string { return e.Code }
 
-// MaxChannels bounds the channels of one session, and MaxActions the LISTEN and UNLISTEN of one transaction.
-const (
-	MaxChannels = 10000
-	MaxActions  = 100000
-)
+// MaxChannels bounds the channels of one session; the commands of its open transaction count as channels.
+const MaxChannels = 10000
+
+// maxActions bounds the commands of one transaction.
+const maxActions = 2 * MaxChannels
 
 func tooMany() error {
 	return &Error{
 		Code: "53400", Message: "too many LISTEN or UNLISTEN in one session",
-		Hint: "A session can listen to 10000 channels, and its transaction hold 100000 commands.",
+		Hint: "A session can listen to 10000 channels, the commands of its open transaction included.",
 	}
 }
 

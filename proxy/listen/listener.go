@@ -232,8 +232,10 @@ func (l *listener) failed(t *loop.Task, v *cluster.View, err error) {
 
 // lost is the end of a connection that others than we have decided.
 func (l *listener) lost(t *loop.Task, began time.Time, err error) {
-	l.log(logging.Warning, fmt.Sprintf("the connection that listens for notifications in database %q is lost", l.key.Database),
-		fmt.Errorf("%w; notifications are missed until there is another", err))
+	if !l.broken {
+		l.log(logging.Warning, fmt.Sprintf("the connection that listens for notifications in database %q is lost", l.key.Database),
+			fmt.Errorf("%w; notifications are missed until there is another", err))
+	}
 	l.mu.Lock()
 	l.counts.Interrupts++
 	l.mu.Unlock()
