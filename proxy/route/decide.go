@@ -67,6 +67,10 @@ type Decision struct {
 	L      cluster.NodeID
 	ChoseL bool
 	Reason Reason
+
+	home     bool   // a read-only transaction stays on the node this statement is sent to
+	snapshot bool   // a REPEATABLE READ transaction has its snapshot there
+	declares string // a cursor that will be there
 }
 
 // openness is what the names in a statement can still change about a decision.
@@ -114,6 +118,7 @@ func NeedsNames(in *Input) bool {
 // Decide says where a statement goes, and why.
 func Decide(in *Input) (d Decision) {
 	decide(in, &d)
+	d.snapshot = tookSnapshot(in)
 	if d.Action == Send && d.Node == cluster.NoNode {
 		d.Action, d.Reason.Code = Hold, ReasonSeeking
 		if !in.View.Seeking {
@@ -180,6 +185,16 @@ func settle(in *Input, d *Decision) openness {
 	case stmt.ClassBoth:
 		both(in, f, d)
 	default:
+		if in.Facts.Kind == stmt.KindDeclareCursor && !f.Hold && in.whole() {
+			d.declares = f.Name
+		}
+		if runsOnStandby(f) && in.whole() {
+			return reads(in, f, d)
+		}
+		if c, ok := declared(in, f); ok {
+			d.Node, d.Reason = c.node, Reason{Code: ReasonCursorThere, Name: stmt.Name{Name: c.name}}
+			return settled
+		}
 		d.Writes = !f.ReadOnly || f.MayTouchSession
 		d.Reason = kindReason(f)
 	}
@@ -229,12 +244,19 @@ func both(in *Input, f *stmt.Facts, d *Decision) {
 	case stmt.KindCommit, stmt.KindRollback:
 		d.Reason.Code = ReasonTransactionControl
 		d.Both = in.State.inTx
+		if n, ok := in.stays(); ok && in.whole() {
+			d.Node = n
+		}
 	case stmt.KindSavepoint, stmt.KindRollbackTo, stmt.KindRelease:
 		d.Reason.Code = ReasonTransactionControl
 	case stmt.KindLock:
 		d.Reason.Code = ReasonShareLock
 	}
 	spread(in, d)
+	switch f.Kind {
+	case stmt.KindSet, stmt.KindReset, stmt.KindSavepoint, stmt.KindRollbackTo, stmt.KindRelease:
+		atHome(in, d)
+	}
 }
 
 // spread settles which other nodes follow.
@@ -256,20 +278,28 @@ func spread(in *Input, d *Decision) {
 
 // either runs the conditions for reading on the load balance node that need no catalogue.
 func either(in *Input, f *stmt.Facts, d *Decision) openness {
-	p, s := in.Policy, in.State
+	p := in.Policy
 	d.Writes = true
 	switch {
 	case f.Setting != nil: // a SELECT that is nothing but set_config()
 		d.Reason.Code, d.Both = ReasonSessionState, true
 		spread(in, d)
+		atHome(in, d)
 		return settled
 	case !f.ReadOnly && f.Kind != stmt.KindEmpty, callsInArguments(in):
 		d.Reason.Code = ReasonNotReadOnly
 		return settled
-	case f == in.Facts && !beginsAsRead(p, f):
+	case f == in.Facts && !beginsAsRead(p, f) && !in.whole():
 		d.Reason.Code = ReasonFirstChar
 		return settled
 	}
+	return reads(in, f, d)
+}
+
+// reads runs those of them that are about the session.
+func reads(in *Input, f *stmt.Facts, d *Decision) openness {
+	p, s := in.Policy, in.State
+	node, stays := in.stays()
 	d.Writes = false
 	switch {
 	case !p.loadBalance:
@@ -277,7 +307,7 @@ func either(in *Input, f *stmt.Facts, d *Decision) openness {
 		return settled
 	case pinnedByWrite(p, s, &d.Reason):
 		return settled
-	case s.inTx && s.serializable:
+	case s.inTx && s.modes.isolation == serializable:
 		d.Reason.Code = ReasonSerializable
 		return writesOpen
 	case f.NoLoadBalanceHint:
@@ -291,6 +321,10 @@ func either(in *Input, f *stmt.Facts, d *Decision) openness {
 	case f.ServerCall.Name != "":
 		d.Reason = Reason{Code: ReasonServerCall, Name: f.ServerCall}
 		return writesOpen
+	case stays && node == d.Node:
+		d.Reason = Reason{Code: ReasonTransactionNode, Node: node}
+		return writesOpen
+	case stays:
 	case !p.statementLevel && in.L == d.Node && in.L != cluster.NoNode: // the load balance node is the primary: nothing below matters
 		d.Reason.Code = ReasonLoadBalanceNode
 		return settled
@@ -349,7 +383,7 @@ func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 	case n.Unknown:
 		r.Code = ReasonNamesUnknown
 		return true
-	case n.Catalog > 0:
+	case n.Catalog > 0 && !in.snapshotAway():
 		*r = Reason{Code: ReasonCatalog, Name: nameAt(f.Relations, n.Catalog)}
 		return true
 	case p.tempTables == conf.TempTableCatalog && n.Temp > 0:
@@ -360,6 +394,7 @@ func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 		return true
 	case n.Missing > 0 && in.Facts.Kind == stmt.KindExecute && in.PreparedNode == in.View.Writer():
 		r.Code = ReasonPreparedThere
+		r.Name = stmt.Name{Name: in.Facts.Name}
 		return true
 	case p.checkUnlogged && n.Unlogged > 0:
 		*r = Reason{Code: ReasonUnlogged, Name: nameAt(f.Relations, n.Unlogged)}
@@ -436,7 +471,12 @@ func writingFunction(in *Input, f *stmt.Facts) (Reason, bool) {
 
 // balance sends a read to the load balance node, choosing one where that is due, unless it is too late.
 func balance(in *Input, d *Decision) {
+	if n, ok := in.stays(); ok {
+		d.Node, d.Reason = n, Reason{Code: ReasonTransactionNode, Node: n}
+		return
+	}
 	writer := d.Node
+	d.home = in.whole()
 	d.Reason.Code = ReasonLoadBalanceNode
 	if in.Policy.statementLevel || !in.View.Live(d.L) {
 		if !choose(in, d) {

@@ -24,6 +24,8 @@ const (
 	ReasonRedirectRest    // Node, because the dice fell outside the share in redirect list List
 	ReasonLowestDelay     // Other, because Node is too late
 	ReasonNoWeight        // Node, the main node: no other has a weight
+	ReasonTransactionNode // Node, where the transaction's reads have to stay
+	ReasonCursorThere     // where the cursor Name was declared
 
 	// The primary, though a read.
 	ReasonLag             // Node is the load balance node and too late
@@ -139,6 +141,10 @@ func (r Reason) String() string {
 		return who + ", but its lag " + r.lag() + " exceeds " + r.threshold()
 	case ReasonAllLag:
 		return "lag " + r.lag() + " of node " + r.node() + " exceeds " + r.threshold() + ", and no standby is within it"
+	case ReasonTransactionNode:
+		return "transaction stays on node " + r.node()
+	case ReasonCursorThere:
+		return "cursor " + r.name() + " is there"
 	case ReasonPrimaryOnly:
 		return kindText(r.Kind) + " runs on the primary"
 	case ReasonRelationWritten:

@@ -166,7 +166,9 @@ func (w *world) set(words []string) {
 		case name == "user" || name == "database" || name == "application_name":
 			w.startup[name] = value
 		case name == "default_isolation":
-			w.in.State.SetDefaultSerializable(value == isolationSerializable)
+			w.in.State.SetDefaults(value, false)
+		case name == "default_read_only":
+			w.in.State.SetDefaults("", value == "on")
 		default:
 			w.parameters[name] = value
 		}
@@ -276,6 +278,7 @@ func (w *world) statement(line string) string {
 	if d.ChoseL {
 		in.L = d.L
 	}
+	in.State.Placed(&d, d.Node)
 	if name, ok := strings.CutPrefix(line, "parse "); ok {
 		name, _, _ = strings.Cut(name, ": ")
 		w.prepared[name], w.preparedOn[name] = in.Facts, d.Node

@@ -16,11 +16,16 @@ type State struct {
 	multi        bool // begun inside a string of several statements: exists on the primary only
 	wrote        bool
 	wroteUnknown bool // dml_adaptive: wrote relations nobody can name
-	serializable bool
 
-	defaultSerializable bool // default_transaction_isolation of the session
-	defaultAtBegin      bool // the same when the transaction began, for its rollback
-	seedSerializable    bool // the same when the session began, for RESET
+	modes         modes // of the transaction
+	begunReadOnly bool  // read-only since it began: no savepoint can undo that
+	defaults      modes // of the session's next transaction
+	atBegin       modes // the defaults when the transaction began, for its rollback
+	seed          modes // the defaults when the session began, for RESET
+
+	home     settledNode // where a read-only transaction runs
+	snapshot settledNode // where a REPEATABLE READ transaction has its snapshot
+	cursors  []cursor    // declared in this transaction, where it is read-only
 
 	wroteInTx bool // some transaction that is over has written
 	wroteEver bool // something has written, inside or outside a transaction
@@ -47,32 +52,26 @@ func (s *State) PrimaryOnly() bool { return s.multi }
 // Wrote tells that the open transaction has written.
 func (s *State) Wrote() bool { return s.wrote }
 
-// SetDefaultSerializable seeds what the session has from its startup packet or role: default_transaction_isolation is
-// serializable. Call it before the first statement.
-func (s *State) SetDefaultSerializable(yes bool) {
-	s.seedSerializable, s.defaultSerializable = yes, yes
-}
-
-// Begin folds a BEGIN that has been accepted. Inside a transaction it only changes the isolation level, as in PostgreSQL.
+// Begin folds a BEGIN that has been accepted. Inside a transaction it only changes the modes, as in PostgreSQL.
 func (s *State) Begin(m stmt.TxModes) {
 	if !s.inTx {
 		s.clearTransaction()
 		s.inTx = true
-		s.serializable = s.defaultSerializable
-		s.defaultAtBegin = s.defaultSerializable
+		s.modes, s.atBegin = s.defaults, s.defaults
 	}
-	if m.Isolation != "" {
-		s.serializable = m.Isolation == isolationSerializable
-	}
+	s.modes = s.modes.with(m)
+	s.begunReadOnly = s.modes.readOnly
 }
 
 // Failed folds an error: an open transaction has failed.
 func (s *State) Failed() { s.failed = s.inTx }
 
 // RollbackTo folds a ROLLBACK TO that succeeded. The transaction still counts as having written: what was written
-// before the savepoint is not known to be nothing. (Pgpool-II forgets the write here.)
+// before the savepoint is not known to be nothing. (Pgpool-II forgets the write here.) A READ ONLY that was set later than at
+// the beginning may be undone.
 func (s *State) RollbackTo() {
 	s.failed = false
+	s.modes.readOnly = s.modes.readOnly && s.begunReadOnly
 	for i := range s.temps {
 		s.temps[i].dropped = false
 	}
@@ -84,7 +83,7 @@ func (s *State) End(commit bool) {
 		s.wroteInTx = true
 	}
 	if !commit && s.inTx {
-		s.defaultSerializable = s.defaultAtBegin
+		s.defaults = s.atBegin
 	}
 	s.endTemps(commit)
 	s.clearTransaction()
@@ -92,10 +91,10 @@ func (s *State) End(commit bool) {
 
 // Chain folds COMMIT AND CHAIN or ROLLBACK AND CHAIN: a new transaction with the modes of the old.
 func (s *State) Chain(commit bool) {
-	serializable, multi := s.serializable, s.multi
+	modes, multi := s.modes, s.multi
 	s.End(commit)
 	s.Begin(stmt.TxModes{})
-	s.serializable, s.multi = serializable, multi
+	s.modes, s.begunReadOnly, s.multi = modes, modes.readOnly, multi
 }
 
 // Ready folds the transaction state of a ReadyForQuery of the primary ('I', 'T' or 'E'). It puts right what the
@@ -141,6 +140,8 @@ func (s *State) Succeeded(f *stmt.Facts, writes bool) {
 		s.RollbackTo()
 	case stmt.KindDiscard:
 		s.discard(f.DiscardTarget)
+	case stmt.KindClosePortal:
+		s.closeCursor(f.Name)
 	}
 	s.foldEffects(f, writes)
 }
@@ -162,7 +163,7 @@ func (s *State) foldEffects(f *stmt.Facts, writes bool) {
 	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 {
 		s.foldTemps(f)
 	}
-	if writes && countsAsWrite(f) {
+	if writes && countsAsWrite(f) && !(s.modes.readOnly && cannotWrite(f)) {
 		s.wroteEver = true
 		if s.inTx {
 			s.foldWrite(f)
@@ -171,7 +172,9 @@ func (s *State) foldEffects(f *stmt.Facts, writes bool) {
 }
 
 func (s *State) clearTransaction() {
-	s.inTx, s.failed, s.multi, s.wrote, s.wroteUnknown, s.serializable = false, false, false, false, false, false
+	s.inTx, s.failed, s.multi, s.wrote, s.wroteUnknown = false, false, false, false, false
+	s.modes, s.begunReadOnly = modes{}, false
+	s.home, s.snapshot, s.cursors = settledNode{}, settledNode{}, nil
 	clear(s.written)
 	s.written = s.written[:0]
 }
@@ -188,6 +191,19 @@ func countsAsWrite(f *stmt.Facts) bool {
 	default:
 		return true
 	}
+}
+
+// cannotWrite reports what is not read-only by syntax and yet writes nothing in a read-only transaction.
+func cannotWrite(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindSet, stmt.KindReset, stmt.KindSavepoint, stmt.KindRelease, stmt.KindRollbackTo, stmt.KindFetch, stmt.KindClosePortal:
+		return !f.Multi
+	case stmt.KindSelect: // set_config()
+		return !f.Multi && f.Setting != nil
+	case stmt.KindDeclareCursor:
+		return !f.Multi && len(f.Functions) == 0
+	}
+	return false
 }
 
 func (s *State) foldWrite(f *stmt.Facts) {

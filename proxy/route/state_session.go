@@ -7,37 +7,6 @@ import (
 	"gopgpool/proxy/stmt"
 )
 
-const isolationSerializable = "serializable"
-
-// set folds a SET, RESET or set_config() of the isolation level.
-func (s *State) set(f *stmt.Facts) {
-	set := f.Setting
-	switch {
-	case set.All:
-		s.defaultSerializable = s.seedSerializable
-	case set.Transaction:
-		if f.Modes.Isolation != "" {
-			s.serializable = s.inTx && f.Modes.Isolation == isolationSerializable
-		}
-	case set.Characteristics:
-		if f.Modes.Isolation != "" {
-			s.defaultSerializable = f.Modes.Isolation == isolationSerializable
-		}
-	case set.Name == "transaction_isolation" && !set.Default:
-		s.serializable = s.inTx && isSerializable(set.Value)
-	case set.Name == "default_transaction_isolation" && !set.Local:
-		if set.Default {
-			s.defaultSerializable = s.seedSerializable
-		} else {
-			s.defaultSerializable = isSerializable(set.Value)
-		}
-	}
-}
-
-func isSerializable(value string) bool {
-	return strings.EqualFold(strings.Trim(value, `'" `), isolationSerializable)
-}
-
 // setsTransaction reports whether a setting is of the kind that does not count as a write: the isolation level, and
 // READ ONLY, of this or of later transactions.
 func setsTransaction(f *stmt.Facts) bool {
@@ -47,7 +16,7 @@ func setsTransaction(f *stmt.Facts) bool {
 	}
 	switch set.Name {
 	case "transaction_isolation", "default_transaction_isolation":
-		return isSerializable(set.Value)
+		return isolationOf(set.Value) == serializable
 	case "transaction_read_only", "default_transaction_read_only":
 		return !set.Default && isTrue(set.Value)
 	}
@@ -66,7 +35,7 @@ func isTrue(value string) bool {
 func (s *State) discard(target string) {
 	switch target {
 	case "all":
-		s.defaultSerializable = s.seedSerializable
+		s.defaults = s.seed
 		s.temps = nil
 	case "temp":
 		for i := range s.temps {
