@@ -91,7 +91,9 @@ func (p *Pool) queue(pl *Place, w *waiter) error {
 	p.mu.Lock()
 	pl.leases++
 	pl.enqueueLocked(w)
-	p.settleLocked(pl.node, w.since, &out)
+	if pl.queue.first == w { // or he cannot be served, since those before him are not
+		p.settleLocked(pl.node, w.since, &out)
+	}
 	waits := !w.granted
 	switch {
 	case waits && w.ask.NoWait:

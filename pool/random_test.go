@@ -64,7 +64,7 @@ func (b *bed) session(t *loop.Task, r *rand.Rand, pl *plan, id uint64) (longest 
 			})
 		}
 		began := t.Now()
-		c, err := b.p.Lease(t, a)
+		c, end, err := b.anyLease(t, r, a)
 		longest = max(longest, t.Now().Sub(began))
 		if err != nil {
 			if !errors.Is(err, ErrBusy) && !errors.Is(err, loop.ErrStopped) {
@@ -95,15 +95,27 @@ func (b *bed) session(t *loop.Task, r *rand.Rand, pl *plan, id uint64) (longest 
 			if b.virtual {
 				_ = far.Close() // some connection ends
 			}
-			b.p.Return(c)
+			end(c)
 		default:
-			b.p.Return(c)
+			end(c)
 		}
 		if b.virtual {
 			b.check(t.Now())
 		}
 	}
 	return longest
+}
+
+// anyLease leases for a transaction, or now and then for a session.
+func (b *bed) anyLease(t *loop.Task, r *rand.Rand, a *Ask) (c *Conn, end func(*Conn), err error) {
+	if r.IntN(5) > 0 {
+		c, err = b.p.Lease(t, a)
+		return c, b.p.Return, err
+	}
+	if c = b.p.Idle(t, a.Place.Key()); c == nil {
+		err = b.p.Reserve(t, a.Place.Key(), a.Cancelled)
+	}
+	return c, b.p.Release, err
 }
 
 // disturb does what administrators do.
