@@ -12,6 +12,7 @@
 #   make bench     the comparison with other poolers, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
 #   make leak      sessions that leave state behind and vanish, see leak.mk
+#   make regress   PostgreSQL's own suites, directly and through pgpool, compared; REGRESSFLAGS='-configs session', see docs/regress.md
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
@@ -28,6 +29,8 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PGPORT ?= 0
 CHECK ?=
+REGRESSFLAGS ?=
+REGRESS_SOURCES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gopgpool/regress
 
 # No version stamp: git refuses to tell it when the checkout belongs to somebody else.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
@@ -39,7 +42,7 @@ PCP_NAMES = $(addprefix pcp_,attach_node detach_node health_check_stats invalida
 	pool_status proc_count proc_info promote_node recovery_node reload_config stop_pgpool watchdog_info)
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo test scenario check lint fmt generated fuzz clean need-compiler need-server
+.PHONY: build install demo test scenario check lint fmt generated fuzz regress clean need-compiler need-server
 
 build: need-compiler
 	@mkdir -p bin
@@ -78,6 +81,11 @@ generated: need-compiler
 
 fuzz: need-compiler
 	FUZZTIME=$(FUZZTIME) FUZZ='$(FUZZ)' scripts/fuzz
+
+regress: build need-server
+	internal/regress/sources '$(REGRESS_SOURCES)'
+	$(GO) build -o bin/regress ./internal/regress
+	bin/regress -sources '$(REGRESS_SOURCES)' $(REGRESSFLAGS)
 
 clean:
 	rm -rf bin

@@ -1,14 +1,13 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -39,23 +38,11 @@ func (o outcome) unexplained() int {
 	return n
 }
 
-func (o outcome) print(w io.Writer) {
-	fmt.Fprintf(w, "%-12s %4d tests, %4d identical, %3d differ, %3d of them unexplained (%s)\n", o.config.name, o.tests,
-		o.tests-len(o.differences), len(o.differences), o.unexplained(), o.took.Round(time.Second))
-	for _, d := range o.differences {
-		reason := d.reason
-		if reason == "" {
-			reason = "UNEXPLAINED, " + fmt.Sprint(strings.Count(d.diff, "\n")) + " lines"
-		}
-		fmt.Fprintf(w, "  %-24s %s\n", d.test, reason)
-	}
-}
-
 // compare tells which tests printed something else, and whether that is known.
 func compare(c configuration, direct, pooled printed, o options) (outcome, error) {
 	found := outcome{config: c, tests: len(direct)}
 	for _, test := range slices.Sorted(maps.Keys(direct)) {
-		if pooled[test] == direct[test] {
+		if pooled[test] == direct[test] || len(o.tests) > 0 && !slices.Contains(o.tests, test) {
 			continue
 		}
 		diff, err := unified(direct[test], pooled[test])
@@ -63,7 +50,7 @@ func compare(c configuration, direct, pooled printed, o options) (outcome, error
 			return found, err
 		}
 		d := difference{test: test, diff: diff}
-		if err := d.explain(filepath.Join(o.explained, c.name, test+".txt"), o.update); err != nil {
+		if d.reason, err = explain(filepath.Join(o.explained, c.name, test+".txt"), diff); err != nil {
 			return found, err
 		}
 		if o.keep != "" {
@@ -76,26 +63,59 @@ func compare(c configuration, direct, pooled printed, o options) (outcome, error
 	return found, nil
 }
 
-// divider separates the reason from the difference in a file of explained/.
+// explanation is a file of explained/: the reason in prose, a line of dashes, then regular expressions, one a line. It counts for a
+// difference if each line that was added (+) or is missing (-) matches one of them as a whole, its sign included.
+type explanation struct {
+	reason string
+	lines  []*regexp.Regexp
+}
+
 const divider = "\n---\n"
 
-// explain finds the reason in the file of a known difference, which counts for exactly that difference.
-func (d *difference) explain(file string, update bool) error {
-	text, err := os.ReadFile(file)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+func parseExplanation(text string) (explanation, error) {
+	reason, rest, found := strings.Cut(text, divider)
+	e := explanation{reason: strings.Join(strings.Fields(reason), " ")}
+	if !found || e.reason == "" {
+		return e, errors.New("no reason, line of dashes and expressions")
 	}
-	reason, known, _ := strings.Cut(string(text), divider)
-	if update && reason != "" && known != d.diff {
-		known = d.diff
-		if err := os.WriteFile(file, []byte(reason+divider+known), 0o644); err != nil {
-			return err
+	for _, line := range strings.Split(strings.TrimRight(rest, "\n"), "\n") {
+		re, err := regexp.Compile("^(?:" + line + ")$")
+		if err != nil {
+			return e, err
+		}
+		e.lines = append(e.lines, re)
+	}
+	return e, nil
+}
+
+// covers reports whether nothing of a difference is left unexplained.
+func (e explanation) covers(diff string) bool {
+	for _, line := range strings.Split(strings.TrimSuffix(diff, "\n"), "\n")[2:] { // after the two lines that name the sides
+		changed := strings.HasPrefix(line, "+") || strings.HasPrefix(line, "-")
+		if changed && !slices.ContainsFunc(e.lines, func(re *regexp.Regexp) bool { return re.MatchString(line) }) {
+			return false
 		}
 	}
-	if known == d.diff {
-		d.reason = strings.Join(strings.Fields(reason), " ")
+	return true
+}
+
+// explain finds the reason of a difference; it is empty if there is none.
+func explain(file, diff string) (reason string, err error) {
+	text, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil
 	}
-	return nil
+	if err != nil {
+		return "", err
+	}
+	e, err := parseExplanation(string(text))
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", file, err)
+	}
+	if !e.covers(diff) {
+		return "", nil
+	}
+	return e.reason, nil
 }
 
 // unified is the difference of two texts as diff -U2 prints it, without the names of files.
@@ -114,10 +134,5 @@ func unified(a, b string) (string, error) {
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {
 		err = nil
 	}
-	return string(bytes.TrimSuffix(out, nil)), err
-}
-
-// writePage writes the table that the documentation shows.
-func writePage(file string, all []outcome) error {
-	return errors.ErrUnsupported
+	return string(out), err
 }

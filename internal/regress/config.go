@@ -18,7 +18,7 @@ type configuration struct {
 	suite   suite
 	nodes   int
 	servers map[string]string // settings of the servers
-	pgpool  map[string]string // parameters of pgpool
+	pgpool  map[string]string // parameters of pgpool; nil: a second direct run takes its place
 }
 
 // common are the server settings the suites expect beyond the defaults: prepared transactions are allowed, and a table scan begins
@@ -38,10 +38,11 @@ func with(base, more map[string]string) map[string]string {
 func configurations() []configuration {
 	many := map[string]string{"num_init_children": "60", "max_pool": "1"}
 	synchronous := map[string]string{
-		"synchronous_standby_names": "2 (server1, server2)", "synchronous_commit": "remote_apply", "hot_standby_feedback": "on",
+		"synchronous_standby_names": "2 (server1, server2)", "synchronous_commit": "remote_apply",
 		"max_standby_streaming_delay": "-1",
 	}
 	return []configuration{
+		{name: "direct", title: "a second direct run", suite: regression, nodes: 1, servers: common()},
 		{
 			name: "session", title: "session mode, one server", suite: regression, nodes: 1,
 			servers: common(), pgpool: many,
@@ -68,7 +69,12 @@ func (c configuration) run(ctx context.Context, o options) (outcome, error) {
 	if err != nil {
 		return outcome{}, fmt.Errorf("directly: %w", err)
 	}
-	pooled, err := c.pooled(ctx, o)
+	var pooled printed
+	if c.pgpool == nil {
+		pooled, err = c.straight(ctx, o)
+	} else {
+		pooled, err = c.pooled(ctx, o)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
@@ -84,17 +90,20 @@ func (c configuration) direct(ctx context.Context, o options) (printed, error) {
 			return load(kept)
 		}
 	}
-	var got printed
-	err := c.stage(ctx, o, func(cluster *pgcluster.Cluster) error {
-		primary := cluster.Nodes[0]
-		var err error
-		got, err = c.suite.run(ctx, cluster, o, target{primary.Host, primary.Port})
-		return err
-	})
+	got, err := c.straight(ctx, o)
 	if err != nil || kept == "" {
 		return got, err
 	}
 	return got, got.save(kept)
+}
+
+func (c configuration) straight(ctx context.Context, o options) (got printed, err error) {
+	err = c.stage(ctx, o, func(cluster *pgcluster.Cluster) error {
+		primary := cluster.Nodes[0]
+		got, err = c.suite.run(ctx, cluster, o, target{primary.Host, primary.Port})
+		return err
+	})
+	return got, err
 }
 
 // pooled is what the suite prints through pgpool.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -26,7 +27,6 @@ type options struct {
 	keep      string
 	basePort  int
 	width     int
-	update    bool
 	explained string
 	conf      string
 }
@@ -52,22 +52,20 @@ func parseOptions(args []string) (options, error) {
 	var configs string
 	f := flag.NewFlagSet("regress", flag.ContinueOnError)
 	f.StringVar(&o.pgpool, "pgpool", filepath.Join("bin", "pgpool"), "the pgpool under test")
-	f.StringVar(&o.sources, "sources", "", "directory of the suites, as the script sources makes it")
-	f.StringVar(&configs, "configs", "", "only configurations whose name matches: session, nodes, transaction, isolation")
+	f.StringVar(&o.sources, "sources", defaultSources(), "directory of the suites, as the script sources makes it")
+	f.StringVar(&configs, "configs", "", "only configurations whose name matches: direct, session, nodes, transaction, isolation")
 	f.StringVar(&o.reference, "reference", "", "keep the direct runs' results in this directory, and take them from there the next time")
-	f.StringVar(&o.out, "out", "", "directory for results.md")
+	f.StringVar(&o.out, "out", "", "directory for results.md (default docs/regress for a whole run, else none)")
 	f.StringVar(&o.keep, "keep", "", "copy results, differences and logs to this directory")
 	f.IntVar(&o.basePort, "port", 0, "port of the first server, those of the others and of pgpool follow (default free ports)")
 	f.IntVar(&o.width, "width", 0, "tests that run at the same time (default as the suite has it)")
-	f.BoolVar(&o.update, "update", false, "write the differences found to the files that explain them; their reasons stay")
 	f.StringVar(&o.explained, "explained", filepath.Join("internal", "regress", "explained"), "directory of the differences that are known")
 	f.StringVar(&o.conf, "conf", "", "a file with further lines for pgpool.conf")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	o.tests = f.Args()
-	if o.sources == "" {
-		return o, errors.New("-sources is missing")
+	if o.tests = f.Args(); o.out == "" && configs == "" && len(o.tests) == 0 && o.conf == "" { // a part must not replace the whole
+		o.out = filepath.Join("docs", "regress")
 	}
 	var err error
 	if o.configs, err = regexp.Compile(configs); err != nil {
@@ -79,6 +77,15 @@ func parseOptions(args []string) (options, error) {
 		}
 	}
 	return o, nil
+}
+
+// defaultSources is where make regress keeps the suites.
+func defaultSources() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		cache = os.TempDir()
+	}
+	return filepath.Join(cache, "gopgpool", "regress")
 }
 
 func start(o options) error {
@@ -112,7 +119,15 @@ func perform(ctx context.Context, o options) error {
 // conclude writes the page, and is an error when something differs without a reason.
 func conclude(all []outcome, o options) error {
 	if o.out != "" {
-		if err := writePage(filepath.Join(o.out, "results.md"), all); err != nil {
+		release, err := os.ReadFile(filepath.Join(o.sources, "complete"))
+		if err != nil {
+			return err
+		}
+		server := "PostgreSQL " + strings.TrimSpace(string(release))
+		if err := os.MkdirAll(o.out, 0o755); err != nil {
+			return err
+		}
+		if err := writePage(filepath.Join(o.out, "results.md"), server, time.Now(), all); err != nil {
 			return err
 		}
 	}
