@@ -101,6 +101,7 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 		if err == nil && d.Action == route.Send {
 			b, err = s.backendOr(&d)
 			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
+				s.state.Placed(&d, b.node)
 				return d, p, b, nil
 			}
 		}
@@ -122,6 +123,7 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 		if err == nil && d.Action == route.Send {
 			b, err = s.target(d)
 			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
+				s.state.Placed(&d, b.node)
 				return d, p, b, nil
 			}
 		}

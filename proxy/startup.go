@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -448,7 +449,7 @@ func (s *session) greet(c *pool.Conn) error {
 	}
 	s.ops.superuser = isSuperuser(params)
 	s.told = params
-	s.state.SetDefaultSerializable(isolation == "serializable")
+	s.state.SetDefaults(isolation, slices.Contains(params, pgwire.Param{Name: "default_transaction_read_only", Value: "on"}))
 	s.secret = newSecret(s.startup.Negotiated())
 	s.srv.keys.add(s)
 	out := pgwire.AppendAuthentication(s.client.queued(), 0, nil)

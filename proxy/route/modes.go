@@ -51,15 +51,6 @@ func (s *State) SetDefaults(isolation string, readOnly bool) {
 	s.defaults = s.seed
 }
 
-// SetDefaultSerializable is SetDefaults where nothing is known but whether the level is serializable.
-func (s *State) SetDefaultSerializable(yes bool) {
-	level := ""
-	if yes {
-		level = isolationSerializable
-	}
-	s.SetDefaults(level, false)
-}
-
 // set folds a SET, RESET or set_config() of the isolation level or of READ ONLY.
 func (s *State) set(f *stmt.Facts) {
 	set := f.Setting
