@@ -104,8 +104,8 @@ func raiseFileLimit(want uint64) error {
 	return fmt.Errorf("%d open files are allowed, %d idle clients need %d: raise the limit (ulimit -Hn)", limit.Max, mostIdle, want)
 }
 
-// idleFileLimit: a proxy has a descriptor for each client and at worst one for each server connection.
-const idleFileLimit = 2*mostIdle + 500
+// idleFileLimit: a proxy has a descriptor for each client and at worst, in session mode, one for each server connection.
+const idleFileLimit = max(2*idleSessions, mostIdle) + 500
 
 // measureIdle holds the clients open through c and looks at its memory.
 func measureIdle(ctx context.Context, c *contender, of crowd, serverConnections func(context.Context) (int, error)) idleResult {

@@ -109,7 +109,7 @@ func clientEnv(port int) []string {
 	return append(
 		env,
 		"PGHOST="+loopback, fmt.Sprintf("PGPORT=%d", port), "PGUSER="+userName, "PGDATABASE="+databaseName,
-		"PGSSLMODE=disable", "PGGSSENCMODE=disable", "PGPASSFILE=/dev/null",
+		"PGSSLMODE=disable", "PGGSSENCMODE=disable", "PGPASSFILE=/nonexistent", // a file that is there and none in fact is warned of
 	)
 }
 
