@@ -20,10 +20,10 @@ type slot struct {
 // admission deals out slots, first come first served.
 type admission struct {
 	mu       sync.Mutex
-	free     []*slot       // guarded by mu
-	all      []*slot       // never changed; nil where slots are made when they are needed
-	most     int           // slots there can be
-	made     int           // guarded by mu; of those made when needed
+	free     []*slot // guarded by mu
+	all      []*slot // never changed; nil where slots are made when they are needed
+	most     int     // slots there can be
+	made     int     // guarded by mu; of those made when needed
 	firstPID int
 	started  time.Time
 	queue    []*slotWaiter // guarded by mu

@@ -179,16 +179,14 @@ var someonesStatement = &prepared{}
 
 // endLeases gives back the connections that the session does not need before its next transaction.
 func (s *session) endLeases() error {
-	if !s.pooled || len(s.backends) == 0 || s.owed > 0 || s.batchUsed || s.copyIn != nil || s.cancels > 0 || s.journal.InTx() {
+	if !s.pooled || len(s.backends) == 0 || s.owed > 0 || s.batchUsed || s.copyIn != nil || s.cancels > 0 || s.unsettled || s.journal.InTx() {
 		return nil
+	}
+	if s.unwanted != nil {
+		return s.unwanted
 	}
 	for i := 0; i < len(s.backends); {
 		b := s.backends[i]
-		if b.probing != nil && b.probing.done {
-			if err := s.absorb(b); err != nil {
-				return err
-			}
-		}
 		if b.holds&findable != 0 && b.probe && b.unused() {
 			s.askPins(b)
 		}

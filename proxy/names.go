@@ -16,6 +16,7 @@ type collector struct {
 	columns [][]byte
 	err     error
 	done    bool
+	over    func() // called when the answer is complete; may be nil
 }
 
 func (c *collector) row(frame []byte) {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"gopgpool/pgwire"
+	"gopgpool/proxy/stmt"
 )
 
 // This file is about the settings servers report: the client sees one truth though several servers speak to it.
@@ -18,6 +19,9 @@ func (s *session) parameterStatus(b *backend, e *expect, frame []byte) (bool, er
 	}
 	b.c.SetParam(string(name), string(value))
 	switch {
+	case s.pooled && e != nil && e.facts != nil && goesBack(e.facts):
+		s.unsettled = true // what it goes back to here is not what the session began with
+		return false, nil
 	case e == nil && b != s.primaryBackend(), e != nil && e.swallow:
 		return false, nil
 	case ofServer(string(name)) && b != s.primaryBackend():
@@ -29,6 +33,44 @@ func (s *session) parameterStatus(b *backend, e *expect, frame []byte) (bool, er
 // ofServer reports a parameter that tells about the server and not about the session: it is the primary's that counts.
 func ofServer(name string) bool {
 	return name == "server_version" || name == "in_hot_standby" || name == "server_encoding" || name == "integer_datetimes"
+}
+
+// goesBack reports the statements that set a parameter back to what the server connection began with.
+func goesBack(f *stmt.Facts) bool {
+	return f.Kind == stmt.KindReset || f.Kind == stmt.KindDiscard || f.Setting != nil && f.Setting.Default || f.Multi
+}
+
+// settleParams has a connection whose parameters have gone back follow the session's own, and tells the client what has come of it.
+func (s *session) settleParams() {
+	b := s.active
+	switch {
+	case !s.unsettled || s.owed > 0 || s.batchUsed || b != nil && b.outstanding() > 0:
+	case b == nil || s.failed():
+		s.settledParams()
+	case s.journal.Behind(&b.mark):
+		s.bringUp(b, b.node == s.writer())
+	default:
+		s.tellChanges(b)
+		s.settledParams()
+	}
+}
+
+// settledParams passes on the ReadyForQuery that was kept until the parameters were right.
+func (s *session) settledParams() {
+	s.unsettled = false
+	if s.readyKept != 0 {
+		s.client.queue(pgwire.AppendReady(nil, s.readyKept))
+		s.readyKept = 0
+	}
+}
+
+// keepsReady keeps a ReadyForQuery for the client until its parameters are right again.
+func (s *session) keepsReady(typ byte, frame []byte) bool {
+	if typ != pgwire.ReadyForQuery || !s.unsettled || s.owed > 0 {
+		return false
+	}
+	s.readyKept = frame[5]
+	return true
 }
 
 // tell notes what the client is told of a parameter; it reports false if that is nothing new.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gopgpool/conf"
@@ -28,7 +29,7 @@ var pins = []struct {
 	{holdsSeed, "setseed"},
 	{holdsLibrary, "LOAD"},
 	{holdsPrepared, "prepared statements"},
-	{holdsMarked, "a function of unsafe_function_list"},
+	{holdsMarked, "a function that leaves what cannot be asked for"},
 	{holdsSettings, "settings"},
 	{holdsUnknown, "a function"},
 }
@@ -133,10 +134,17 @@ func mayEndPin(f *stmt.Facts) bool {
 func (s *session) askPins(b *backend) {
 	p := &probed{collector: &collector{}, full: b.holds&(holdsUnknown|holdsSettings) != 0}
 	p.collector.take = p.row
+	p.collector.over = func() { s.absorb(b) }
 	b.probing, b.probe = p, false
 	sql := probeObjects
 	if p.full {
 		sql += probeSettings
+	}
+	if p.full {
+		for _, name := range s.ownSettingNames() {
+			name = vsession.Literal(name)
+			sql += "\nUNION ALL SELECT 's', " + name + ", pg_catalog.current_setting(" + name + ", true)"
+		}
 	}
 	b.unnamed = nil
 	b.setQueued(pgwire.AppendQuery(b.queued(), sql))
@@ -177,6 +185,9 @@ func (p *probed) row(columns [][]byte) error {
 		return fmt.Errorf("unexpected row of %d columns", len(columns))
 	}
 	name, value := string(columns[1]), string(columns[2])
+	if columns[2] == nil {
+		return nil // a setting that is not there
+	}
 	switch columns[0][0] {
 	case 't':
 		p.finds |= holdsTemp
@@ -201,12 +212,12 @@ func (p *probed) row(columns [][]byte) error {
 }
 
 // absorb takes over what a probe has found. Settings found become the journal's, so they need not pin.
-func (s *session) absorb(b *backend) error {
+func (s *session) absorb(b *backend) {
 	p := b.probing
 	b.probing = nil
 	if p.err != nil {
 		s.log.Log(logging.Event{Severity: logging.Warning, Message: "could not find out what a session has left on its server connection", Detail: p.err.Error()})
-		return nil
+		return
 	}
 	was := b.holds
 	b.holds = b.holds&^findable | p.finds
@@ -219,12 +230,11 @@ func (s *session) absorb(b *backend) error {
 		s.adoptSettings(b, p)
 	}
 	if b.holds != 0 && was&(holdsUnknown|holdsSettings) != 0 && s.pooling.Pin == conf.PinModeError {
-		return &clientError{
+		s.unwanted = &clientError{
 			Severity: "FATAL", Code: "0A000", Message: fmt.Sprintf("%v cannot be used with pool_mode = %v", b.holds, s.pooling.Mode),
 			Detail: "A function has left it on the server connection, and pin_mode is \"error\".",
 		}
 	}
-	return nil
 }
 
 func (s *session) adoptSettings(b *backend, p *probed) {
@@ -241,8 +251,40 @@ func (s *session) adoptSettings(b *backend, p *probed) {
 	s.stateVer++
 }
 
+// maxOwnNames bounds the names of settings of applications' own that are remembered.
+const maxOwnNames = 200
+
+// ownSettingNames are the settings with names of applications' own (my.name) that the session may have made: servers do not list them.
+func (s *session) ownSettingNames() []string {
+	names := s.journal.OwnNames()
+	for _, n := range s.ownNames {
+		if !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// configured notes the names of settings that a statement has made in ways its text does not tell.
+func (s *session) configured(b *backend, f *stmt.Facts) {
+	if f.Setting != nil && !f.Multi {
+		return
+	}
+	for _, n := range f.Configures {
+		switch {
+		case n == "", len(s.ownNames) >= maxOwnNames:
+			b.holds |= holdsMarked // nobody knows what to ask for
+		case strings.Contains(n, ".") && !slices.Contains(s.ownNames, n):
+			s.ownNames = append(s.ownNames, n)
+		}
+	}
+}
+
 // sincePin follows what a finished statement means for the pins of a connection.
 func (s *session) sincePin(b *backend, f *stmt.Facts) {
+	if s.pooled && len(f.Configures) > 0 {
+		s.configured(b, f)
+	}
 	b.probe = b.probe || b.holds&findable != 0 && mayEndPin(f)
 }
 

@@ -77,7 +77,7 @@ func (s *session) relay(b *backend) error {
 		} else if have < n {
 			break
 		}
-		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 {
+		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 && !s.unsettled {
 			s.client.queue(in[start:pos])
 			start = pos
 			s.tellChanges(b)
@@ -86,6 +86,9 @@ func (s *session) relay(b *backend) error {
 		if err != nil || b.dropped {
 			s.client.send(in[start:pos])
 			return err
+		}
+		if pass && s.unsettled && s.keepsReady(typ, in[pos:pos+have]) {
+			pass = false
 		}
 		if !pass {
 			s.client.send(in[start:pos])
@@ -443,6 +446,9 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 		b.pop()
 		if e.collect != nil {
 			e.collect.done = true
+			if e.collect.over != nil {
+				e.collect.over()
+			}
 		}
 		if b.outstanding() == 0 && !b.unsynced {
 			b.lasting = false

@@ -42,11 +42,15 @@ type session struct {
 	shareKey pool.Key
 	wants    pool.Ask
 	places   []*pool.Place // by node, made when needed
+	unwanted error         // a pin that pin_mode does not allow, found too late
+	ownNames []string      // settings my.name that functions or longer texts have made
 	watched  [1]loop.Interest
 
 	told        []pgwire.Param // what the client was told of settings
 	toldOwn     bool           // told is the session's alone
 	toldVersion uint64         // of the parameters of the connection last compared
+	readyKept   byte           // state of a ReadyForQuery kept meanwhile, 0 if none
+	unsettled   bool           // parameters have gone back to other values than the session's, see settleParams
 
 	pid      uint32
 	secret   []byte
@@ -134,6 +138,7 @@ func (s *session) serve() error {
 		if err := s.relayAll(); err != nil {
 			return err
 		}
+		s.settleParams()
 		if err := s.endLeases(); err != nil {
 			return err
 		}
@@ -174,7 +179,7 @@ func (s *session) giveWay() {
 // clientTurn reports whether the client's next message may be dealt with: no answer is outstanding (or a COPY reads), and
 // neither direction is congested.
 func (s *session) clientTurn() bool {
-	return (s.owed == 0 || s.copyIn != nil || s.client.skip > 0) && s.client.backlog() < maxOut && !s.congested()
+	return s.readyKept == 0 && (s.owed == 0 || s.copyIn != nil || s.client.skip > 0) && s.client.backlog() < maxOut && !s.congested()
 }
 
 // pump relays until over holds, in the middle of a client's message.

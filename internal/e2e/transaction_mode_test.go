@@ -135,7 +135,8 @@ func TestSettingsOfFunctionsAreAdopted(t *testing.T) {
 	t.Parallel()
 	p := sharing(t, "1")
 	all := sessions(t, p, 2)
-	exec(t, all[0], "DO $$ BEGIN PERFORM set_config('search_path', 'hidden, public', false); PERFORM set_config('my.own', 'it''s \\ mine', false); END $$")
+	exec(t, all[0], "DO $$ BEGIN PERFORM set_config('search_path', 'hidden, public', false); END $$")
+	exec(t, all[0], "SELECT set_config('my.own', 'it''s ' || E'\\\\' || ' mine', false)")
 	if got := value(t, all[1], "SHOW search_path"); got != `"$user", public` {
 		t.Errorf("the other session: %q", got)
 	}

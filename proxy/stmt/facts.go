@@ -165,6 +165,10 @@ type Facts struct {
 	// CreatesTemp and DropsTables name what CREATE TEMP TABLE (also SELECT INTO TEMP, CREATE TEMP TABLE AS, VIEW, SEQUENCE) creates and DROP drops.
 	CreatesTemp, DropsTables []Name
 
+	// Configures names the settings that SET, RESET and calls of set_config are about, wherever they stand, in lower case; "" stands
+	// for one whose name is no constant.
+	Configures []string
+
 	// MayTouchSession: the statement may change session state in ways its text does not show (DO, CALL, unparsed text,
 	// a function call that is not in PostgreSQL's own catalog by name).
 	MayTouchSession bool

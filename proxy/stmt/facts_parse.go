@@ -41,7 +41,7 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 	first := *f
 	f.MultiState, f.MultiBegins = changesState(&first), opens(&first, false)
 	var relations, functions, temporary, dropped nameSet
-	var executes []string
+	var executes, configures []string
 	gather := func(g *Facts) {
 		if g.Kind == KindExecute {
 			executes = append(executes, g.Name)
@@ -60,13 +60,14 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 		f.MultiBegins = opens(g, f.MultiBegins)
 		f.ReadOnly = f.ReadOnly && harmless(g)
 		f.MayTouchSession = f.MayTouchSession || g.MayTouchSession
+		configures = append(configures, g.Configures...)
 		gather(g)
 		if f.DatabaseDDL == "" {
 			f.DatabaseDDL = g.DatabaseDDL
 		}
 	}
 	f.Relations, f.Functions, f.CreatesTemp, f.DropsTables = relations.list, functions.list, temporary.list, dropped.list
-	f.Executes = executes
+	f.Executes, f.Configures = executes, configures
 	f.TerminatePID = 0
 }
 

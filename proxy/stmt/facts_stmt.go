@@ -24,6 +24,7 @@ func statementFacts(n *pg.Node) *Facts {
 		Types:           w.types.list,
 		ServerCall:      w.serverCall,
 		Executes:        w.executes,
+		Configures:      w.configures,
 		CreatesTemp:     w.temporary.list,
 		MayTouchSession: slices.ContainsFunc(w.functions.list, MayTouchSession),
 	}

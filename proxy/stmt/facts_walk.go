@@ -14,6 +14,7 @@ type walker struct {
 
 	serverCall Name     // see Facts
 	executes   []string // see Facts
+	configures []string // see Facts
 
 	into, locks, writingCTE bool
 }
@@ -41,6 +42,9 @@ func (w *walker) visit(m protoreflect.Message) {
 		w.created(x.GetRel())
 	case *pg.FuncCall:
 		w.called(nameOf(x.GetFuncname()))
+		w.configured(x)
+	case *pg.VariableSetStmt:
+		w.configures = append(w.configures, strings.ToLower(x.GetName()))
 	case *pg.SQLValueFunction:
 		if x.GetOp() == pg.SQLValueFunctionOp_SVFOP_CURRENT_SCHEMA {
 			w.told(Name{Name: "current_schema"})
@@ -111,6 +115,18 @@ func (w *walker) called(f Name) {
 	if tellsOfServer(f) {
 		w.told(f)
 	}
+}
+
+// configured notes the setting that a call of set_config is about, "" where that is no constant.
+func (w *walker) configured(call *pg.FuncCall) {
+	if nameOf(call.GetFuncname()).Name != nameSetConfig {
+		return
+	}
+	name := ""
+	if args := call.GetArgs(); len(args) > 0 {
+		name, _ = constText(uncast(args[0]))
+	}
+	w.configures = append(w.configures, strings.ToLower(name))
 }
 
 // told notes the first of the calls that tell of their server.

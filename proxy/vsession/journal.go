@@ -70,6 +70,7 @@ type Mark struct {
 	joined   bool
 	spoiled  bool
 	foreign  bool // it has settings of another session
+	impure   bool // it may have settings that the journal does not know
 }
 
 // Joined reports whether the server takes part in the transaction.

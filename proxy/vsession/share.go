@@ -2,6 +2,7 @@ package vsession
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 )
 
@@ -23,14 +24,15 @@ func (j *Journal) Share(startup []Startup) {
 type Startup struct{ Name, Value string }
 
 // Adopt replaces the session's settings by what a server says is in force there, on the connection of m; they have to be given in an
-// order in which they can be set. It is for what a function has set out of sight. Outside of transactions only.
+// order in which they can be set. It is for what a function has set out of sight. There may be more that no question finds, so nobody else
+// gets the connection without a reset. Outside of transactions only.
 func (j *Journal) Adopt(m *Mark, settings []Startup) {
 	j.seq++
 	j.settings, j.cleared = j.settings[:0], j.seq
 	for _, p := range settings {
 		j.keep(Statement{Text: setConfig(p.Name, p.Value, false), Effect: Setting, Name: strings.ToLower(p.Name)})
 	}
-	m.settings, m.foreign = j.seq, false
+	m.settings, m.foreign, m.impure = j.seq, false, true
 }
 
 // Take tells how far a connection in a recorded state has followed the session me, which is to use it next. writer tells the node that
@@ -50,7 +52,7 @@ func (j *Journal) Take(sv *Server, me uint64, writer bool) Mark {
 // Leave records the state of a connection that the session me gives back, outside of transactions.
 func (j *Journal) Leave(sv *Server, m *Mark, me uint64, writer bool) {
 	sv.Owner, sv.Mark, sv.Print = me, *m, Foreign
-	if m.settings == j.seq && !m.foreign {
+	if m.settings == j.seq && !m.foreign && !m.impure {
 		sv.Print = j.Print(writer)
 	}
 }
@@ -106,7 +108,7 @@ func (j *Journal) lacksSettings(m *Mark, writer bool, dst []Statement) []Stateme
 	first := len(dst)
 	if j.shared && (m.foreign || m.settings < j.cleared) {
 		dst = append(dst, Statement{Text: forget})
-		m.settings, m.foreign = j.cleared, false
+		m.settings, m.foreign, m.impure = j.cleared, false, false
 	}
 	for i := range j.settings {
 		if j.settings[i].seq > m.settings && (writer || !j.settings[i].Writer) {
@@ -144,16 +146,26 @@ func setConfig(name, value string, local bool) string {
 	if local {
 		last = ", true)"
 	}
-	return "SELECT pg_catalog.set_config(" + literal(name) + ", " + literal(value) + last
+	return "SELECT pg_catalog.set_config(" + Literal(name) + ", " + Literal(value) + last
 }
 
-// literal is a string constant whatever standard_conforming_strings says.
-func literal(s string) string {
+// Literal is a string constant whatever standard_conforming_strings says.
+func Literal(s string) string {
 	s = strings.ReplaceAll(s, "'", "''")
 	if !strings.Contains(s, `\`) {
 		return "'" + s + "'"
 	}
 	return " E'" + strings.ReplaceAll(s, `\`, `\\`) + "'"
+}
+
+// OwnNames are the settings recorded whose names are of applications' own (my.name), which servers do not list.
+func (j *Journal) OwnNames() (names []string) {
+	for i := range j.settings {
+		if n := j.settings[i].Name; strings.Contains(n, ".") && !slices.Contains(names, n) {
+			names = append(names, n)
+		}
+	}
+	return names
 }
 
 // Value is the value a startup parameter gave a setting, "" if none did.
