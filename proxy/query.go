@@ -108,7 +108,8 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	return nil
 }
 
-// ensureNamed prepares on b what the statement executes inside itself or, where it reads the list of prepared statements, all of them.
+// ensureNamed prepares on b what the statement executes inside itself or, where it reads the list of prepared statements or calls
+// what may execute any, all of them.
 func (s *session) ensureNamed(f *stmt.Facts, b *backend) {
 	if len(s.named) == 0 {
 		return
@@ -118,7 +119,7 @@ func (s *session) ensureNamed(f *stmt.Facts, b *backend) {
 			s.ensure(p, b)
 		}
 	}
-	if !listsPrepared(f) {
+	if !f.MayTouchSession && !listsPrepared(f) {
 		return
 	}
 	for _, p := range s.named {

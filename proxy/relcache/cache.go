@@ -27,7 +27,7 @@ type Names struct {
 	Catalog  uint16 // relations: a relation of that name lies in schema pg_catalog
 	Unlogged uint16 // relations
 	Temp     uint16 // relations, then types: temporary, of this session
-	Calls    uint16 // relations: a view that calls a volatile function
+	Calls    uint16 // relations: a sequence, or a view that reads one or calls a volatile function
 	Missing  uint16 // relations: there is none of that name but for what Temp tells
 	Parent   uint16 // relations: a table others inherit from, some of which may be temporary
 	Volatile uint16 // functions: some overload is volatile
@@ -108,7 +108,7 @@ type answer struct {
 	catalog  bool
 	unlogged bool
 	volatile bool
-	calls    bool // a view that calls a volatile function
+	calls    bool // a sequence, or a view that reads one or calls a volatile function
 	parent   bool // a table with children
 	expires  time.Time
 }

@@ -14,6 +14,7 @@ type kind uint8
 const (
 	relation kind = iota
 	function
+	typeName // only about temporary ones
 )
 
 // question is one name the catalogue is asked about, and its answer.
@@ -22,7 +23,7 @@ type question struct {
 	name     stmt.Name
 	answer   answer
 	temp     bool // a temporary relation of the session
-	only     bool // nothing but what concerns temporary relations is asked
+	only     bool // nothing but what concerns temporary objects is asked
 	answered bool
 }
 
@@ -61,8 +62,8 @@ func quote(b *strings.Builder, s string) {
 	b.WriteByte('\'')
 }
 
-// Columns of the rows the query returns, all as text: question number, exists, catalog or volatile, unlogged, temporary, calls
-// something volatile, has children, and whether the session has a temporary schema at all. NULL is false.
+// Columns of the rows the query returns, all as text: question number, exists, catalog or volatile, unlogged, temporary, is
+// made where writes go, has children, and whether the session has a temporary schema at all. NULL is false.
 const columns = 8
 
 const (
@@ -83,8 +84,11 @@ func build(questions []question) string {
 		switch q := &questions[i]; {
 		case q.kind == function:
 			writeFunction(&b, q.name)
+		case q.kind == typeName:
+			b.WriteString(onlyTemp(isTempType) + " FROM pg_catalog.pg_type c WHERE c.typname" + eq)
+			quote(&b, q.name.Name)
 		case q.only:
-			b.WriteString("NULL, NULL, NULL, " + isTemp + "NULL, NULL, " + hasTemp + from)
+			b.WriteString(onlyTemp(isTemp) + " FROM pg_catalog.pg_class c WHERE c.relname" + eq)
 			quote(&b, q.name.Name)
 		default:
 			writeRelation(&b, q.name)
@@ -94,13 +98,16 @@ func build(questions []question) string {
 }
 
 const (
-	isTemp = "pg_catalog.bool_or(c.relnamespace" + eq + "pg_catalog.pg_my_temp_schema()), "
-	from   = " FROM pg_catalog.pg_class c WHERE c.relname" + eq
+	isTemp     = "pg_catalog.bool_or(c.relnamespace" + eq + "pg_catalog.pg_my_temp_schema()), "
+	isTempType = "pg_catalog.bool_or(c.typnamespace" + eq + "pg_catalog.pg_my_temp_schema()), "
 )
+
+// onlyTemp are the columns of a question that concerns nothing but temporary objects.
+func onlyTemp(is string) string { return "NULL, NULL, NULL, " + is + "NULL, NULL, " + hasTemp }
 
 func writeRelation(b *strings.Builder, n stmt.Name) {
 	anyOf := func(condition string, inSchema bool) {
-		b.WriteString("pg_catalog.bool_or(" + condition)
+		b.WriteString("pg_catalog.bool_or((" + condition + ")")
 		if inSchema && n.Schema != "" {
 			b.WriteString(" AND ")
 			writeSchema(b, "c.relnamespace", n.Schema)
@@ -111,14 +118,14 @@ func writeRelation(b *strings.Builder, n stmt.Name) {
 	anyOf("c.relnamespace"+eq+"'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid OR v.catalog", false)
 	anyOf("c.relpersistence"+eq+"'u'", true)
 	b.WriteString(isTemp)
-	anyOf("v.calls", true)
+	anyOf("v.calls OR c.relkind"+eq+"'S'", true)
 	anyOf("c.relhassubclass AND c.relkind"+eq+"'r'", true)
 	b.WriteString(hasTemp + " FROM pg_catalog.pg_class c LEFT JOIN LATERAL (" + view + ") v ON true WHERE c.relname" + eq)
 	quote(b, n.Name)
 }
 
 // view tells of a user's view, through those it reads, whether it reads a catalog, and whether it calls a volatile function or one
-// that recovery refuses. The trees of rules name relations and functions by their numbers; those below 16384 come with the server.
+// that recovery refuses, or reads a sequence, of which standbys see what was logged ahead. The trees of rules name relations and functions by their numbers; those below 16384 come with the server.
 const view = `WITH RECURSIVE r(o) AS (` +
 	`SELECT c.oid WHERE c.relkind` + eq + `'v' AND c.oid OPERATOR(pg_catalog.>=) 16384 UNION ` +
 	`SELECT (pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([1-9][0-9]*)', 'g'))[1]::pg_catalog.oid ` +
@@ -128,7 +135,8 @@ const view = `WITH RECURSIVE r(o) AS (` +
 	`AND r.o OPERATOR(pg_catalog.>=) 16384) ` +
 	`SELECT (SELECT pg_catalog.bool_or(r.o OPERATOR(pg_catalog.<) 16384) FROM r) AS catalog, ` +
 	`(SELECT pg_catalog.bool_or(p.provolatile` + eq + `'v' OR p.proname` + eq + `'txid_current' OR p.proname` + eq + `'pg_current_xact_id') ` +
-	`FROM f, pg_catalog.pg_proc p WHERE p.oid` + eq + `f.o) AS calls`
+	`FROM f, pg_catalog.pg_proc p WHERE p.oid` + eq + `f.o) OR ` +
+	`EXISTS (SELECT FROM r, pg_catalog.pg_class k WHERE k.oid` + eq + `r.o AND k.relkind` + eq + `'S') AS calls`
 
 func writeFunction(b *strings.Builder, n stmt.Name) {
 	b.WriteString("pg_catalog.bool_or(true), pg_catalog.bool_or(p.provolatile" + eq + "'v'), false, false, false, false, ")
@@ -168,9 +176,10 @@ func read(questions []question, row [][]byte) (tempSchema bool, err error) {
 	q := &questions[i]
 	q.answered = true
 	q.answer = answer{exists: flags[1], unlogged: flags[3]}
-	if q.kind == function {
+	switch {
+	case q.kind == function:
 		q.answer.volatile = flags[2]
-	} else {
+	case !q.only:
 		q.answer.catalog, q.answer.calls, q.answer.parent = flags[2], flags[5], flags[6]
 	}
 	q.temp = flags[4]

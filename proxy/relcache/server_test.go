@@ -96,6 +96,7 @@ CREATE TABLE s1.parent (a int); CREATE TABLE s1.child () INHERITS (s1.parent);
 CREATE VIEW s1.reads_catalog AS SELECT a FROM s1.plain WHERE EXISTS (SELECT FROM pg_catalog.pg_locks);
 CREATE VIEW s1.over_it AS SELECT * FROM s1.reads_catalog;
 CREATE SEQUENCE s1.numbers; CREATE VIEW s1.counts_up AS SELECT pg_catalog.nextval('s1.numbers');
+CREATE VIEW s1.reads_numbers AS SELECT last_value FROM s1.numbers;
 CREATE VIEW s1.over_counting AS SELECT * FROM s1.plain, s1.counts_up;
 CREATE VIEW s1.asks_xact AS SELECT pg_catalog.txid_current();
 CREATE VIEW s1.harmless AS SELECT pg_catalog.count(*), pg_catalog.upper('x') FROM s1.plain WHERE a OPERATOR(pg_catalog.=) 1;
@@ -133,6 +134,8 @@ var serverCases = []struct {
 	{relationsOf("counts_up", "over_counting"), Names{Calls: 1}},
 	{relationsOf("over_counting"), Names{Calls: 1}},
 	{relationsOf("plain", "asks_xact"), Names{Calls: 2}},
+	{relationsOf("numbers"), Names{Calls: 1}},
+	{relationsOf("plain", "reads_numbers"), Names{Calls: 2}},
 	{relationsOf("harmless"), Names{}},
 	{functionsOf("calm"), Names{}},
 	{functionsOf("no_such_function"), Names{}},
@@ -252,7 +255,7 @@ func TestTemporaryTables(t *testing.T) {
 			t.Errorf("%s: %+v, asked: %v; want %+v, %v", s.name, got, asked, s.want, s.asked)
 		}
 	}
-	a.run("CREATE TEMP TABLE row_type (a int)")
+	a.run("CREATE TEMP TABLE row_type (a int); CREATE DOMAIN pg_temp.short AS text")
 	a.Touched()
 	for _, c := range []struct {
 		facts *stmt.Facts
@@ -261,6 +264,7 @@ func TestTemporaryTables(t *testing.T) {
 		{&stmt.Facts{Functions: toNames([]string{"calm"}), MayTouchSession: true}, Names{TempSchema: true}},
 		{&stmt.Facts{Relations: toNames([]string{"plain"}), Types: toNames([]string{"no_type", "row_type"})}, Names{Temp: 3, TempSchema: true}},
 		{&stmt.Facts{Types: toNames([]string{"row_type"})}, Names{Temp: 1, TempSchema: true}},
+		{&stmt.Facts{Types: toNames([]string{"short"})}, Names{Temp: 1, TempSchema: true}},
 	} {
 		if got, _ := a.ask(c.facts, true); got != c.want {
 			t.Errorf("%+v: %+v, want %+v", c.facts, got, c.want)

@@ -17,6 +17,7 @@ type Session struct {
 	possible bool            // it may have temporary tables
 	schema   schema          // what the server said since the last Touched
 	temps    map[string]bool // is there a temporary relation of this bare name
+	types    map[string]bool // is there a temporary type
 }
 
 // schema says whether the session has a temporary schema.
@@ -41,6 +42,7 @@ func (s *Session) Touched() {
 	s.possible = true
 	s.schema = schemaUnknown
 	clear(s.temps)
+	clear(s.types)
 }
 
 // Discarded tells that DISCARD ALL or DISCARD TEMP ran outside a transaction: there are no temporary relations.
@@ -48,6 +50,7 @@ func (s *Session) Discarded() {
 	s.possible = false
 	s.schema = schemaUnknown
 	clear(s.temps)
+	clear(s.types)
 }
 
 // Forget drops the shared answers of the session's database, see Database.Forget.
@@ -72,23 +75,21 @@ func (s *Session) asksTemp(temp bool) bool { return temp && s.possible && s.sche
 // addTemps fills in Temp and TempSchema; false if some name has not been asked about.
 func (s *Session) addTemps(f *stmt.Facts, names *Names) bool {
 	names.TempSchema = s.schema == schemaThere
-	for i := range len(f.Relations) + len(f.Types) {
-		is, known := s.temps[relationOrType(f, i).Name]
+	return firstTemp(f.Relations, s.temps, 0, names) && firstTemp(f.Types, s.types, len(f.Relations), names)
+}
+
+// firstTemp sets Temp to the first name of the list that is known as temporary, counting from base; false if one is not known.
+func firstTemp(list []stmt.Name, temps map[string]bool, base int, names *Names) bool {
+	for i := range list {
+		is, known := temps[list[i].Name]
 		if !known {
 			return false
 		}
 		if is && names.Temp == 0 {
-			names.Temp = uint16(i + 1)
+			names.Temp = uint16(base + i + 1)
 		}
 	}
 	return true
-}
-
-func relationOrType(f *stmt.Facts, i int) stmt.Name {
-	if i < len(f.Relations) {
-		return f.Relations[i]
-	}
-	return f.Types[i-len(f.Relations)]
 }
 
 // Ask is a query under way for the names of one statement.
@@ -123,8 +124,8 @@ func (s *Session) Ask(f *stmt.Facts, temp bool, now time.Time) *Ask {
 		add(function, n)
 	}
 	for _, n := range f.Types {
-		if _, known := s.temps[n.Name]; asksTemp && !known && askable(n) {
-			a.questions = append(a.questions, question{kind: relation, name: n, only: true})
+		if _, known := s.types[n.Name]; asksTemp && !known && askable(n) {
+			a.questions = append(a.questions, question{kind: typeName, name: n, only: true})
 		}
 	}
 	a.sql = build(a.questions)
@@ -170,14 +171,19 @@ func (s *Session) learnTemps(a *Ask) {
 		s.schema = schemaNone
 	}
 	if s.temps == nil {
-		s.temps = make(map[string]bool)
+		s.temps, s.types = make(map[string]bool), make(map[string]bool)
 	}
-	if len(s.temps) > maxTemps {
+	if len(s.temps)+len(s.types) > maxTemps {
 		clear(s.temps)
+		clear(s.types)
 	}
 	for i := range a.questions {
-		if q := &a.questions[i]; q.kind == relation {
+		switch q := &a.questions[i]; q.kind {
+		case relation:
 			s.temps[q.name.Name] = q.temp
+		case typeName:
+			s.types[q.name.Name] = q.temp
+		case function:
 		}
 	}
 }

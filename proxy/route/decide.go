@@ -23,7 +23,7 @@ type Names struct {
 	Catalog  uint16 // of Facts.Relations: a relation of that name lies in schema pg_catalog
 	Unlogged uint16 // of Facts.Relations
 	Temp     uint16 // of Facts.Relations, then of Facts.Types: a temporary relation of this session
-	Calls    uint16 // of Facts.Relations: a view that calls a volatile function
+	Calls    uint16 // of Facts.Relations: a sequence, or a view that reads one or calls a volatile function
 	Missing  uint16 // of Facts.Relations: there is no permanent relation of that name
 	Parent   uint16 // of Facts.Relations: other tables inherit from it, some of which may be temporary
 	Volatile uint16 // of Facts.Functions: some function of that name is volatile

@@ -46,7 +46,7 @@ const (
 	ReasonTempPossible    // Name, a function or a table with children, may reach the session's temporary objects
 	ReasonUnlogged        // Name is an unlogged table
 	ReasonServerCall      // Name is a function, or a cast, whose answer is only right on the primary
-	ReasonVolatileView    // Name is a view that calls a volatile function
+	ReasonVolatileView    // Name is a sequence, or a view that reads one or calls a volatile function
 	ReasonVolatile        // Name is a volatile function
 	ReasonWriteFunction   // Name is in write_function_list
 	ReasonNotListed       // Name is not in read_only_function_list
@@ -160,7 +160,7 @@ func (r Reason) String() string {
 	case ReasonServerCall:
 		return r.name() + " tells of catalogs or of its server"
 	case ReasonVolatileView:
-		return "view " + r.name() + " calls a volatile function"
+		return "rows of " + r.name() + " are made where writes go"
 	case ReasonVolatile:
 		return "volatile function " + r.name()
 	case ReasonWriteFunction:

@@ -23,7 +23,7 @@ func tellsOfServer(f Name) bool {
 		"pg_replication_origin_oid", "pg_tablespace_databases", "pg_tablespace_location":
 		return true
 	}
-	return strings.HasPrefix(name, "pg_get_") || strings.HasPrefix(name, "pg_stat_get_") ||
+	return strings.HasPrefix(name, "pg_get_") || strings.HasPrefix(name, "pg_stat_") ||
 		strings.HasPrefix(name, "pg_relation_") || strings.HasPrefix(name, "pg_index") ||
 		strings.HasPrefix(name, "pg_identify_object") || strings.HasPrefix(name, "to_reg") ||
 		strings.HasPrefix(name, "has_") && strings.HasSuffix(name, "_privilege") ||

@@ -193,7 +193,11 @@ func copyFacts(f *Facts, s *pg.CopyStmt) {
 
 func showFacts(f *Facts, s *pg.VariableShowStmt) {
 	f.Kind, f.Class, f.Counter, f.ReadOnly = KindShow, ClassEither, CountOther, true
-	if name := s.GetName(); isPoolShow(name) {
+	name := s.GetName()
+	if strings.Contains(name, ".") { // whether it exists depends on the libraries that were loaded
+		f.Class = ClassPrimary
+	}
+	if isPoolShow(name) {
 		f.Kind, f.Class = KindPool, ClassPrimary
 		f.Pool = &PoolCommand{Verb: "show_pool", Name: name}
 	}
