@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"strings"
+
 	"gopgpool/pgwire"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
@@ -71,7 +73,29 @@ func settingEffect(set *stmt.Setting) (vsession.Effect, string, bool) {
 		return vsession.Local, "", true
 	}
 	// Characteristics and names that stand for others are never overridden by a later setting, only repeated in order.
-	return vsession.Setting, set.Name, true
+	return vsession.Setting, set.Name + dateStyleHalf(set), true
+}
+
+// dateStyleHalf names the half of DateStyle that a SET leaves alone the other half; empty for any other setting.
+func dateStyleHalf(set *stmt.Setting) string {
+	if set.Name != "datestyle" || set.Default {
+		return ""
+	}
+	half := ""
+	for _, word := range strings.FieldsFunc(strings.ToLower(strings.Join(set.Values, ",")), func(r rune) bool { return r == ',' || r == ' ' }) {
+		part := " order"
+		switch word {
+		case "iso", "sql", "postgres":
+			part = " style"
+		case "german", "default": // with an order of its own
+			return ""
+		}
+		if half != "" && half != part {
+			return ""
+		}
+		half = part
+	}
+	return half
 }
 
 // concluded is a ReadyForQuery the client gets: what the statement has done is folded into the session.
@@ -148,9 +172,6 @@ func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
 	case n.journal != nil:
 		if n.journal.Effect == vsession.DiscardAll {
 			s.discardAll(b)
-		}
-		if n.journal.Effect == vsession.RollbackTo {
-			s.state.RollbackTo()
 		}
 		s.journal.Ran(&b.mark, *n.journal)
 		s.ownSettings = s.ownSettings || n.journal.Writer

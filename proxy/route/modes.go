@@ -1,6 +1,7 @@
 package route
 
 import (
+	"slices"
 	"strings"
 
 	"gopgpool/proxy/stmt"
@@ -85,4 +86,18 @@ func (m modes) setting(name string, set *stmt.Setting, reset modes) modes {
 		m.readOnly = next.readOnly
 	}
 	return m
+}
+
+// maxSavepoints bounds the savepoints that are remembered. What is not remembered ends READ ONLY when it is rolled back to, which only
+// costs reads on a standby.
+const maxSavepoints = 100
+
+// savepoint folds SAVEPOINT and RELEASE of a transaction that is read-only, but not since it began. A name that is used twice is
+// released with both.
+func (s *State) savepoint(f *stmt.Facts) {
+	if at := slices.Index(s.readOnlyAt, f.Name); f.Kind == stmt.KindRelease && at >= 0 {
+		s.readOnlyAt = s.readOnlyAt[:at]
+	} else if f.Kind == stmt.KindSavepoint && s.modes.readOnly && !s.begunReadOnly && at < 0 && len(s.readOnlyAt) < maxSavepoints {
+		s.readOnlyAt = append(s.readOnlyAt, f.Name)
+	}
 }

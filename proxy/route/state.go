@@ -1,6 +1,8 @@
 package route
 
 import (
+	"slices"
+
 	"gopgpool/proxy/stmt"
 )
 
@@ -17,11 +19,12 @@ type State struct {
 	wrote        bool
 	wroteUnknown bool // dml_adaptive: wrote relations nobody can name
 
-	modes         modes // of the transaction
-	begunReadOnly bool  // read-only since it began: no savepoint can undo that
-	defaults      modes // of the session's next transaction
-	atBegin       modes // the defaults when the transaction began, for its rollback
-	seed          modes // the defaults when the session began, for RESET
+	modes         modes    // of the transaction
+	begunReadOnly bool     // read-only since it began: no savepoint can undo that
+	readOnlyAt    []string // else the savepoints at which it was
+	defaults      modes    // of the session's next transaction
+	atBegin       modes    // the defaults when the transaction began, for its rollback
+	seed          modes    // the defaults when the session began, for RESET
 
 	home     settledNode // where a read-only transaction runs
 	snapshot settledNode // where a REPEATABLE READ transaction has its snapshot
@@ -67,11 +70,13 @@ func (s *State) Begin(m stmt.TxModes) {
 func (s *State) Failed() { s.failed = s.inTx }
 
 // RollbackTo folds a ROLLBACK TO that succeeded. The transaction still counts as having written: what was written
-// before the savepoint is not known to be nothing. (Pgpool-II forgets the write here.) A READ ONLY that was set later than at
-// the beginning may be undone.
-func (s *State) RollbackTo() {
+// before the savepoint is not known to be nothing. (Pgpool-II forgets the write here.) A READ ONLY that was set after the
+// savepoint is undone.
+func (s *State) RollbackTo(name string) {
 	s.failed = false
-	s.modes.readOnly = s.modes.readOnly && s.begunReadOnly
+	at := slices.Index(s.readOnlyAt, name)
+	s.modes.readOnly = s.modes.readOnly && (s.begunReadOnly || at >= 0)
+	s.readOnlyAt = s.readOnlyAt[:at+1]
 	for i := range s.temps {
 		s.temps[i].dropped = false
 	}
@@ -136,8 +141,10 @@ func (s *State) Succeeded(f *stmt.Facts, writes bool) {
 		}
 	case stmt.KindPrepareTransaction:
 		s.End(!s.failed)
+	case stmt.KindSavepoint, stmt.KindRelease:
+		s.savepoint(f)
 	case stmt.KindRollbackTo:
-		s.RollbackTo()
+		s.RollbackTo(f.Name)
 	case stmt.KindDiscard:
 		s.discard(f.DiscardTarget)
 	case stmt.KindClosePortal:
@@ -173,7 +180,7 @@ func (s *State) foldEffects(f *stmt.Facts, writes bool) {
 
 func (s *State) clearTransaction() {
 	s.inTx, s.failed, s.multi, s.wrote, s.wroteUnknown = false, false, false, false, false
-	s.modes, s.begunReadOnly = modes{}, false
+	s.modes, s.begunReadOnly, s.readOnlyAt = modes{}, false, nil
 	s.home, s.snapshot, s.cursors = settledNode{}, settledNode{}, nil
 	clear(s.written)
 	s.written = s.written[:0]

@@ -134,6 +134,30 @@ func TestModes(t *testing.T) {
 			modes{},
 		},
 		{
+			"a savepoint of before",
+			modes{},
+			[]string{"begin", "set transaction read only", "savepoint a", "savepoint b", "rollback to a"},
+			modes{readCommitted, true},
+		},
+		{
+			"and one of before that",
+			modes{},
+			[]string{"begin", "savepoint c", "set transaction read only", "savepoint a", "rollback to a", "rollback to c"},
+			modes{},
+		},
+		{
+			"a name that was released",
+			modes{},
+			[]string{"begin", "savepoint a", "set transaction read only", "savepoint a", "release a", "rollback to a"},
+			modes{},
+		},
+		{
+			"a name of before and after",
+			modes{},
+			[]string{"begin", "savepoint a", "set transaction read only", "savepoint b", "savepoint a", "rollback to b", "rollback to a"},
+			modes{},
+		},
+		{
 			"but not the beginning",
 			modes{},
 			[]string{"begin read only", "savepoint a", "rollback to a"},
