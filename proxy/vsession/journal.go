@@ -6,6 +6,8 @@
 // change state is told by proxy/stmt.
 package vsession
 
+import "strings"
+
 // Effect is what a recorded statement does to the journal itself.
 type Effect uint8
 
@@ -43,6 +45,7 @@ const maxSettings = 1000
 type Journal struct {
 	settings []Statement // committed, in order, without those overridden later
 	seq      uint64      // of the newest setting, counting from 1
+	identity uint64      // of the newest SET ROLE or SET SESSION AUTHORIZATION
 
 	inTx  bool
 	begin Begin
@@ -177,14 +180,31 @@ func (j *Journal) keep(s Statement) {
 	case s.Name != "":
 		kept := j.settings[:0]
 		for _, old := range j.settings {
-			if old.Effect != Setting || old.Name != s.Name {
+			if old.Effect != Setting || !s.overrides(&old) {
 				kept = append(kept, old)
 			}
 		}
 		j.settings = kept
 	}
+	if s.isIdentity() {
+		j.identity = j.seq
+	}
 	j.settings = append(j.settings, s)
 }
+
+// overrides reports whether nothing is left of an older setting. The name of a part of a setting is the setting's, a space and its
+// own: each half of DateStyle can be set alone. SET SESSION AUTHORIZATION ends a role.
+func (s *Statement) overrides(old *Statement) bool {
+	return old.Name == s.Name || s.Name == nameAuthorization && old.Name == nameRole || strings.HasPrefix(old.Name, s.Name+" ")
+}
+
+const (
+	nameRole          = "role"
+	nameAuthorization = "session_authorization"
+)
+
+// isIdentity tells the settings on which depends what else may be set.
+func (s *Statement) isIdentity() bool { return s.Name == nameRole || s.Name == nameAuthorization }
 
 // Commit ends the transaction block: its settings become the session's. marks are all connections the session holds; those
 // that joined are taken to have committed too.

@@ -110,9 +110,14 @@ func (j *Journal) lacksSettings(m *Mark, writer bool, dst []Statement) []Stateme
 		dst = append(dst, Statement{Text: forget})
 		m.settings, m.foreign, m.impure = j.cleared, false, false
 	}
+	anew := m.settings > 0 && m.settings < j.identity // it is somebody who may not set what it lacks
+	if anew {
+		dst = append(dst, Statement{Text: "SET SESSION AUTHORIZATION DEFAULT"})
+	}
 	for i := range j.settings {
-		if j.settings[i].seq > m.settings && (writer || !j.settings[i].Writer) {
-			dst = append(dst, j.settings[i])
+		st := &j.settings[i]
+		if (st.seq > m.settings || anew && st.isIdentity()) && (writer || !st.Writer) {
+			dst = append(dst, *st)
 		}
 	}
 	m.settings = j.seq

@@ -1,0 +1,49 @@
+package vsession
+
+import (
+	"strings"
+	"testing"
+)
+
+// What a server is sent that has seen the first statements of a session, and not the others.
+func TestWhatALateServerIsSent(t *testing.T) {
+	const anew = "SET SESSION AUTHORIZATION DEFAULT"
+	s := func(name, value string) Statement { return set(name, value) }
+	bob, alice, role := s(nameAuthorization, "bob"), s(nameAuthorization, "alice"), s(nameRole, "r")
+	order, style, both := s("datestyle order", "ymd"), s("datestyle style", "iso"), s("datestyle", "iso, mdy")
+	for _, c := range []struct {
+		name string
+		run  []Statement
+		seen int // the server has seen so many
+		want string
+	}{
+		{"a role ends with the authorization", []Statement{role, bob}, 0, bob.Text},
+		{"nothing new", []Statement{role, bob}, 2, ""},
+		{"a setting that alice may not make", []Statement{alice, s("x", "1"), bob}, 1, anew + "|SET x 1|" + bob.Text},
+		{"who it is counts again", []Statement{bob, s("x", "1"), role, s("y", "1")}, 2, anew + "|" + bob.Text + "|" + role.Text + "|SET y 1"},
+		{"who it is has not changed", []Statement{bob, s("x", "1"), s("y", "1")}, 1, "SET x 1|SET y 1"},
+		{"halves stay beside each other", []Statement{style, order}, 0, style.Text + "|" + order.Text},
+		{"the same half", []Statement{style, order, s("datestyle order", "dmy")}, 0, style.Text + "|SET datestyle order dmy"},
+		{"the whole", []Statement{style, order, both}, 0, both.Text},
+		{"a half after the whole", []Statement{both, order}, 0, both.Text + "|" + order.Text},
+		{"another setting of a similar name", []Statement{s("datestylex", "1"), both}, 0, "SET datestylex 1|" + both.Text},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var j Journal
+			var first, late Mark
+			for i, st := range c.run {
+				j.Ran(&first, st)
+				if i+1 == c.seen {
+					late = first
+				}
+			}
+			var got []string
+			for _, st := range j.Lacks(&late, true, nil) {
+				got = append(got, st.Text)
+			}
+			if strings.Join(got, "|") != c.want {
+				t.Errorf("sent %q, want %q", strings.Join(got, "|"), c.want)
+			}
+		})
+	}
+}
