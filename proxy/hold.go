@@ -167,7 +167,7 @@ func (s *session) again(a *attempt, err error) error {
 	v := s.in.View
 	changed := v != s.srv.store.Current()
 	switch {
-	case err == nil && s.barred(): // paused while a connection was waited for
+	case s.barred() && (err == nil || errors.Is(err, errChanged) || isUnreachable(err) || notServing(err)): // paused meanwhile
 		return nil
 	case changed && (err == nil || errors.Is(err, errChanged) || isUnreachable(err)):
 		return nil

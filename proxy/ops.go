@@ -129,12 +129,12 @@ func (s *Server) closeIdle(database string) {
 	s.pool.CloseIdle(func(c *pool.Conn) bool { return database == "" || c.Key.Database == database })
 }
 
-// busyIn reports whether a session of the database has something open on a server; except is not looked at. It waits for the loops.
+// busyIn reports whether a session of the database has something open on a server, or is opening a connection to one; except is not looked at. It waits for the loops.
 func (s *Server) busyIn(database string, except *session) (busy bool) {
 	for _, h := range s.homes {
 		s.offLoop(h, func() {
 			for x := range h.sessions {
-				busy = busy || x != except && x.of(database) && (x.busyAtServers() || x.clearing())
+				busy = busy || x != except && x.of(database) && (x.busyAtServers() || x.opening != nil || x.clearing())
 			}
 		})
 	}
