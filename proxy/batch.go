@@ -44,6 +44,9 @@ func (s *session) sync() error {
 	s.batchUsed, s.batchWrote, s.skipping = false, false, false
 	s.blocked = nil
 	lead := s.syncLead()
+	if err := s.syncListen(lead); err != nil {
+		return err
+	}
 	if lead == nil {
 		if s.active != nil {
 			if err := s.drain(s.active); err != nil {

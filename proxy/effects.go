@@ -104,6 +104,9 @@ func (s *session) concluded(b *backend, e *expect, status byte) {
 	case e.kind == pgwire.Query && !e.failed:
 		s.succeeded(b, e)
 	case e.kind == pgwire.Sync:
+		if s.hears.changes.Pending() && !s.journal.InTx() {
+			s.endListen(!s.batchFailed && status == 'I')
+		}
 		s.endBatch()
 	}
 	if e.note != nil && e.note.release != nil {
@@ -173,6 +176,7 @@ func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
 		if n.journal.Effect == vsession.DiscardAll {
 			s.discardAll(b)
 		}
+		s.savepointListen(n.journal)
 		s.journal.Ran(&b.mark, *n.journal)
 		s.ownSettings = s.ownSettings || n.journal.Writer
 	case n.prepare != nil:

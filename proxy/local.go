@@ -15,7 +15,7 @@ func (s *session) answersItself(f *stmt.Facts) bool {
 	case stmt.KindBegin:
 		return true
 	}
-	return false
+	return s.answersListen(f)
 }
 
 // executed is the end of an Execute that succeeded.
@@ -91,6 +91,12 @@ func (s *session) executeLocal(p *prepared) error {
 		return s.local(appendRows(nil, r))
 	case stmt.KindBegin:
 		return s.beginExtended(p)
+	case stmt.KindListen, stmt.KindUnlisten:
+		tag, err := s.listenTo(f)
+		if err != nil {
+			return s.refuseExtended(err)
+		}
+		return s.local(pgwire.AppendTag(nil, tag))
 	}
 	return s.endExtended(p)
 }
@@ -105,6 +111,7 @@ func (s *session) beginExtended(p *prepared) error {
 		return s.refuseExtended(err)
 	}
 	s.begin(p.facts, p.text)
+	s.beginListener()
 	return s.local(pgwire.AppendTag(nil, beginTag(p.facts)))
 }
 
@@ -129,6 +136,11 @@ func (s *session) endExtended(p *prepared) error {
 		}
 	}
 	commit := f.Kind == stmt.KindCommit && !s.state.IsFailed()
+	if commit {
+		if err := s.confirmListen(); err != nil {
+			return s.refuseExtended(err)
+		}
+	}
 	lead := s.endLead()
 	if lead == nil {
 		s.endTransaction(commit, f.Chain, nil)

@@ -44,29 +44,42 @@ func goesBack(f *stmt.Facts) bool {
 func (s *session) settleParams() {
 	b := s.active
 	switch {
-	case !s.unsettled || s.owed > 0 || s.batchUsed || b != nil && b.outstanding() > 0:
+	case !s.unsettled || b != nil && b.outstanding() > 0:
 	case b == nil || s.failed():
-		s.settledParams()
+		s.unsettled = false
 	case s.journal.Behind(&b.mark):
 		s.bringUp(b, b.node == s.writer())
 	default:
+		s.unsettled = false
 		s.tellChanges(b)
-		s.settledParams()
 	}
 }
 
-// settledParams passes on the ReadyForQuery that was kept until the parameters were right.
-func (s *session) settledParams() {
-	s.unsettled = false
-	if s.readyKept != 0 {
-		s.client.queue(pgwire.AppendReady(nil, s.readyKept))
-		s.readyKept = 0
+// settleReady does what has to come before the ReadyForQuery that was kept for it, and passes that on.
+func (s *session) settleReady() error {
+	if s.owed > 0 || s.batchUsed {
+		return nil
 	}
+	s.settleParams()
+	if s.readyKept == 0 || s.unsettled {
+		return nil
+	}
+	if s.hears.notified {
+		if err := s.ownNotifications(); err != nil {
+			return err
+		}
+		if err := s.hear(); err != nil {
+			return err
+		}
+	}
+	s.client.queue(pgwire.AppendReady(nil, s.readyKept))
+	s.readyKept = 0
+	return nil
 }
 
-// keepsReady keeps a ReadyForQuery for the client until its parameters are right again.
+// keepsReady keeps a ReadyForQuery for the client until its parameters are right again and its own notifications are there.
 func (s *session) keepsReady(typ byte, frame []byte) bool {
-	if typ != pgwire.ReadyForQuery || !s.unsettled || s.owed > 0 {
+	if typ != pgwire.ReadyForQuery || s.owed > 0 || !s.unsettled && (!s.hears.notified || frame[5] != 'I') {
 		return false
 	}
 	s.readyKept = frame[5]

@@ -71,6 +71,9 @@ func (s *session) refuseShared(f *stmt.Facts) error {
 	if s.pooling.Mode == conf.PoolModeStatement && (f.Kind == stmt.KindBegin || f.MultiBegins) {
 		return &clientError{Code: "0A000", Message: "transaction blocks are not allowed with pool_mode = statement"}
 	}
+	if f.Kind == stmt.KindPrepareTransaction && s.hears.changes.Pending() {
+		return &clientError{Code: "0A000", Message: "cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY"}
+	}
 	return s.refusePin(f)
 }
 

@@ -61,6 +61,8 @@ func (s *session) query(frame []byte) error {
 	case f.Kind == stmt.KindPool:
 		return s.poolQuery(f)
 	case f.Multi:
+	case s.answersListen(f):
+		return s.listenSimple(f)
 	case f.Kind == stmt.KindBegin && !s.anyUnsynced():
 		if done, err := s.beginSimple(f, text); done {
 			return err

@@ -29,6 +29,9 @@ func (s *session) over(cause error) {
 		return
 	}
 	s.srv.keys.remove(s)
+	if s.hears.ear != nil {
+		s.srv.hub.Leave(s.hears.ear)
+	}
 	if s.t.Stopped() {
 		s.cancelAll()
 	} else {
@@ -53,6 +56,9 @@ func (s *session) abandon() {
 		return
 	}
 	s.srv.keys.remove(s)
+	if s.hears.ear != nil {
+		s.srv.hub.Leave(s.hears.ear)
+	}
 	for _, b := range s.backends {
 		s.forgetNotes(b)
 		s.srv.pool.Discard(b.c)

@@ -87,7 +87,7 @@ func (s *session) relay(b *backend) error {
 			s.client.send(in[start:pos])
 			return err
 		}
-		if pass && s.unsettled && s.keepsReady(typ, in[pos:pos+have]) {
+		if pass && s.pooled && s.keepsReady(typ, in[pos:pos+have]) {
 			pass = false
 		}
 		if !pass {

@@ -19,6 +19,7 @@ import (
 	"gopgpool/logging"
 	"gopgpool/loop"
 	"gopgpool/pool"
+	"gopgpool/proxy/listen"
 	"gopgpool/proxy/relcache"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/show"
@@ -74,6 +75,8 @@ type Server struct {
 	pauses    pauses
 	renewals  renewals
 	turns     atomic.Uint64 // of statements that PAUSE holds
+	hub       *listen.Hub
+	notifiers notifiers
 	numbers   atomic.Uint64 // of sessions
 	quiescing atomic.Int32  // calls of Quiesce that have not resumed
 	patience  time.Duration // holdFor
@@ -116,6 +119,7 @@ func NewServer(p Parts) *Server {
 	}
 	s.names.Store(relcache.New(relcache.Options{Expire: cfg.RelationCache.RelcacheExpire, Size: cfg.RelationCache.RelcacheSize}))
 	s.rules.Store(p.Rules)
+	s.hub = listen.New(listen.Config{Store: p.Store, Log: p.Log, Discard: p.Pool.Discard, PIDOf: s.notifiers.load})
 	s.Configure(cfg)
 	return s
 }
@@ -175,6 +179,7 @@ func (s *Server) Run(ctx context.Context) error {
 	defer unwatch()
 	<-ctx.Done()
 	s.stopping.Store(true)
+	s.hub.Close()
 	first.Post(func() {
 		mu.Lock()
 		defer mu.Unlock()

@@ -42,8 +42,9 @@ type session struct {
 	shareKey pool.Key
 	wants    pool.Ask
 	places   []*pool.Place // by node, made when needed
-	unwanted error         // a pin that pin_mode does not allow, found too late
-	ownNames []string      // settings my.name that functions or longer texts have made
+	hears    listening
+	unwanted error    // a pin that pin_mode does not allow, found too late
+	ownNames []string // settings my.name that functions or longer texts have made
 	watched  [1]loop.Interest
 
 	told        []pgwire.Param // what the client was told of settings
@@ -138,7 +139,12 @@ func (s *session) serve() error {
 		if err := s.relayAll(); err != nil {
 			return err
 		}
-		s.settleParams()
+		if err := s.settleReady(); err != nil {
+			return err
+		}
+		if err := s.hear(); err != nil {
+			return err
+		}
 		if err := s.endLeases(); err != nil {
 			return err
 		}

@@ -112,6 +112,9 @@ func (s *session) mayWrite(b *backend, f *stmt.Facts) bool {
 func (s *session) stakes(b *backend, e *expect) {
 	f := e.facts
 	b.wrote = b.wrote || f == nil || e.writes || s.mayWrite(b, f)
+	if f != nil {
+		s.sinceNotify(b, f)
+	}
 	if s.pooled && (f == nil || e.writes || len(f.Functions) > 0) {
 		b.c.State.Sequences = s.id
 	}

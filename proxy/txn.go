@@ -18,6 +18,7 @@ func (s *session) beginSimple(f *stmt.Facts, text []byte) (done bool, err error)
 		return true, s.refuse(err)
 	}
 	s.begin(f, text)
+	s.beginListener()
 	s.answer(beginTag(f), 'T')
 	return true, nil
 }
@@ -51,6 +52,11 @@ func (s *session) endSimple(f *stmt.Facts, text []byte) (done bool, err error) {
 		return false, nil
 	}
 	commit := f.Kind == stmt.KindCommit && !s.state.IsFailed()
+	if commit {
+		if err := s.confirmListen(); err != nil {
+			return true, s.refuse(err)
+		}
+	}
 	lead := s.endLead()
 	if lead == nil {
 		s.endTransaction(commit, f.Chain, nil)
@@ -181,6 +187,7 @@ func (s *session) endTransaction(commit, chain bool, b *backend) {
 		x.ending = false
 	}
 	s.marks = marks[:0]
+	s.endListen(commit)
 	if commit {
 		s.journal.Commit(marks)
 	} else {

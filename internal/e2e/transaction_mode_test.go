@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -163,5 +164,52 @@ func TestVanishedSessionsLeaveNothing(t *testing.T) {
 			t.Errorf("%q", got)
 		}
 		next.Close(context.Background())
+	}
+}
+
+// LISTEN and NOTIFY: notifications reach the sessions that listen though none has a server connection, and transactions count.
+func TestListenWithoutAConnection(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "2")
+	all := sessions(t, p, 3)
+	a, b, sender := all[0], all[1], all[2]
+	exec(t, a, "LISTEN one")
+	exec(t, b, "BEGIN")
+	exec(t, b, "LISTEN one")
+	exec(t, b, "SAVEPOINT s")
+	exec(t, b, "LISTEN two")
+	exec(t, b, "ROLLBACK TO s")
+	exec(t, b, "COMMIT")
+	exec(t, sender, "BEGIN")
+	exec(t, sender, "NOTIFY two, 'nobody listens'")
+	for i := range 3 {
+		exec(t, sender, "SELECT pg_notify('one', $1)", strconv.Itoa(i))
+	}
+	exec(t, sender, "COMMIT")
+	for _, c := range []*pgx.Conn{a, b} {
+		for i := range 3 {
+			n, err := c.WaitForNotification(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n.Channel != "one" || n.Payload != strconv.Itoa(i) || n.PID != sender.PgConn().PID() {
+				t.Errorf("notification %+v, want %d from %d", n, i, sender.PgConn().PID())
+			}
+		}
+	}
+	exec(t, a, "UNLISTEN *")
+	exec(t, b, "NOTIFY one, 'own'")
+	exec(t, a, "SELECT 1")
+	n, err := b.WaitForNotification(t.Context())
+	if err != nil || n.Payload != "own" || n.PID != b.PgConn().PID() {
+		t.Errorf("its own notification: %+v, %v", n, err)
+	}
+	if got := onServer(t, 0, "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'pgpool LISTEN'"); got != "1" {
+		t.Errorf("%s listener connections", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n, err := a.WaitForNotification(ctx); err == nil {
+		t.Errorf("after UNLISTEN: %+v", n)
 	}
 }
