@@ -127,6 +127,9 @@ func (s *session) afterDDL(f *stmt.Facts) {
 	if len(f.CreatesTemp) > 0 || len(f.DropsTables) > 0 || f.MayTouchSession || f.Multi || f.Kind == stmt.KindUnparsed {
 		s.temps.Touched()
 	}
+	if len(f.CreatesTemp) > 0 {
+		s.temps.Created()
+	}
 	if f.Kind == stmt.KindUnparsed || f.MayTouchSession && f.Setting == nil && callsSetConfig(f) {
 		s.pinned = true // what it sets is known to this server alone
 	}

@@ -131,6 +131,9 @@ func (s *session) reusable(b *backend) bool {
 		b.r < b.w || b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
 		return false
 	}
+	if !s.pooled && b.node == s.writer() && s.temps.Had() { // a new session could tell: SET temp_buffers is refused there
+		return false
+	}
 	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.
 	for i := b.head; i < len(b.queue); i++ {
 		if !b.queue[i].swallow {

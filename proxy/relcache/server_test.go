@@ -274,6 +274,9 @@ func TestTemporaryTables(t *testing.T) {
 	if a.TempPossible() {
 		t.Error("temporary tables are possible after DISCARD")
 	}
+	if !a.Had() || b.Had() {
+		t.Errorf("had temporary tables: %v, the other session: %v", a.Had(), b.Had())
+	}
 	if got, asked := a.ask(relationsOf("pg_temp.x"), true); got.Temp != 1 {
 		t.Errorf("pg_temp.x: %+v, asked: %v", got, asked)
 	}

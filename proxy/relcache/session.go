@@ -15,6 +15,7 @@ const maxTemps = 1000
 type Session struct {
 	db       *Database
 	possible bool            // it may have temporary tables
+	had      bool            // it has had temporary objects for sure
 	schema   schema          // what the server said since the last Touched
 	temps    map[string]bool // is there a temporary relation of this bare name
 	types    map[string]bool // is there a temporary type
@@ -34,6 +35,13 @@ func NewSession(db *Database) Session { return Session{db: db} }
 
 // TempPossible reports whether the session may have temporary tables.
 func (s *Session) TempPossible() bool { return s.possible }
+
+// Had reports that the session has had temporary objects: what its server connection keeps of them (the temporary schema, buffers of a
+// size that cannot be changed any more) no DISCARD takes back.
+func (s *Session) Had() bool { return s.had }
+
+// Created tells that a statement has created temporary relations by name; Touched is told as well.
+func (s *Session) Created() { s.had = true }
 
 // Touched tells that something ran which may have created or dropped temporary relations (CreatesTemp and DropsTables of
 // its facts, text that is not understood, DO, CALL, a call of a volatile function that is not PostgreSQL's own), or that
@@ -170,6 +178,7 @@ func (s *Session) learnTemps(a *Ask) {
 	if a.noSchema {
 		s.schema = schemaNone
 	}
+	s.had = s.had || s.schema == schemaThere
 	if s.temps == nil {
 		s.temps, s.types = make(map[string]bool), make(map[string]bool)
 	}
