@@ -13,6 +13,7 @@
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
 #   make leak      sessions that leave state behind and vanish, see leak.mk
 #   make regress   PostgreSQL's own suites, directly and through pgpool, compared; REGRESSFLAGS='-configs session', see docs/regress.md
+#   make drivers   the checklist of every database driver, directly and through pgpool; docs/drivers.md, DRIVERSFLAGS='-drivers pgx -v'
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
@@ -29,6 +30,7 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PGPORT ?= 0
 CHECK ?=
+DRIVERSFLAGS ?=
 REGRESSFLAGS ?=
 REGRESS_SOURCES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gopgpool/regress
 
@@ -89,6 +91,12 @@ regress: build need-server
 
 clean:
 	rm -rf bin
+
+# The drivers come from apt and npm, see internal/drivers/prepare.
+drivers: build need-server
+	internal/drivers/prepare bin/drivers.d
+	$(GO) build -o bin/drivers ./internal/drivers
+	bin/drivers $(DRIVERSFLAGS)
 
 need-compiler:
 	@scripts/need compiler
