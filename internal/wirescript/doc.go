@@ -35,5 +35,7 @@
 //	                           must be part of the line the message makes in the transcript. Text with blanks stands between
 //	                           quotation marks
 //
+//	<< T ...                   the same, but whatever comes is passed over until the first has come
+//
 // {x*1000} in a step stands for 1000 times x, {pid:b} for the process number connection b was told.
 package wirescript

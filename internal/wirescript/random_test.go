@@ -135,6 +135,7 @@ func messagesOf(text string) (parts []string) {
 type author struct {
 	dice  *rand.Rand
 	out   strings.Builder
+	loose bool // in this group: how many times the server gets ready depends on what fails
 	wrote bool // in this group of messages: a read in a later batch may find a standby that lags behind
 }
 
@@ -148,16 +149,24 @@ func randomScript(seed uint64) string {
 		"INSERT INTO rnd SELECT i, 10 * i FROM generate_series(1, 5) i")
 	a.say("setup CREATE TABLE IF NOT EXISTS other (a int); DELETE FROM other; INSERT INTO other VALUES (7)")
 	for range 12 + a.dice.IntN(30) {
-		a.wrote = false
-		switch a.dice.IntN(10) {
-		case 0, 1, 2, 3:
+		a.wrote, a.loose = false, false
+		switch a.dice.IntN(20) {
+		case 0, 1, 2, 3, 4, 5, 6:
 			a.simple()
-		case 4, 5, 6, 7:
+		case 7, 8, 9, 10, 11, 12, 13:
 			a.group(1)
-		case 8:
+		case 14, 15:
 			a.group(2 + a.dice.IntN(4))
-		case 9:
-			a.copy()
+		case 16:
+			a.loose = true
+			a.group(1 + a.dice.IntN(3))
+		case 17:
+			a.copyIn()
+		case 18:
+			a.copyOut()
+		case 19:
+			a.say("call %s\n< Z", a.pick("177 x'00000001' x'00000002' -> 1", "154 x'00000001' x'00000000' -> 1", "1257 abc", "1257",
+				"2078 work_mem 7MB f", "2078 x'776f726b5f6d656d' 8MB t -> 1", "999999"))
 		}
 	}
 	return a.out.String()
@@ -172,32 +181,70 @@ func (a *author) simple() {
 	a.say("query %s\n< Z", strings.Join(list, "; "))
 }
 
-func (a *author) copy() {
-	data, end := `"`+strconv.Itoa(100+a.dice.IntN(50))+`\t1\n"`, a.pick("copydone", "copydone", `copyfail "no"`)
-	if a.dice.IntN(4) == 0 {
+func (a *author) copyIn() {
+	n := 100 + a.dice.IntN(50)
+	data, end := fmt.Sprintf(`"%d\t1\n"`, n), a.pick("copydone", "copydone", `copyfail "no"`)
+	switch a.dice.IntN(8) {
+	case 0, 1:
 		data = `"no number\n"`
+	case 2:
+		data = fmt.Sprintf(`"%d\t1\n"`+"\ncopydata "+`"no number\n"`+"\nflush\ncopydata "+`"%d\t1\n"`, n, n+1)
+	case 3:
+		data += "\ncopydata " + `"` + strings.Repeat(`# no number\n`, 6000) + `"`
+	case 4:
+		data += "\nflush\ncopydata " + fmt.Sprintf(`"%d\t"`, n+1) + "\ncopydata " + `"2\n"`
 	}
+	from := "COPY rnd FROM STDIN" + a.pick("", "", " (FORMAT binary)")
+	switch a.dice.IntN(4) {
+	case 0, 1:
+		a.say("query %s%s\ncopydata %s\n%s\n< Z", from, a.pick("", "; SELECT 8"), data, end)
+	case 2:
+		a.say("parse - %s\nbind - -\nexecute -\ncopydata %s\n%s\nsync\n< Z", from, data, end)
+	case 3: // as libpq does it, but without waiting: a server that copies passes over the first Sync
+		a.say("parse - %s\nbind - -\nexecute -\nsync\ncopydata %s\n%s\nsync", from, data, end)
+		a.last()
+	}
+}
+
+func (a *author) copyOut() {
+	sql := "COPY (SELECT a, " + a.pick("a", "a", "1 / (a - 3)") + " FROM rnd WHERE a < 6 ORDER BY a) TO STDOUT" +
+		a.pick("", "", " (FORMAT binary)")
 	if a.dice.IntN(2) == 0 {
-		a.say("query COPY rnd FROM STDIN\ncopydata %s\n%s\n< Z", data, end)
+		a.say("query %s%s\n< Z", sql, a.pick("", "", "; SELECT 9"))
 		return
 	}
-	a.say("parse - COPY rnd FROM STDIN\nbind - -\nexecute -\ncopydata %s\n%s\nsync\n< Z", data, end)
+	a.say("parse - %s\nbind - -\n%sexecute -\nflush\nbind - -\nsync\n< Z", sql, a.pick("", "describe P -\n", "flush\n"))
 }
+
+// last waits for the end of what was sent: an empty query, which is answered in every state.
+func (a *author) last() { a.say("query\n<< I Z") }
 
 // group is a number of batches sent at once.
 func (a *author) group(batches int) {
 	for range batches {
 		for range 1 + a.dice.IntN(4) {
+			if a.loose && a.dice.IntN(3) == 0 {
+				a.say("query %s", a.statement())
+			}
 			a.message()
 		}
 		a.say("sync")
+	}
+	if a.loose {
+		a.last()
+		return
 	}
 	a.say("<%s", strings.Repeat(" Z", batches))
 }
 
 // message is one message of the extended protocol, or those that belong together.
 func (a *author) message() {
-	switch a.dice.IntN(12) {
+	switch a.dice.IntN(13) {
+	case 12:
+		a.say("%s", a.pick("parse - SELECT length('{x*9000}')", "parse - SELECT length('{x*70000}'), nosuch",
+			"parse s4 SELECT length($1::text), '{y*70000}'::text\nbind - s4 {z*100}\nexecute -", "parse s4 SELECT $1::text || '{y*9000}'",
+			"bind p1 s4 {z*9000}\ndescribe P p1\nexecute p1", "bind - s4 {z*70000}\nexecute -",
+			"close S s4", "bind - s4\nexecute -", "describe S s4\nflush"))
 	case 0:
 		name := a.pick("s1", "s2", "s3")
 		a.say("parse %s %s", name, a.named(name))
@@ -210,7 +257,11 @@ func (a *author) message() {
 		if name == "s2" && a.wrote {
 			name = "s1"
 		}
-		a.say("bind %s %s%s", portal, name, map[string]string{"s1": " 5", "s3": " " + strconv.Itoa(6+a.dice.IntN(30))}[name])
+		a.say("bind %s %s%s", portal, name, map[string]string{
+			"s1": a.pick(" 5", " 5", " 5 -> 1", " x'00000005' -> 1", " x'05'", " NULL", " nonsense", "", " {5*70000}"),
+			"s2": a.pick("", "", " -> 1", " -> 0 1", " -> 1 1 1"),
+			"s3": " " + strconv.Itoa(6+a.dice.IntN(30)),
+		}[name])
 		a.wrote = a.wrote || name == "s3"
 		if a.dice.IntN(3) == 0 {
 			a.say("describe P %s", portal)
@@ -235,6 +286,14 @@ func (a *author) named(name string) string {
 // statement is SQL of any kind.
 func (a *author) statement() string {
 	n := strconv.Itoa(1 + a.dice.IntN(20))
+	sql := a.anyStatement(n)
+	if sql == "" && a.loose {
+		return "SELECT 3"
+	}
+	return sql
+}
+
+func (a *author) anyStatement(n string) string {
 	switch a.dice.IntN(14) {
 	case 0:
 		return a.pick("BEGIN", "BEGIN", "BEGIN", "START TRANSACTION READ ONLY", "BEGIN ISOLATION LEVEL REPEATABLE READ",
@@ -256,7 +315,7 @@ func (a *author) statement() string {
 	case 6:
 		return "SELECT current_setting('work_mem'), current_setting('application_name')"
 	case 7:
-		return a.pick("SELECT 1/0", "SELECT nosuch", "SELECT * FROM nosuch")
+		return a.pick("SELECT 1/0", "SELECT nosuch", "SELECT * FROM nosuch", "SELEKT", "SELECT 'open")
 	case 8:
 		name := a.pick("s1", "s3")
 		a.wrote = true
@@ -273,6 +332,6 @@ func (a *author) statement() string {
 		return "SELECT " + n
 	}
 	return a.pick("SELECT a, b FROM rnd ORDER BY a", "SELECT count(*), sum(a), sum(b) FROM rnd", "SELECT a FROM other ORDER BY a",
-		"SELECT "+n, "SELECT a FROM rnd WHERE a = "+n, "", "SHOW work_mem", "SELECT a FROM other FOR UPDATE",
+		"SELECT "+n, "SELECT length('{x*70000}')", "SELECT repeat('x', 20000)", "SELECT a FROM rnd WHERE a = "+n, "", "SHOW work_mem", "SELECT a FROM other FOR UPDATE",
 		"WITH x AS (SELECT max(a) AS m FROM rnd) SELECT m FROM x")
 }

@@ -97,12 +97,13 @@ func actions() map[string]func(r *run, c *conn, rest string) error {
 		"wait":    (*run).wait,
 		"send":    func(r *run, _ *conn, _ string) error { return r.send() },
 		"<":       (*run).expect,
+		"<<":      (*run).expectLast,
 	}
 }
 
 func (r *run) step(st step) error {
 	text := r.pids(expand(st.rest))
-	if st.verb != "<" && st.verb != "wait" && st.verb != "send" {
+	if st.verb != "<" && st.verb != "<<" && st.verb != "wait" && st.verb != "send" {
 		r.log = append(r.log, Entry{Conn: st.conn, Step: strings.TrimSpace(st.verb + " " + abbreviate(st.rest))})
 	}
 	c := r.conns[st.conn]
@@ -365,6 +366,25 @@ func (r *run) expect(c *conn, rest string) error {
 		}
 	}
 	return nil
+}
+
+// expectLast carries out a << step.
+func (r *run) expectLast(c *conn, rest string) error {
+	if err := r.send(); err != nil {
+		return err
+	}
+	first, rest, _ := strings.Cut(rest, " ")
+	for {
+		e, err := r.read(c)
+		switch {
+		case err != nil:
+			return fmt.Errorf("waiting for %s: %w", first, err)
+		case e.Type == first:
+			return r.expect(c, rest)
+		case e.Type == "EOF":
+			return fmt.Errorf("%s came, not %s", e, first)
+		}
+	}
 }
 
 // read reads one message and writes it down, unless it is a difference altogether.
