@@ -86,6 +86,12 @@ func (b *backend) pop() {
 	}
 }
 
+// truncate forgets what is outstanding.
+func (b *backend) truncate() {
+	clear(b.queue[b.head:])
+	b.queue, b.head = b.queue[:0], 0
+}
+
 // waitsForUs reports whether the next answer is one of ours.
 func (b *backend) waitsForUs() bool {
 	return b.head < len(b.queue) && b.queue[b.head].kind == ownAnswer

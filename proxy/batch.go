@@ -110,6 +110,16 @@ func (s *session) failedBackend() *backend {
 	return nil
 }
 
+// runFailed gives a query that a failed transaction does not take to a server that knows of the failure: it says what is wrong, which
+// may be the text itself.
+func (s *session) runFailed(b *backend, f *stmt.Facts, frame []byte, size int) {
+	s.activate(b)
+	b.unnamed, b.stray = nil, false
+	b.push(expect{kind: pgwire.Query, facts: f})
+	s.sendFrame(b, frame, size)
+	s.owed++
+}
+
 // endsFailure reports whether a statement is one of those a failed transaction still takes.
 func endsFailure(f *stmt.Facts) bool {
 	switch f.Kind {
@@ -209,6 +219,7 @@ func (s *session) forward(b *backend, e expect, frame []byte, size int) {
 	e.mark = s.mark
 	b.push(e)
 	b.unsynced, b.dirty = true, true
+	s.keepCopy(b, frame, size)
 	if size > len(frame) {
 		b.send(frame)
 		s.streamTo = b

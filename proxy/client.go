@@ -164,6 +164,7 @@ func (s *session) copyAhead(typ byte, frame []byte) {
 	if b == nil || !b.unsynced || b.outstanding() == 0 {
 		return
 	}
+	s.dropCopy()
 	b.queue2(frame)
 	if last := &b.queue[len(b.queue)-1]; typ != pgwire.CopyData && last.kind == pgwire.Execute {
 		last.copied = true

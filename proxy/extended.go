@@ -161,7 +161,8 @@ func (s *session) bind(frame []byte, size int) error {
 	}
 	po.b = b
 	s.setPortal(portalName, po)
-	s.forward(b, expect{kind: pgwire.Bind}, frame, size)
+	s.mayHeal(b, p)
+	s.forward(b, expect{kind: pgwire.Bind, prep: p}, frame, size)
 	if s.perNode && p != nil {
 		s.logPerNode(b, 'B', p.text)
 	}

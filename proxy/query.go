@@ -82,6 +82,10 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 		err = s.refuseShared(f)
 	}
 	if err != nil {
+		if b := s.failedBackend(); b != nil && errors.Is(err, errFailedTransaction) {
+			s.runFailed(b, f, frame, size)
+			return nil
+		}
 		s.skipRest(frame, size)
 		return s.refuse(err)
 	}

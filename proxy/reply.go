@@ -297,6 +297,9 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	if fatal { // whatever was asked, the client has to know why its session ends
 		return s.serverEnds(b, f), nil
 	}
+	if outgrown(f, frame) && s.heal(b, e) {
+		return false, nil
+	}
 	pass := !e.swallow && !b.spent
 	switch e.kind {
 	case pgwire.Query, pgwire.FunctionCall:
@@ -352,7 +355,7 @@ func (s *session) failExtended(b *backend, visible bool) {
 		if mark < 0 && !e.swallow {
 			mark = e.mark
 		}
-		if e.prep != nil && e.kind != pgwire.Close {
+		if e.prep != nil && e.kind != pgwire.Close && e.kind != pgwire.Bind {
 			e.prep.gone(b)
 		}
 		if e.note != nil && e.note.release != nil {

@@ -25,6 +25,8 @@ type changeLog struct {
 	mark        int         // how many there were before the message that is dealt with
 	spares      []*prepared // objects for unnamed statements
 	versions    uint64      // counts those
+	copied      batchCopy   // see statements_heal.go
+	batchBound  bool        // a Bind was sent since the last Sync
 }
 
 // trimAt is how many changes are kept before those are let go of whose messages have been answered.
@@ -67,6 +69,8 @@ func (s *session) trimChanges() {
 
 // settleChanges is the end of a batch: what it did stays.
 func (s *session) settleChanges() {
+	s.dropCopy()
+	s.batchBound = false
 	for i := range s.changes {
 		s.letGo(&s.changes[i])
 		s.changes[i] = change{}

@@ -207,7 +207,7 @@ func (a *author) copyIn() {
 }
 
 func (a *author) copyOut() {
-	sql := "COPY (SELECT a, " + a.pick("a", "a", "1 / (a - 3)") + " FROM rnd WHERE a < 6 ORDER BY a) TO STDOUT" +
+	sql := "COPY (SELECT a, " + a.pick("a", "a", "1 / (a - 3)") + " FROM (SELECT a FROM rnd WHERE a < 6 ORDER BY a OFFSET 0) x) TO STDOUT" +
 		a.pick("", "", " (FORMAT binary)")
 	if a.dice.IntN(2) == 0 {
 		a.say("query %s%s\n< Z", sql, a.pick("", "", "; SELECT 9"))
