@@ -96,9 +96,11 @@ func (s *session) heal(b *backend, e *expect) bool {
 	b.push(expect{kind: pgwire.Sync, swallow: true})
 	s.prepareAnew(b, c.p)
 	b.queue2(c.frames)
+	last := byte(pgwire.Flush) // somebody may wait for the answers
 	if synced {
-		b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
+		last = pgwire.Sync
 	}
+	b.setQueued(pgwire.AppendSimple(b.queued(), last))
 	b.unsynced = !synced
 	for i := range rest {
 		b.push(rest[i])

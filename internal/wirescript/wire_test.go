@@ -56,6 +56,28 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// TestOwnScripts runs the scripts of testdata/wire_own, where we do other than PostgreSQL and the script says what: with one server, for
+// what each of several has heard of is a matter of chance.
+func TestOwnScripts(t *testing.T) {
+	files, err := filepath.Glob("../../testdata/wire_own/*.txt")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	w := newWorld(t)
+	w.database(t, "own")
+	p := w.pgpool(t, nil, 1)
+	target := w.target(net.JoinHostPort(p.Host, fmt.Sprint(p.Port)), "own", 0)
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			got, err := readScript(t, file).Run(t.Context(), target)
+			if err != nil {
+				lines := got.Lines()
+				t.Fatalf("%v\n%s", err, strings.Join(lines[max(0, len(lines)-20):], "\n"))
+			}
+		})
+	}
+}
+
 // variantEnv names the ways to try, separated by commas; all without it.
 const variantEnv = "WIRE_VARIANT"
 
