@@ -74,21 +74,13 @@ func (c *Changes) add(a action) error {
 	switch {
 	case a.verb != listen && len(c.pending) == 0 && !c.begun:
 		return nil
-	case len(c.pending) > c.level() && c.pending[len(c.pending)-1] == a:
+	case len(c.pending) > 0 && c.pending[len(c.pending)-1] == a: // whatever is undone, it makes no difference
 		return nil
 	case len(c.pending) >= maxActions:
 		return tooMany()
 	}
 	c.pending = append(c.pending, a)
 	return nil
-}
-
-// level is where the innermost savepoint begins.
-func (c *Changes) level() int {
-	if len(c.saves) == 0 {
-		return 0
-	}
-	return c.saves[len(c.saves)-1].at
 }
 
 // Savepoint begins a subtransaction. A name may be used again: the newest counts.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -232,6 +233,12 @@ func (m *modelled) random(dice *rand.Rand) {
 	all := names()
 	name := func() string { return all[dice.IntN(len(all))] }
 	point := func() string { return []string{"s1", "s2", `"S1"`, "S2"}[dice.IntN(4)] }
+	made := func() string { // mostly one there is
+		if n := len(m.c.saves); n > 0 && dice.IntN(10) > 0 {
+			return strconv.Quote(m.c.saves[dice.IntN(n)].name)
+		}
+		return point()
+	}
 	change := func() string {
 		switch dice.IntN(8) {
 		case 0, 1, 2:
@@ -254,23 +261,23 @@ func (m *modelled) random(dice *rand.Rand) {
 		}
 		return
 	}
-	switch dice.IntN(20) {
-	case 0, 1:
+	switch n := dice.IntN(30); {
+	case m.bad && n < 20, n < 4:
+		m.do("ROLLBACK TO " + made())
+	case n < 6:
+		m.do("RELEASE " + made())
+	case n < 10:
 		m.do("SAVEPOINT " + point())
-	case 2:
-		m.do("RELEASE " + point())
-	case 3, 4:
-		m.do("ROLLBACK TO " + point())
-	case 5, 6:
+	case n < 12:
 		m.do("COMMIT")
-	case 7:
+	case n == 12:
 		m.do("ROLLBACK")
-	case 8:
+	case n == 13:
 		m.do("PREPARE TRANSACTION 'x'")
 		m.exec("ROLLBACK PREPARED 'x'")
-	case 9:
+	case n == 14:
 		m.do("SELECT 1/0")
-	case 10:
+	case n == 15:
 		if !m.bad {
 			m.compare()
 		}
@@ -298,7 +305,7 @@ func (m *modelled) string(all []string, fails bool) {
 
 // Random sequences of statements on a real server, which Changes follow.
 func TestChangesFollowPostgreSQL(t *testing.T) {
-	sequences := 300
+	sequences := 250
 	if testing.Short() {
 		sequences = 30
 	}
@@ -311,6 +318,11 @@ func TestChangesFollowPostgreSQL(t *testing.T) {
 		}
 		m := &modelled{t: t, conn: conn.PgConn(), facts: facts, log: []string{fmt.Sprint("-- seed ", seed)}}
 		dice := rand.New(rand.NewPCG(uint64(seed), 5))
+		if seed%3 == 0 { // as long as it has never listened, UNLISTEN is nothing
+			for _, sql := range []string{"BEGIN", "UNLISTEN a", "UNLISTEN *", "PREPARE TRANSACTION 'x'", "ROLLBACK PREPARED 'x'"} {
+				m.do(sql)
+			}
+		}
 		for range 60 {
 			m.random(dice)
 		}

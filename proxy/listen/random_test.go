@@ -281,7 +281,7 @@ func (s *storm) round() {
 // Sessions come and go while servers fail: who has been told that LISTEN is in force hears everything from then on, in order and
 // once, but for what is said in a gap; who has left hears nothing; the server is told of each channel once.
 func TestStorm(t *testing.T) {
-	seeds := 60
+	seeds := 40
 	if testing.Short() {
 		seeds = 20
 	}

@@ -176,6 +176,35 @@ func TestTerminatedOnAServer(t *testing.T) {
 	must(t, s.end())
 }
 
+// More channels than fit under way at once, while notifications pour in; all of them again after a loss.
+func TestManyChannelsOnAServer(t *testing.T) {
+	const n = 2000
+	node := shared.Cluster(t).Nodes[0]
+	w, stop := onServers(t, Config{}, node)
+	defer stop()
+	s := w.session(0, 1<<30)
+	must(t, s.listen("x"))
+	var names []string
+	for i := range n {
+		names = append(names, fmt.Sprintf("%060d", i))
+	}
+	c := connect(t, node)
+	waits := s.listen(names...)
+	const flood = "SELECT count(pg_notify('x', repeat(i::text, 1000))) FROM generate_series(1, 2000) i"
+	run(t, c, flood)
+	must(t, waits)
+	s.hears(2000)
+	run(t, c, fmt.Sprintf("SELECT pg_terminate_backend(%d)", w.listener(n+1)))
+	until(t, "the hub has noticed", func() bool { return w.hub.Status()[0].Interrupts == 1 })
+	must(t, s.listen(names[n-1]))
+	run(t, c, fmt.Sprintf(`NOTIFY "%s", 'end'`, names[n-1]))
+	until(t, "the last is heard", func() bool {
+		got := s.heard()
+		return len(got) > 0 && strings.HasSuffix(got[len(got)-1], " end")
+	})
+	must(t, s.end())
+}
+
 // The database is gone, or never was: that is what the session is told.
 func TestNoDatabaseOnAServer(t *testing.T) {
 	w, stop := onServers(t, Config{}, shared.Cluster(t).Nodes[0])
