@@ -173,23 +173,7 @@ func TestSharedBounds(t *testing.T) {
 func TestBusyPoolGivesWay(t *testing.T) {
 	onVirtual(t, 2, func(b *bed) {
 		busy := b.p.Place(key("busy", "user"), Bounds{Size: 5})
-		stop := time.Now().Add(10 * time.Second)
-		var done []chan struct{}
-		for range 10 {
-			done = append(done, b.task(0, func(t *loop.Task) {
-				a := &Ask{Place: busy}
-				for t.Now().Before(stop) {
-					c, err := b.lease(t, a)
-					if err != nil {
-						b.Error(err)
-						return
-					}
-					t.Sleep(5 * time.Millisecond)
-					b.p.Return(c)
-					b.check(t.Now())
-				}
-			}))
-		}
+		done := b.busy(busy, 10, time.Now().Add(10*time.Second))
 		b.do(func(t *loop.Task) {
 			t.Sleep(time.Second)
 			began := t.Now()
@@ -205,6 +189,74 @@ func TestBusyPoolGivesWay(t *testing.T) {
 		if s := b.stats(busy); s.Opened > 4 {
 			t.Errorf("connections went to and fro: %+v", s)
 		}
+	})
+}
+
+// busy has n sessions use the place without a pause until then.
+func (b *bed) busy(pl *Place, n int, until time.Time) (done []chan struct{}) {
+	for range n {
+		done = append(done, b.task(0, func(t *loop.Task) {
+			a := &Ask{Place: pl}
+			for t.Now().Before(until) {
+				c, err := b.lease(t, a)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				t.Sleep(5 * time.Millisecond)
+				b.p.Return(c)
+				b.check(t.Now())
+			}
+		}))
+	}
+	return done
+}
+
+// Two busy pools, one full under the bound of the database, one under that of the user, leave one room under both in the end.
+func TestBusyPoolsUnderTwoBounds(t *testing.T) {
+	onVirtual(t, 100, func(b *bed) {
+		bounds := Bounds{MaxDB: 1, MaxUser: 1, WaitTimeout: 5 * time.Second}
+		until := time.Now().Add(3 * time.Second)
+		done := b.busy(b.p.Place(key("a", "v"), bounds), 5, until)
+		time.Sleep(2 * time.Millisecond) // so that never both are between two sessions
+		done = append(done, b.busy(b.p.Place(key("b", "u"), bounds), 5, until)...)
+		time.Sleep(time.Second)
+		b.do(func(t *loop.Task) {
+			began := t.Now()
+			c, err := b.lease(t, &Ask{Place: b.p.Place(key("a", "u"), bounds)})
+			if waited := t.Now().Sub(began); err != nil || waited > time.Second {
+				b.Errorf("%v after %v", err, waited)
+			}
+			b.p.Return(c)
+		})
+		for _, d := range done {
+			<-d
+		}
+	})
+}
+
+// One who waits for a database that is taken for long does not keep others from the rest of the node.
+func TestLongWaitHoldsNobodyUp(t *testing.T) {
+	onVirtual(t, 2, func(b *bed) {
+		bounds := Bounds{MaxDB: 1}
+		giveBack := b.holder(b.p.Place(key("a", "u"), bounds))
+		waits := b.task(0, func(t *loop.Task) {
+			c, err := b.lease(t, &Ask{Place: b.p.Place(key("a", "v"), bounds)})
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			b.p.Return(c)
+		})
+		busy := b.p.Place(key("b", "u"), Bounds{WaitTimeout: time.Second})
+		for _, d := range b.busy(busy, 5, time.Now().Add(5*time.Second)) {
+			<-d
+		}
+		if s := b.stats(busy); s.Opened != 1 || s.Leases < 990 {
+			t.Errorf("%+v", s)
+		}
+		giveBack()
+		<-waits
 	})
 }
 

@@ -26,7 +26,7 @@ type Place struct {
 	held     bool // see Hold
 	uncached bool // connections to the database never idle
 	era      uint64
-	passed   int // see claim
+	passed   passes // of its first waiter
 	used     time.Time
 	kept     any
 	counts
@@ -141,7 +141,8 @@ const (
 func (p *Pool) forgetLocked(now time.Time) {
 	many := len(p.places) > maxPlaces
 	for key, pl := range p.places {
-		if pl.total() > 0 || pl.queue.n > 0 || !many && now.Sub(pl.used) < placeRest {
+		filled := pl.bounds.Min > 0 && pl.kept != nil
+		if pl.total() > 0 || pl.queue.n > 0 || filled || !many && now.Sub(pl.used) < placeRest {
 			continue
 		}
 		delete(p.places, key)

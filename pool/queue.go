@@ -68,7 +68,7 @@ func (pl *Place) enqueueLocked(w *waiter) {
 func (pl *Place) dequeueLocked(w *waiter, now time.Time) {
 	pl.waitTime += max(now.Sub(w.since), 0)
 	if pl.queue.first == w {
-		pl.passed = 0
+		pl.passed = passes{}
 	}
 	pl.queue.remove(w)
 	if pl.queue.n > 0 {

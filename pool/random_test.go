@@ -154,11 +154,9 @@ func TestRandomLoad(t *testing.T) {
 			plan := randomPlan(r)
 			onVirtual(t, plan.perNode, func(b *bed) {
 				b.load(r, plan)
-				if len(b.p.nodes) > 0 {
-					for key, pl := range b.p.places {
-						if pl.leased+pl.opening+pl.queue.n > 0 {
-							t.Errorf("%v: %d leased, %d being opened, %d wait", key, pl.leased, pl.opening, pl.queue.n)
-						}
+				for _, s := range b.p.Stats() {
+					if s.Leased+s.Opening+s.Waiting > 0 {
+						t.Errorf("left behind: %+v", s)
 					}
 				}
 			})

@@ -70,9 +70,7 @@ func (p *Pool) settleLocked(n *space, now time.Time, out *outcome) {
 			return
 		}
 		for k := range p.claims {
-			if passedBy(&p.claims[k], &p.claims[i]) {
-				p.claimers[k].passed++
-			}
+			p.claimers[k].passed.passOver(&p.claims[k], &p.claims[i])
 		}
 		p.grantLocked(p.claimers[i].queue.first, now, out)
 	}

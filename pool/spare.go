@@ -11,7 +11,7 @@ type Lack struct {
 }
 
 // Keep leaves with the place what it takes to log in without a client, for whoever fills it (see Lacking): a credential that a
-// session's login proved. It is forgotten with the place.
+// session's login proved; nil when that turned out to be of no use. While Min is 0 it is forgotten when nobody uses the place.
 func (p *Pool) Keep(pl *Place, v any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -28,11 +28,12 @@ func (p *Pool) Kept(pl *Place) any {
 // Lacking lists the places with fewer connections than their Min, of those a login has left something at. To fill one, call ReserveSpare,
 // Open, Login and Return on a task, as often as N says; asking once a second will do.
 func (p *Pool) Lacking() []Lack {
+	v := p.store.Current()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var out []Lack
 	for _, pl := range p.places {
-		if n := min(pl.bounds.Min-pl.total(), p.spareRoomLocked(pl)); n > 0 && pl.kept != nil && !pl.paused && !pl.held {
+		if n := min(pl.bounds.Min-pl.total(), p.spareRoomLocked(pl)); n > 0 && pl.kept != nil && !pl.paused && !pl.held && v.Live(pl.key.Node) {
 			out = append(out, Lack{Place: pl, N: n})
 		}
 	}

@@ -15,16 +15,19 @@ type claim struct {
 	user   int       // room of the user
 	dbOf   *tally    // whose room db is: claims with the same one compete
 	userOf *tally
-	passed int // how often a younger one got what it needs, too
+	passed passes
 }
+
+// passes counts how often somebody younger has got room that another needs who could not use it alone.
+type passes struct{ node, db, user int }
 
 const (
 	// seniority is how much longer somebody must have waited than the first of a connection's own pool for that connection to be closed
 	// and its place given to him: about what opening is worth, so that busy pools do not take each other's places all the time. The
 	// waiting times of pools that compete differ by no more than this, and what a transaction takes.
 	seniority = 100 * time.Millisecond
-	// maxPassed is how often one who needs room under several bounds is passed over by younger ones who need only some of it. From then
-	// on what becomes free is kept for him.
+	// maxPassed is how often one who needs room under several bounds is passed over under each of them. From then on what becomes free
+	// under one is kept for him until there is room under all. For one bound under which nothing becomes free nothing is kept under others.
 	maxPassed = 20
 )
 
@@ -44,30 +47,31 @@ func (c *claim) rank() time.Time {
 // blocked tells whether the claim waits for room that others could take from it. A full pool waits for itself.
 func (c *claim) blocked() bool { return !c.fits() && c.own > 0 }
 
+// insists tells whether room is kept for the claim.
+func (c *claim) insists() bool {
+	return c.blocked() && (c.node > 0 || c.passed.node >= maxPassed) && (c.db > 0 || c.passed.db >= maxPassed) &&
+		(c.user > 0 || c.passed.user >= maxPassed)
+}
+
 // next picks the claim to be met: the one that waits longest of those that can be; -1 if none can.
 func next(claims []claim) int {
 	best := -1
 	for i := range claims {
-		if !claims[i].fits() || keptFromClaim(claims, i) {
+		if !claims[i].fits() || best >= 0 && !claims[i].rank().Before(claims[best].rank()) || keptFromClaim(claims, i) {
 			continue
 		}
-		if best < 0 || claims[i].rank().Before(claims[best].rank()) {
-			best = i
-		}
+		best = i
 	}
 	return best
 }
 
-// keptFromClaim tells whether the room claim i needs is kept for others who have been passed over too often.
+// keptFromClaim tells whether the room that claim i takes, if only by using a connection that could make room, is kept for others.
 func keptFromClaim(claims []claim, i int) bool {
 	c := &claims[i]
-	if c.ready {
-		return false
-	}
 	node, db, user := 0, 0, 0
 	for k := range claims {
 		o := &claims[k]
-		if k == i || !o.blocked() || o.passed < maxPassed || !o.since.Before(c.since) {
+		if k == i || !o.insists() || !o.since.Before(c.rank()) {
 			continue
 		}
 		node++
@@ -78,8 +82,19 @@ func keptFromClaim(claims []claim, i int) bool {
 			user++
 		}
 	}
-	return c.node <= node || c.db <= db || c.user <= user
+	return node > 0 && (c.node <= node || db > 0 && c.db <= db || user > 0 && c.user <= user)
 }
 
-// passedBy tells whether claim o is passed over when claim c, which is younger, is met.
-func passedBy(o, c *claim) bool { return !c.ready && o.blocked() && o.since.Before(c.since) }
+// passOver counts that claim c, which is younger than o, takes room that o needs.
+func (p *passes) passOver(o, c *claim) {
+	if !o.blocked() || !o.since.Before(c.rank()) {
+		return
+	}
+	p.node++
+	if o.dbOf == c.dbOf {
+		p.db++
+	}
+	if o.userOf == c.userOf {
+		p.user++
+	}
+}

@@ -36,19 +36,19 @@ func TestNext(t *testing.T) {
 		{"a connection at hand though all is full", []claim{with(free(0), ready)}, 0},
 		{
 			"passed over a few times",
-			[]claim{free(1), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, maxPassed-1; foreign(c) })},
+			[]claim{free(1), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, passes{user: maxPassed - 1}; foreign(c) })},
 			0,
 		},
 		{
 			"passed over too often: the node's room is kept for him",
-			[]claim{free(1), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, maxPassed; foreign(c) })},
+			[]claim{free(1), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, passes{user: maxPassed}; foreign(c) })},
 			-1,
 		},
 		{
 			"passed over too often, but there is room for both",
 			[]claim{
 				with(free(1), func(c *claim) { c.node = 2 }),
-				with(free(time.Second), func(c *claim) { c.node, c.user, c.passed = 2, 0, maxPassed; foreign(c) }),
+				with(free(time.Second), func(c *claim) { c.node, c.user, c.passed = 2, 0, passes{user: maxPassed}; foreign(c) }),
 			},
 			0,
 		},
@@ -56,7 +56,7 @@ func TestNext(t *testing.T) {
 			"the database's room is kept",
 			[]claim{
 				with(free(1), func(c *claim) { c.node, c.userOf = 9, another }),
-				with(free(time.Second), func(c *claim) { c.node, c.user, c.passed = 9, 0, maxPassed }),
+				with(free(time.Second), func(c *claim) { c.node, c.user, c.passed = 9, 0, passes{user: maxPassed} }),
 			},
 			-1,
 		},
@@ -64,23 +64,39 @@ func TestNext(t *testing.T) {
 			"the user's room is kept",
 			[]claim{
 				with(free(1), func(c *claim) { c.node, c.dbOf = 9, other }),
-				with(free(time.Second), func(c *claim) { c.node, c.db, c.passed = 9, 0, maxPassed }),
+				with(free(time.Second), func(c *claim) { c.node, c.db, c.passed = 9, 0, passes{db: maxPassed} }),
 			},
 			-1,
 		},
 		{
 			"nothing is kept for one whose own pool is full",
-			[]claim{free(1), with(free(time.Second), func(c *claim) { c.own, c.passed = 0, maxPassed })},
+			[]claim{free(1), with(free(time.Second), func(c *claim) { c.own, c.passed = 0, passes{node: maxPassed} })},
 			0,
 		},
 		{
 			"nothing is kept from one who has waited longer",
-			[]claim{free(time.Minute), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, maxPassed; foreign(c) })},
+			[]claim{free(time.Minute), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, passes{user: maxPassed}; foreign(c) })},
 			0,
 		},
 		{
-			"nothing is kept from one who needs no room",
-			[]claim{with(free(1), ready), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, maxPassed })},
+			"nothing is kept for one who waits for what never becomes free",
+			[]claim{free(1), with(free(time.Second), func(c *claim) { c.user, c.passed = 0, passes{node: maxPassed, db: maxPassed} })},
+			0,
+		},
+		{
+			"a connection at hand is kept for its place, too",
+			[]claim{
+				with(free(1), func(c *claim) { c.ready, c.own = true, 0 }),
+				with(free(time.Second), func(c *claim) { c.db, c.passed = 0, passes{db: maxPassed}; foreign(c) }),
+			},
+			-1,
+		},
+		{
+			"but not from one who has waited about as long",
+			[]claim{
+				with(free(1), func(c *claim) { c.ready, c.own = true, 0 }),
+				with(free(seniority), func(c *claim) { c.db, c.passed = 0, passes{db: maxPassed}; foreign(c) }),
+			},
 			0,
 		},
 	} {
@@ -127,9 +143,7 @@ func (m *market) give(t *testing.T) (given int) {
 			t.Fatalf("given though there is no room: %+v", c)
 		}
 		for k := range m.claims {
-			if passedBy(&m.claims[k], &c) {
-				m.claims[k].passed++
-			}
+			m.claims[k].passed.passOver(&m.claims[k], &c)
 		}
 		m.claims = append(m.claims[:i], m.claims[i+1:]...)
 		m.held = append(m.held, c)
@@ -255,7 +269,7 @@ func TestAlternatingRivals(t *testing.T) {
 		m.give(t)
 		for _, h := range m.held {
 			if h.since.Equal(third.since) {
-				if step > maxPassed+2 {
+				if step > 2*maxPassed+2 {
 					t.Errorf("after %d turns of others", step)
 				}
 				return
