@@ -142,10 +142,13 @@ func destinations() []routed {
 		{"SET CONSTRAINTS ALL DEFERRED", "0", ""},
 		{"COMMIT", "0,1", ""},
 		{"SELECT 5", "1", ""},
-		// One that only reads.
+		// One that only reads, which is one node's here.
 		{"BEGIN READ ONLY", "0,1", ""},
 		{"SELECT 6", "1", ""},
-		{"END", "0,1", ""},
+		{"EXPLAIN SELECT 6", "1", "0"},
+		{"SET LOCAL work_mem TO '6MB'", "1", "0,1"},
+		{"SELECT 6", "1", "0"},
+		{"END", "1", "0,1"},
 		// One in which settings are made.
 		{"BEGIN", "0,1", ""},
 		{"SET LOCAL work_mem TO '6MB'", "0,1", ""},
