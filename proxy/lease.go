@@ -103,7 +103,9 @@ func (s *session) lease(node cluster.NodeID) (*pool.Conn, error) {
 	a.Print, a.Owner = s.journal.Print(writer), s.id
 	a.NoWait = len(s.backends) > 0 && !writer
 	s.watched[0].HangUp = !s.saidGoodbye()
+	s.ops.standing, s.ops.stood = queuedUp, s.t.Now()
 	c, err := s.srv.pool.Lease(s.t, a)
+	s.ops.standing = servedNow
 	switch {
 	case err == nil:
 		return c, nil

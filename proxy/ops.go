@@ -313,7 +313,21 @@ func (s *session) pass() error {
 	if !s.barred() {
 		return nil
 	}
+	s.giveBackLeases()
 	return s.awaitResume()
+}
+
+// giveBackLeases gives back the connections leased for a transaction that has not begun.
+func (s *session) giveBackLeases() {
+	for i := 0; s.pooled && i < len(s.backends); {
+		b := s.backends[i]
+		if b.holds != 0 || !b.unused() {
+			i++
+			continue
+		}
+		s.backends = slices.Delete(s.backends, i, i+1)
+		s.putBack(b)
+	}
 }
 
 // passTo is pass for a statement that goes where the session has a connection already.
@@ -441,10 +455,8 @@ func (s *session) replaceable(b *backend) bool {
 			return false
 		}
 	}
-	f := auth.Facts{
-		User: s.startup.User, HBA: s.cfg.Auth.EnablePoolHba, Method: s.rule, Entry: s.entry,
-		AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Server: b.c.Opened.Server,
-	}
+	f := s.loginFacts()
+	f.Server = b.c.Opened.Server
 	_, _, err := auth.Answer(f, s.identity)
 	return err == nil
 }

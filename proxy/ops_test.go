@@ -15,6 +15,13 @@ import (
 	"gopgpool/pgwire"
 )
 
+// inModes runs a test in the modes whose sessions keep and share their connections; line is for pgpool.conf.
+func inModes(t *testing.T, f func(t *testing.T, line string)) {
+	for _, mode := range []string{"session", "transaction"} {
+		t.Run(mode, func(t *testing.T) { f(t, "pool_mode = "+mode+"\n") })
+	}
+}
+
 // admin is a session of a superuser, the fake servers' postgres.
 func (p *testProxy) admin(tb testing.TB) *fakepg.Client {
 	tb.Helper()
@@ -32,6 +39,18 @@ func refusal(tb testing.TB, c *fakepg.Client, sql string) string {
 	return got[0].Code + " " + got[0].Message
 }
 
+// asked counts the messages the first server has got, goodbyes apart.
+func (p *testProxy) asked() (n int) {
+	for _, c := range p.fakes[0].Conns() {
+		for _, m := range c.Received() {
+			if m.Type != pgwire.Terminate {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // pausing reports whether the administrator's PAUSE is under way.
 func (p *testProxy) pausing() (yes bool) {
 	p.sessionOf("postgres", func(s *session) { yes = s.placing })
@@ -45,22 +64,23 @@ func (p *testProxy) standsAs(user string) (what standing) {
 }
 
 // TestPauseHoldsStatements: what comes while a database is paused is not sent, in whichever protocol, and goes on after RESUME.
-func TestPauseHoldsStatements(t *testing.T) {
+func TestPauseHoldsStatements(t *testing.T) { inModes(t, testPauseHoldsStatements) }
+
+func testPauseHoldsStatements(t *testing.T, line string) {
 	for name, message := range map[string][]byte{
 		"simple": pgwire.AppendQuery(nil, victimQ), "extended": extended(victimQ), "describe": pgwire.AppendSimple(pgwire.AppendBody(nil, pgwire.Describe, []byte("Sp\x00")), pgwire.Sync),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newTestProxy(t, setup{world: world()})
+			p := newTestProxy(t, setup{world: world(), conf: line})
 			boss, c := p.admin(t), p.connect(t, "victim")
-			conn := serverOf(t, p, c)
 			c.Send(pgwire.AppendSimple(pgwire.AppendParse(nil, "p", one), pgwire.Sync))
 			c.UntilReady()
 			ok(t, boss, "PGPOOL PAUSE")
-			seen := len(conn.Statements())
+			seen := p.asked()
 			c.Send(message)
 			await(t, "the statement is held", func() bool { return p.standsAs("victim") == pausedHere })
-			if got := conn.Statements()[seen:]; len(got) > 0 {
-				t.Errorf("the server got %q", got)
+			if got := p.asked(); got != seen {
+				t.Errorf("the server got %d messages", got-seen)
 			}
 			ok(t, boss, "SHOW pool_version")
 			ok(t, boss, "PGPOOL RESUME")
@@ -75,8 +95,10 @@ func TestPauseHoldsStatements(t *testing.T) {
 }
 
 // TestPauseWaitsForTransactions: an open transaction goes on to its end, and PAUSE waits for it.
-func TestPauseWaitsForTransactions(t *testing.T) {
-	p := newTestProxy(t, setup{world: world()})
+func TestPauseWaitsForTransactions(t *testing.T) { inModes(t, testPauseWaitsForTransactions) }
+
+func testPauseWaitsForTransactions(t *testing.T, line string) {
+	p := newTestProxy(t, setup{world: world(), conf: line})
 	boss, c, lazy := p.admin(t), p.connect(t, "victim"), p.connect(t, "lazy")
 	ok(t, c, "BEGIN")
 	ok(t, c, one)
@@ -105,24 +127,39 @@ func TestPauseWaitsForTransactions(t *testing.T) {
 	}
 }
 
+// pausedCount is how many sessions are held by PAUSE.
+func (p *testProxy) pausedCount() (n int) {
+	p.onLoops(func(h *home) {
+		for s := range h.sessions {
+			if s.ops.standing == pausedHere {
+				n++
+			}
+		}
+	})
+	return n
+}
+
 // TestResumeKeepsOrder: the statements go on in the order of their coming.
-func TestResumeKeepsOrder(t *testing.T) {
+func TestResumeKeepsOrder(t *testing.T) { inModes(t, testResumeKeepsOrder) }
+
+func testResumeKeepsOrder(t *testing.T, line string) {
 	w := world()
 	for i := range 5 {
 		w[fmt.Sprintf("SELECT %d0", i)] = fakepg.One()
 	}
-	p := newTestProxy(t, setup{world: w, conf: "log_per_node_statement = on\n"})
+	p := newTestProxy(t, setup{world: w, conf: line + "default_pool_size = 1\nlog_per_node_statement = on\n"})
 	boss := p.admin(t)
-	ok(t, boss, "PGPOOL PAUSE")
 	var clients []*fakepg.Client
+	for range 5 {
+		clients = append(clients, p.connect(t, "victim"))
+	}
+	ok(t, boss, "PGPOOL PAUSE")
 	var want []string
 	for i := range 5 {
-		user := fmt.Sprintf("u%d", i)
-		c := p.connect(t, user)
-		clients = append(clients, c)
+		c := clients[i]
 		want = append(want, fmt.Sprintf("SELECT %d0", i))
 		c.Send(pgwire.AppendQuery(nil, want[i]))
-		await(t, "the statement is held", func() bool { return p.standsAs(user) == pausedHere })
+		await(t, "the statement is held", func() bool { return p.pausedCount() == i+1 })
 	}
 	if err := p.Resume(""); err != nil {
 		t.Fatal(err)
@@ -144,51 +181,73 @@ func TestResumeKeepsOrder(t *testing.T) {
 }
 
 // TestHeldByPauseEnds: a held statement can be cancelled, its client may go, its session be killed, its time run out.
-func TestHeldByPauseEnds(t *testing.T) {
-	p := newTestProxy(t, setup{world: world()})
-	boss := p.admin(t)
-	ok(t, boss, "PGPOOL PAUSE")
-	hold := func() *fakepg.Client {
-		c := p.connect(t, "victim")
-		c.Send(pgwire.AppendQuery(nil, one))
-		await(t, "the statement is held", func() bool { return p.standsAs("victim") == pausedHere })
-		return c
-	}
-	awaitGone := func() {
-		await(t, "the session is over", func() bool { return !p.sessionOf("victim", func(*session) {}) })
-	}
+func TestHeldByPauseEnds(t *testing.T) { inModes(t, testHeldByPauseEnds) }
 
-	c := hold()
-	p.cancelRequest(t, c)
-	if got := errorsOf(c.UntilReady()); len(got) != 1 || got[0].Code != "57014" || got[0].Severity != "ERROR" {
+func testHeldByPauseEnds(t *testing.T, line string) {
+	p := newTestProxy(t, setup{world: world(), conf: line})
+	boss := p.admin(t)
+	clients := make(map[string]*fakepg.Client)
+	for _, user := range []string{"cancelled", "gone", "killed", "late"} {
+		clients[user] = p.connect(t, user)
+	}
+	ok(t, boss, "PGPOOL PAUSE")
+	p.sessionOf("late", func(s *session) { s.pooling.QueryWaitTimeout = 20 * time.Millisecond })
+	for user, c := range clients {
+		c.Send(pgwire.AppendQuery(nil, one))
+		if user != "late" {
+			await(t, "the statement is held", func() bool { return p.standsAs(user) == pausedHere })
+		}
+	}
+	p.cancelRequest(t, clients["cancelled"])
+	if got := errorsOf(clients["cancelled"].UntilReady()); len(got) != 1 || got[0].Code != "57014" || got[0].Severity != "ERROR" {
 		t.Errorf("cancelled: %v", got)
 	}
-	c.Bye()
-	awaitGone()
-
-	c = hold()
-	c.Close()
-	awaitGone()
-
-	c = hold()
-	ok(t, boss, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("victim")))
-	if got := c.Next(); pgwire.ReadFields([]byte(got.Body)).Code != "57P01" {
+	clients["cancelled"].Bye()
+	clients["gone"].Close()
+	ok(t, boss, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("killed")))
+	if got := clients["killed"].Next(); pgwire.ReadFields([]byte(got.Body)).Code != "57P01" {
 		t.Errorf("killed: %s", fakepg.Show(got))
 	}
-	c.ExpectEnd()
-	awaitGone()
-
-	c = p.connect(t, "victim")
-	p.sessionOf("victim", func(s *session) { s.pooling.QueryWaitTimeout = 20 * time.Millisecond })
-	c.Send(pgwire.AppendQuery(nil, one))
-	if f := pgwire.ReadFields([]byte(c.Next().Body)); f.Code != "57P03" || f.Message != "query_wait_timeout" || f.Severity != "FATAL" {
+	clients["killed"].ExpectEnd()
+	if f := pgwire.ReadFields([]byte(clients["late"].Next().Body)); f.Code != "57P03" || f.Message != "query_wait_timeout" || f.Severity != "FATAL" {
 		t.Errorf("waited too long: %v", f)
 	}
-	c.ExpectEnd()
-	awaitGone()
-
+	clients["late"].ExpectEnd()
+	for user := range clients {
+		await(t, "the session is over", func() bool { return !p.sessionOf(user, func(*session) {}) })
+	}
 	ok(t, boss, "PGPOOL RESUME")
 	boss.Bye()
+}
+
+// TestPauseHoldsLogins: a login that needs a server connection waits, but for that of a superuser, who may have come to say RESUME.
+func TestPauseHoldsLogins(t *testing.T) { inModes(t, testPauseHoldsLogins) }
+
+func testPauseHoldsLogins(t *testing.T, line string) {
+	p := newTestProxy(t, setup{world: world(), conf: line})
+	boss := p.admin(t)
+	p.connect(t, "victim").Bye() // from now on it is known that it is no superuser
+	await(t, "the session is over", func() bool { return !p.sessionOf("victim", func(*session) {}) })
+	ok(t, boss, "PGPOOL PAUSE")
+	for _, end := range []string{"goes", "is killed", "gets in"} {
+		c := p.start(t, "victim")
+		await(t, "the login is held", func() bool { return p.standsAs("victim") == pausedHere })
+		switch end {
+		case "goes":
+			c.Close()
+		case "is killed":
+			ok(t, boss, fmt.Sprintf("PGPOOL KILL %d", p.numberOf("victim")))
+			_, _ = c.UntilEnd()
+		default:
+			boss.Bye()
+			other := p.admin(t)
+			ok(t, other, "PGPOOL RESUME")
+			other.Bye()
+			c.Login()
+			c.Bye()
+		}
+		await(t, "the session is over", func() bool { return !p.sessionOf("victim", func(*session) {}) })
+	}
 }
 
 // numberOf is the number KILL knows a user's session by.
@@ -246,8 +305,10 @@ func TestVerbsLikeTheConsole(t *testing.T) {
 
 // TestPauseUndone: a PAUSE that is cancelled, or whose client goes, before the last transaction is over leaves nothing paused. RESUME
 // ends one that waits.
-func TestPauseUndone(t *testing.T) {
-	p := newTestProxy(t, setup{world: world()})
+func TestPauseUndone(t *testing.T) { inModes(t, testPauseUndone) }
+
+func testPauseUndone(t *testing.T, line string) {
+	p := newTestProxy(t, setup{world: world(), conf: line})
 	c := p.connect(t, "victim")
 	ok(t, c, "BEGIN")
 	ok(t, c, one)
@@ -303,8 +364,10 @@ func TestPauseUndone(t *testing.T) {
 }
 
 // TestKill: the client is told, what runs is cancelled, a session in its transaction or logging in ends as well.
-func TestKill(t *testing.T) {
-	p := newTestProxy(t, setup{world: world()})
+func TestKill(t *testing.T) { inModes(t, testKill) }
+
+func testKill(t *testing.T, line string) {
+	p := newTestProxy(t, setup{world: world(), conf: line})
 	boss := p.admin(t)
 	for name, begin := range map[string]func(c *fakepg.Client){
 		"idle":           func(*fakepg.Client) {},

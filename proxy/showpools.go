@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"gopgpool/conf"
 	"gopgpool/loop"
 	"gopgpool/pool"
 	"gopgpool/proxy/show"
@@ -33,7 +34,7 @@ func (srv *Server) sessions(asking *session) []show.Session {
 func (s *session) shown() show.Session {
 	out := show.Session{
 		PID: int64(s.slot.pid), Database: s.startup.Database, User: s.startup.User, ClientHost: s.peer.host, ClientPort: s.peer.port,
-		Mode: s.pooling.Mode.String(), State: s.stateShown(), Since: s.timing.since,
+		Mode: s.modeInForce().String(), State: s.stateShown(), Pin: s.pinReason(), Since: s.timing.since,
 	}
 	switch {
 	case s.ops.standing != servedNow:
@@ -48,6 +49,14 @@ func (s *session) shown() show.Session {
 	}
 	slices.Sort(out.Nodes)
 	return out
+}
+
+// modeInForce is pool_mode, but that replication connections are never shared.
+func (s *session) modeInForce() conf.PoolMode {
+	if s.pooled {
+		return s.pooling.Mode
+	}
+	return conf.PoolModeSession
 }
 
 func (s *session) stateShown() show.SessionState {

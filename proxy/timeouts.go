@@ -88,11 +88,8 @@ var (
 // timed reports whether any of the limits is set for the session.
 func (s *session) timed() bool {
 	p := &s.pooling
-	return p.QueryTimeout > 0 || p.TransactionTimeout > 0 || p.IdleTransactionTimeout > 0 || p.ClientIdleTimeout > 0 && s.shared()
+	return p.QueryTimeout > 0 || p.TransactionTimeout > 0 || p.IdleTransactionTimeout > 0 || p.ClientIdleTimeout > 0 && s.pooled
 }
-
-// shared reports whether the session's server connections serve others between its transactions.
-func (s *session) shared() bool { return s.pooling.Mode > conf.PoolModeSession }
 
 // waitHint goes with query_wait_timeout.
 const waitHint = "default_pool_size bounds the server connections of a database and user, query_wait_timeout the wait for one."
@@ -100,7 +97,7 @@ const waitHint = "default_pool_size bounds the server connections of a database 
 // idleLimitInForce is client_idle_limit. Where connections are shared client_idle_timeout takes its place, unless the session has set it.
 func (s *session) idleLimitInForce() time.Duration {
 	limit := s.set.ClientIdleLimit()
-	if s.shared() && limit == s.cfg.Pool.ClientIdleLimit {
+	if s.pooled && limit == s.cfg.Pool.ClientIdleLimit {
 		return 0
 	}
 	return limit
@@ -123,7 +120,7 @@ func (s *session) limited(until time.Time) time.Time {
 	if !s.timed() {
 		return until
 	}
-	if end, _ := s.timing.nearest(&s.pooling, s.shared()); !end.IsZero() && (until.IsZero() || end.Before(until)) {
+	if end, _ := s.timing.nearest(&s.pooling, s.pooled); !end.IsZero() && (until.IsZero() || end.Before(until)) {
 		return end
 	}
 	return until
@@ -134,7 +131,7 @@ func (s *session) overdue() error {
 	if !s.timed() {
 		return nil
 	}
-	end, why := s.timing.nearest(&s.pooling, s.shared())
+	end, why := s.timing.nearest(&s.pooling, s.pooled)
 	if end.IsZero() || s.t.Now().Before(end) {
 		return nil
 	}

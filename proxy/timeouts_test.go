@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -80,6 +81,7 @@ func TestTimeoutsEndSessions(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		limit  func(p *conf.Pooling)
+		mode   string
 		begin  bool
 		send   []byte
 		code   string
@@ -94,10 +96,10 @@ func TestTimeoutsEndSessions(t *testing.T) {
 		{name: "transaction_timeout", limit: func(p *conf.Pooling) { p.TransactionTimeout = short }, begin: true, code: "25P04"},
 		{name: "transaction_timeout, running", limit: func(p *conf.Pooling) { p.TransactionTimeout = short }, send: asking, code: "25P04", cancel: true},
 		{name: "idle_transaction_timeout", limit: func(p *conf.Pooling) { p.IdleTransactionTimeout = short }, begin: true, code: "25P03"},
-		{name: "client_idle_timeout", limit: func(p *conf.Pooling) { p.Mode, p.ClientIdleTimeout = conf.PoolModeTransaction, short }, code: "57P05"},
+		{name: "client_idle_timeout", mode: "transaction", limit: func(p *conf.Pooling) { p.ClientIdleTimeout = short }, code: "57P05"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			p := newTestProxy(t, setup{world: world()})
+			p := newTestProxy(t, setup{world: world(), conf: "pool_mode = " + cmp.Or(c.mode, "session") + "\n"})
 			p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Asked, SQL: victimQ, Do: fakepg.WaitForCancel})
 			client := p.connect(t, "victim")
 			if c.begin {
@@ -129,11 +131,11 @@ func withoutSync(b []byte) []byte {
 
 // TestTimeoutsSpare: who stays below the limits goes on.
 func TestTimeoutsSpare(t *testing.T) {
-	p := newTestProxy(t, setup{world: world()})
+	p := newTestProxy(t, setup{world: world(), conf: "pool_mode = transaction\n"})
 	c := p.connect(t, "victim")
 	p.sessionOf("victim", func(s *session) {
 		s.pooling.QueryTimeout, s.pooling.TransactionTimeout, s.pooling.IdleTransactionTimeout = time.Hour, time.Hour, time.Hour
-		s.pooling.Mode, s.pooling.ClientIdleTimeout = conf.PoolModeTransaction, time.Hour
+		s.pooling.ClientIdleTimeout = time.Hour
 	})
 	for _, sql := range []string{one, "BEGIN", one, "COMMIT", one} {
 		ok(t, c, sql)
