@@ -88,7 +88,7 @@ func TestTwoNames(t *testing.T) {
 func TestSetInSessionMode(t *testing.T) {
 	c := mustLoad(t, "default_pool_size = 3 server_lifetime = 0 query_timeout = 9 server_check_query = '<empty>' max_db_connections = 4")
 	want := Pooling{
-		Mode: PoolModeSession, Pin: PinModePin, Size: 3, UseOnce: true, QueryTimeout: 9 * time.Second, ServerCheckQuery: EmptyCheck,
+		Mode: PoolModeSession, Pin: PinModePin, Size: 3, ServerLifetime: UsedOnce, QueryTimeout: 9 * time.Second, ServerCheckQuery: EmptyCheck,
 		MaxDBConnections: 4,
 	}
 	if got := c.Pooling("d", "u"); got != want {
@@ -132,7 +132,7 @@ func TestPooling(t *testing.T) {
 				p.MaxDBClients == 80 && p.QueryTimeout == 13*time.Second
 		}},
 		{"report", "x", "pin_mode, a connection per use", func(p Pooling) bool {
-			return p.Mode == PoolModeSession && p.Pin == PinModeError && p.UseOnce && p.Size == 10 && p.MaxDBConnections == 11
+			return p.Mode == PoolModeSession && p.Pin == PinModeError && p.ServerLifetime == UsedOnce && p.Size == 10 && p.MaxDBConnections == 11
 		}},
 		{`my "db"`, "x", "a quoted name", func(p Pooling) bool { return p.Size == 9 }},
 		{"*", "x", "a database of that name", func(p Pooling) bool { return p.Size == 8 }},

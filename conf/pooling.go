@@ -88,13 +88,15 @@ type Pooling struct {
 	QueryWaitTimeout       time.Duration // longest wait for a server connection; 0 = for ever
 
 	ServerIdleTimeout time.Duration // an idle connection is closed after it; 0 = never
-	ServerLifetime    time.Duration // an idle connection older than it is closed; 0 = never
-	UseOnce           bool          // server_lifetime = 0: a connection is closed when it is given back
+	ServerLifetime    time.Duration // an idle connection older than it is closed; 0 = never, see UsedOnce
 	ServerCheckDelay  time.Duration // a connection idle for longer is tried before use; 0 = always
 	ServerCheckQuery  string        // simple query that tries it; "" = it is not tried
 
 	MaxPreparedStatements int // kept on a server connection; 0 = a session with prepared statements keeps its connection
 }
+
+// UsedOnce is the ServerLifetime that server_lifetime = 0 asks for: every connection that is given back is older.
+const UsedOnce = time.Nanosecond
 
 // emptyQuery is the server_check_query that asks for an empty query; EmptyCheck is what is sent for it.
 const (

@@ -70,7 +70,7 @@ func poolTimeKeys() []poolKey {
 }
 
 func setLifetime(p *Pooling, v *Pools) {
-	p.ServerLifetime, p.UseOnce = v.ServerLifetime, v.ServerLifetime == 0
+	p.ServerLifetime = max(v.ServerLifetime, UsedOnce)
 }
 
 func setCheck(p *Pooling, v *Pools) {
