@@ -4,12 +4,12 @@ import (
 	"bytes"
 
 	"gopgpool/pgwire"
-	"gopgpool/proxy/stmt"
 )
 
 // This file is about statements whose result has another form since the definition of a table has changed. PostgreSQL refuses to run
 // them ("cached plan must not change result type"). Where nothing was returned so far, no transaction is open and the client asks what
-// the result looks like, the statement is prepared anew and what the client has sent is sent again.
+// the result looks like, the statement is prepared anew and what the client has sent is sent again. Statements of the extended protocol
+// only, which drivers prepare behind the back of their callers: who has written PREPARE hears what PostgreSQL says.
 
 // maxKept bounds the messages kept for being sent again.
 const maxKept = 16 << 10
@@ -72,9 +72,6 @@ func (s *session) heal(b *backend, e *expect) bool {
 	if s.journal.InTx() || b.mark.Joined() || b.status != 'I' || e.swallow || b.spent {
 		return false
 	}
-	if e.kind == pgwire.Query {
-		return s.healQuery(b, e)
-	}
 	c := &s.copied
 	if e.kind != pgwire.Bind || c.b != b || e.prep != c.p || b.head+1 >= len(b.queue) || b.queue[b.head+1].kind != describePortal {
 		return false
@@ -116,24 +113,4 @@ func (s *session) prepareAnew(b *backend, p *prepared) {
 	}
 	p.gone(b)
 	s.ensureExtended(p, b)
-}
-
-// healQuery does so for EXECUTE as a simple query.
-func (s *session) healQuery(b *backend, e *expect) bool {
-	f := e.facts
-	if f == nil || f.Multi || f.Kind != stmt.KindExecute || b.outstanding() != 1 || len(b.lastText) == lastTextMax {
-		return false
-	}
-	p := s.named[f.Name]
-	if p == nil || p.frame == nil {
-		return false
-	}
-	again := *e
-	e.swallow, e.note = true, nil
-	s.injectQuietly(b, "DEALLOCATE "+quoteName(p.name))
-	p.gone(b)
-	s.ensure(p, b)
-	b.setQueued(pgwire.AppendQuery(b.queued(), string(b.lastText)))
-	b.push(again)
-	return true
 }
