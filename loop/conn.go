@@ -90,6 +90,14 @@ func (c *Conn) TryWrite(b []byte) (n int, err error) {
 // Readable reports whether a TryRead may yield something (data, end of stream, an error).
 func (c *Conn) Readable() bool { return c.readable || c.closed }
 
+// Unread is Readable without its doubt: it asks the system where the last read filled its buffer and cannot know what is left.
+func (c *Conn) Unread() bool {
+	if c.readable && !c.hup && !c.closed {
+		c.readable = c.sock.pending()
+	}
+	return c.Readable()
+}
+
 // HungUp reports whether the peer has closed its side or the connection has failed, though data may still be unread.
 func (c *Conn) HungUp() bool { return c.hup }
 
@@ -219,10 +227,7 @@ func (c *Conn) Park(onEvent func(*Conn)) {
 		return
 	}
 	c.onEvent = onEvent
-	if c.readable && !c.hup {
-		c.readable = c.sock.pending() // it may be no more than that the last read filled its buffer
-	}
-	if c.readable && onEvent != nil {
+	if c.Unread() && onEvent != nil {
 		c.loop.Post(func() {
 			if c.readable && c.onEvent != nil {
 				c.notify()

@@ -304,6 +304,29 @@ func TestReadKeepsWakeUps(t *testing.T) {
 	})
 }
 
+// Readable may be in doubt after a read that filled its buffer; Unread is not.
+func TestUnread(t *testing.T) {
+	onEngines(t, func(w *world) {
+		p, done := w.connected("session", func(t *Task, c *Conn) {
+			for _, left := range []bool{true, false} {
+				t.Wait(time.Time{}, Interest{Conn: c, Read: true})
+				if n, err := c.TryRead(make([]byte, 3)); n != 3 || err != nil || !c.Readable() {
+					w.Errorf("%d, %v, readable %v", n, err, c.Readable())
+				}
+				if c.Unread() != left || c.Readable() != left {
+					w.Errorf("unread %v, want %v", c.Unread(), left)
+				}
+			}
+			c.Close()
+			if !c.Unread() {
+				w.Error("a closed connection has nothing to tell")
+			}
+		})
+		_, _ = p.Write([]byte("answer"))
+		<-done
+	})
+}
+
 func TestPark(t *testing.T) {
 	onEngines(t, func(w *world) {
 		var (

@@ -98,8 +98,11 @@ func (pl *Place) dropLocked(c *Conn) {
 	pl.goneLocked(c)
 }
 
-// spoiled is called on the home loop when something happens to an idle connection: whatever it is, it is of no use any more.
+// spoiled is called on the home loop when something happens to an idle connection. Whatever there is to read, it is of no use any more.
 func (p *Pool) spoiled(c *Conn) {
+	if !c.Wire.Unread() { // no more than that there is room to write
+		return
+	}
 	p.mu.Lock()
 	if !c.idle { // somebody has just taken it, and will see for himself
 		p.mu.Unlock()

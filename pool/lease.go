@@ -112,7 +112,7 @@ func (p *Pool) usable(t *loop.Task, c *Conn, f *flight) bool {
 	} else if !c.bringTo(t) {
 		return false
 	}
-	if c.Wire.Closed() || c.Wire.Readable() || p.stale(c) {
+	if c.Wire.Unread() || p.stale(c) {
 		_ = c.Wire.Close()
 		return false
 	}
@@ -139,7 +139,7 @@ func (p *Pool) Return(c *Conn) { p.giveBack(c, false) }
 func (p *Pool) giveBack(c *Conn, session bool) {
 	out := outcome{here: c.home}
 	now := c.home.Now()
-	bad := c.Wire.Readable() || p.stale(c)
+	bad := c.Wire.Unread() || p.stale(c)
 	p.mu.Lock()
 	pl := c.place
 	pl.used = now

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gopgpool/loop"
 )
 
@@ -310,6 +312,28 @@ func TestMustCheck(t *testing.T) {
 				}
 				b.p.Return(c)
 			}
+		})
+	})
+}
+
+// An answer that fills the buffer to the last byte leaves doubt whether there is more, which is no reason to close the connection.
+func TestAnswerFillsBuffer(t *testing.T) {
+	onReal(t, 10, 1, func(b *bed) {
+		b.do(func(t *loop.Task) {
+			a := &Ask{Place: b.p.Place(key("db", "user"), Bounds{})}
+			c, _ := b.lease(t, a)
+			if _, err := unix.Write(int(b.last.(far)), []byte("answer")); err != nil {
+				b.Fatal(err)
+			}
+			t.Wait(time.Time{}, loop.Interest{Conn: c.Wire, Read: true})
+			if n, err := c.Wire.Read(make([]byte, 6)); n != 6 || err != nil || !c.Wire.Readable() {
+				b.Fatalf("%d, %v, readable %v", n, err, c.Wire.Readable())
+			}
+			b.p.Return(c)
+			if got, _ := b.lease(t, a); got != c {
+				b.Error("the connection was closed")
+			}
+			b.p.Return(c)
 		})
 	})
 }
