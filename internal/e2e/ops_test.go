@@ -48,7 +48,10 @@ func (l *load) check(t *testing.T) {
 }
 
 // poolModes are the modes in which the verbs are tried.
-var poolModes = []string{"session"}
+var poolModes = []string{"session", "transaction"}
+
+// protocols are those pgbench uses.
+var protocols = map[string]string{"session": "prepared", "transaction": "simple"}
 
 // openIn counts the transactions that are open on a node in a database.
 func openIn(t *testing.T, c *pgcluster.Cluster, db string) string {
@@ -71,7 +74,7 @@ func TestPauseUnderLoad(t *testing.T) {
 			db := "e2e_pause_" + mode
 			benchDatabase(t, p, db)
 			boss := connect(t, p, simple)
-			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), 10, "-M", protocols[mode], p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			for range 3 {
 				exec(t, boss, "PGPOOL PAUSE "+db)
@@ -111,7 +114,7 @@ func TestPauseForRestart(t *testing.T) {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			boss := connect(t, p, simple)
-			steady := begin(t, c, 8, "-M", "prepared", p.ConnString("dbname=postgres"))
+			steady := begin(t, c, 8, "-M", protocols[mode], p.ConnString("dbname=postgres"))
 			hasty := begin(t, c, 8, "-C", p.ConnString("dbname=postgres", "user=worker"))
 			eventually(t, "pgbench works", func() bool { return openIn(t, c, "postgres") != "0" })
 			exec(t, boss, "PGPOOL PAUSE")
@@ -135,10 +138,10 @@ func TestReconnectUnderLoad(t *testing.T) {
 			p := start(t, map[string]string{"pool_mode": mode})
 			db := "e2e_reconnect_" + mode
 			benchDatabase(t, p, db)
-			boss, idle, keeper := connect(t, p, simple), connect(t, p, "dbname="+db), connect(t, p, "dbname="+db)
+			boss, idle, keeper := connect(t, p, simple), connect(t, p, simple, "dbname="+db), connect(t, p, simple, "dbname="+db)
 			exec(t, idle, "SET work_mem = '5MB'")
 			exec(t, keeper, "CREATE TEMP TABLE kept AS SELECT 7 AS a")
-			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), 10, "-M", protocols[mode], p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			now := onServer(t, 0, "SELECT clock_timestamp()")
 			exec(t, boss, "PGPOOL RECONNECT "+db)
@@ -167,12 +170,14 @@ func TestKillSession(t *testing.T) {
 			p := start(t, map[string]string{"pool_mode": mode})
 			role := "e2e_kill_" + mode
 			onServer(t, 0, "CREATE ROLE "+role+" LOGIN")
-			boss, busy, idle := connect(t, p, simple), connect(t, p, "user="+role), connect(t, p)
+			boss, busy, idle := connect(t, p, simple), connect(t, p, simple, "user="+role), connect(t, p, simple)
 			mark := "e2e kill " + mode
 			done := sleeping(t, busy, mark)
-			number := psql(t, p, "SHOW pool_processes").of(t, "pool_pid", "username", role)
-			if same := psql(t, p, "SHOW pool_sessions").of(t, "pid", "username", role); same != number {
-				t.Errorf("pool_processes shows %s, pool_sessions %s", number, same)
+			number := psql(t, p, "SHOW pool_sessions").of(t, "pid", "username", role)
+			if mode == "session" {
+				if same := psql(t, p, "SHOW pool_processes").of(t, "pool_pid", "username", role); same != number {
+					t.Errorf("pool_processes shows %s, pool_sessions %s", same, number)
+				}
 			}
 			exec(t, boss, "PGPOOL KILL "+number)
 			if err := <-done; sqlState(err) != "57P01" {
@@ -185,7 +190,7 @@ func TestKillSession(t *testing.T) {
 			if _, err := boss.Exec(t.Context(), "PGPOOL KILL "+number); sqlState(err) != "42704" {
 				t.Errorf("KILL of nobody: %v", err)
 			}
-			if _, err := connect(t, p, "user="+role).Exec(t.Context(), "PGPOOL PAUSE"); sqlState(err) != "42501" {
+			if _, err := connect(t, p, simple, "user="+role).Exec(t.Context(), "PGPOOL PAUSE"); sqlState(err) != "42501" {
 				t.Errorf("PAUSE by a user without rights: %v", err)
 			}
 		})
