@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -190,6 +191,18 @@ func TestBusyPoolGivesWay(t *testing.T) {
 			t.Errorf("connections went to and fro: %+v", s)
 		}
 	})
+}
+
+// Of very many places those nobody uses are forgotten at once.
+func TestManyPlaces(t *testing.T) {
+	b := newBed(t, 10)
+	for i := range maxPlaces + 1 {
+		b.p.Place(key("db", strconv.Itoa(i)), Bounds{})
+	}
+	b.p.sweep(time.Now())
+	if n := len(b.p.Stats()); n != 0 || len(b.p.nodes[0].dbs)+len(b.p.nodes[0].users) != 0 {
+		t.Errorf("%d places remembered, counts of %d databases and %d users", n, len(b.p.nodes[0].dbs), len(b.p.nodes[0].users))
+	}
 }
 
 // busy has n sessions use the place without a pause until then.

@@ -89,7 +89,9 @@ func (pl *Place) dequeueLocked(w *waiter, now time.Time) {
 func (p *Pool) queue(pl *Place, w *waiter) error {
 	out := outcome{here: w.task.Loop()}
 	p.mu.Lock()
+	pl = p.liveLocked(pl)
 	pl.leases++
+	pl.used = w.since
 	pl.enqueueLocked(w)
 	if pl.queue.first == w { // or he cannot be served, since those before him are not
 		p.settleLocked(pl.node, w.since, &out)

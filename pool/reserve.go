@@ -48,7 +48,6 @@ func (p *Pool) pop(t *loop.Task, key Key) *Conn {
 func (p *Pool) Reserve(t *loop.Task, key Key, cancelled func() bool, watched ...loop.Interest) error {
 	p.mu.Lock()
 	pl := p.placeLocked(key)
-	pl.used = t.Now()
 	p.mu.Unlock()
 	a := &Ask{Place: pl, Cancelled: cancelled, Watched: watched}
 	a.w = waiter{task: t, ask: a, since: t.Now(), placeOnly: true}
