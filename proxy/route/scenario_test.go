@@ -125,6 +125,7 @@ type world struct {
 	preparedOn map[string]cluster.NodeID
 	texts      map[string]string
 	in         Input
+	decided    Decision // the last
 }
 
 func newWorld(t *testing.T) *world {
@@ -279,6 +280,7 @@ func (w *world) statement(line string) string {
 		in.L = d.L
 	}
 	in.State.Placed(&d, d.Node)
+	w.decided = d
 	if name, ok := strings.CutPrefix(line, "parse "); ok {
 		name, _, _ = strings.Cut(name, ": ")
 		w.prepared[name], w.preparedOn[name] = in.Facts, d.Node
