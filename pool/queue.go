@@ -152,11 +152,13 @@ func (p *Pool) look(w *waiter, cause loop.Cause) (over bool, err error) {
 		case p.tooLongLocked(w, now):
 			err = ErrWaitTimeout
 		}
-		n := w.place.node
+		pl := w.place
 		if err != nil {
-			w.place.dequeueLocked(w, now)
+			pl.dequeueLocked(w, now)
 		}
-		p.settleLocked(n, now, &out) // the reserve may be open now, or who stood in the way is gone
+		if err != nil || pl.queue.first == w && pl.bounds.reserveAt(w.since, now) { // who stood in the way is gone, or the reserve is open
+			p.settleLocked(pl.node, now, &out)
+		}
 	}
 	if w.granted {
 		err = w.err
