@@ -60,6 +60,7 @@ type Pools struct {
 	ServerCheckQuery         string        // "" = no check, "<empty>" = an empty query
 	MaxPreparedStatements    int           // 0 = not followed
 	IgnoreStartupParameters  []string
+	AdminUsers               []string // empty: superusers of the servers
 	PinMode                  PinMode
 	SafeFunctionList         Patterns // functions that leave no state in the session
 	UnsafeFunctionList       Patterns // functions that leave state which cannot be moved

@@ -27,6 +27,9 @@ func poolModeRows() []Param {
 		integer("max_prepared_statements", Reload, 0, maxInt, "200",
 			"prepared statements kept per server connection; 0 pins the session",
 			func(c *Config) *int { return &c.Pools.MaxPreparedStatements }),
+		list("admin_users", Reload, ',', "",
+			"users who may pause, resume, reconnect, kill; empty: superusers",
+			func(c *Config) *[]string { return &c.Pools.AdminUsers }),
 	}
 }
 

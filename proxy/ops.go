@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gopgpool/auth"
-	"gopgpool/conf"
 	"gopgpool/logging"
 	"gopgpool/loop"
 	"gopgpool/pgwire"
@@ -241,13 +240,11 @@ func (s *session) operate(c *stmt.PoolCommand) (*show.Result, error) {
 
 // administers reports whether the user may use the verbs: who stands in admin_users or, while that is empty, a superuser.
 func (s *session) administers() bool {
-	if users := adminUsers(s.srv.current.Load().cfg); len(users) > 0 {
+	if users := s.srv.current.Load().cfg.Pools.AdminUsers; len(users) > 0 {
 		return slices.Contains(users, s.startup.User)
 	}
 	return s.ops.superuser
 }
-
-func adminUsers(*conf.Config) []string { return nil }
 
 // pause is PAUSE by a client. It is undone when the client cancels it or goes before it is done.
 func (s *session) pause(database string) error {
@@ -420,7 +417,7 @@ func (s *session) awaitLogin() error {
 
 // mayAdminister reports whether a user who is not logged in may turn out to be one who may say RESUME.
 func (s *session) mayAdminister() bool {
-	if users := adminUsers(s.srv.current.Load().cfg); len(users) > 0 {
+	if users := s.srv.current.Load().cfg.Pools.AdminUsers; len(users) > 0 {
 		return slices.Contains(users, s.startup.User)
 	}
 	known := s.srv.pool.Recall(s.key)

@@ -502,3 +502,90 @@ func TestShowQueues(t *testing.T) {
 	c.Bye()
 	boss.Bye()
 }
+
+// TestAdminUsers: who stands in admin_users may use the verbs, and nobody else.
+func TestAdminUsers(t *testing.T) {
+	p := newTestProxy(t, setup{world: world(), conf: "admin_users = 'op, second'\n"})
+	op, boss := p.connect(t, "op"), p.admin(t)
+	ok(t, op, "PGPOOL PAUSE")
+	if got := refusal(t, boss, "PGPOOL RESUME"); !strings.HasPrefix(got, "42501") {
+		t.Errorf("a superuser who is not in admin_users: %s", got)
+	}
+	second := p.connect(t, "second") // logs in, for it may say RESUME
+	ok(t, second, "PGPOOL RESUME")
+	for _, c := range []*fakepg.Client{op, boss, second} {
+		c.Bye()
+	}
+}
+
+// TestPauseOnSeveralLoops: sessions are held, waited for and let go on whichever loop they run.
+func TestPauseOnSeveralLoops(t *testing.T) {
+	inModes(t, func(t *testing.T, line string) {
+		p := newTestProxy(t, setup{world: world(), loops: 3, conf: line})
+		boss := p.admin(t)
+		var clients []*fakepg.Client
+		for i := range 6 {
+			c := p.connect(t, fmt.Sprintf("u%d", i))
+			clients = append(clients, c)
+			ok(t, c, "BEGIN")
+			ok(t, c, one)
+		}
+		boss.Send(pgwire.AppendQuery(nil, "PGPOOL PAUSE"))
+		await(t, "the databases are paused", func() bool { return p.pauses.covers("db") })
+		for i, c := range clients {
+			if !p.pausing() {
+				t.Errorf("PAUSE is done with %d transactions open", len(clients)-i)
+			}
+			ok(t, c, "COMMIT")
+			c.Send(pgwire.AppendQuery(nil, one))
+		}
+		if got := boss.UntilReady(); len(fakepg.Errors(got)) > 0 {
+			t.Errorf("PAUSE got %s", fakepg.Transcript(got))
+		}
+		await(t, "all are held", func() bool { return p.pausedCount() == len(clients) })
+		ok(t, boss, "PGPOOL RESUME")
+		for _, c := range clients {
+			c.UntilReady()
+			c.Bye()
+		}
+		boss.Bye()
+	})
+}
+
+// TestReconnect: connections are replaced when nothing holds them, with the settings of their sessions.
+func TestReconnect(t *testing.T) {
+	inModes(t, func(t *testing.T, line string) {
+		w := stateful()
+		w["DROP TABLE x"] = fakepg.Answer{Tag: "DROP TABLE"}
+		p := newTestProxy(t, setup{world: w, conf: line + "num_init_children = 8\nmax_pool = 2\n"})
+		f := p.fakes[0]
+		clients := make(map[string]*fakepg.Client)
+		conns := make(map[string]*fakepg.Conn)
+		for _, user := range []string{"free", "busy", "keeper"} {
+			clients[user] = p.connect(t, user)
+			ok(t, clients[user], "SET work_mem TO '5MB'")
+			conns[user] = f.Last()
+		}
+		ok(t, clients["busy"], "BEGIN")
+		ok(t, clients["busy"], one)
+		ok(t, clients["keeper"], "CREATE TEMP TABLE x (a int)")
+		boss := p.admin(t)
+		ok(t, boss, "PGPOOL RECONNECT db")
+		f.Await("the free connection is closed", conns["free"].Over)
+		ok(t, clients["keeper"], one)
+		if conns["busy"].Over() || conns["keeper"].Over() {
+			t.Error("a connection in use was closed")
+		}
+		ok(t, clients["free"], one)
+		if last := f.Last(); last == conns["free"] || !strings.Contains(strings.Join(last.Statements(), ";"), "work_mem") {
+			t.Errorf("the new connection got %q", last.Statements())
+		}
+		ok(t, clients["busy"], "COMMIT")
+		f.Await("the busy connection is closed", conns["busy"].Over)
+		for _, c := range clients {
+			c.Bye()
+		}
+		f.Await("the last old connection is closed", conns["keeper"].Over)
+		boss.Bye()
+	})
+}
