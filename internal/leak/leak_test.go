@@ -20,24 +20,15 @@ import (
 func TestSessionMode(t *testing.T) { newStage(t, "session").storm(t) }
 
 func TestTransactionMode(t *testing.T) {
-	if os.Getenv("LEAK_TRANSACTION") == "" {
-		t.Skip("transaction mode is being built: LEAK_TRANSACTION=1 runs it")
-	}
-	s := newStage(t, "transaction")
-	if mode, err := s.poolMode(t.Context()); err != nil || mode != "transaction" {
-		t.Skipf("this pgpool has no transaction mode: pool_mode is %q (%v)", mode, err)
-	}
-	s.storm(t)
+	needs(t, "transaction")
+	newStage(t, "transaction").storm(t)
 }
 
-func (s *stage) poolMode(ctx context.Context) (string, error) {
-	conn, err := pgconn.Connect(ctx, s.pool.ConnString())
-	if err != nil {
-		return "", err
+func needs(t *testing.T, mode string) {
+	t.Helper()
+	if mode != "session" && os.Getenv("LEAK_TRANSACTION") == "" {
+		t.Skip("transaction mode is being built: LEAK_TRANSACTION=1 runs it")
 	}
-	defer conn.Close(ctx)
-	results, err := conn.Exec(ctx, "PGPOOL SHOW pool_mode").ReadAll()
-	return first(results), err
 }
 
 // setting is a number from the environment.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,17 +82,22 @@ const (
 	poolSize = 20
 )
 
+// newStage is that of the storm: statements are balanced one by one.
 func newStage(t *testing.T, mode string) *stage {
+	t.Helper()
+	return newStageOf(t, mode, map[string]string{"default_pool_size": strconv.Itoa(poolSize), "statement_level_load_balance": "on"})
+}
+
+// newStageOf starts a pgpool with these parameters; those of pooling are left out in session mode.
+func newStageOf(t *testing.T, mode string, parameters map[string]string) *stage {
 	t.Helper()
 	cluster := shared.Cluster(t)
 	furnish(t, cluster)
 	s := &stage{Cluster: cluster, mode: mode, fresh: map[origin]map[string]string{}, seeded: map[string]bool{}}
-	conf := map[string]string{
-		"num_init_children": strconv.Itoa(places + 10), "max_pool": "3", "statement_level_load_balance": "on",
-		"log_min_messages": "warning",
-	}
-	if mode != "session" {
-		conf["pool_mode"], conf["default_pool_size"] = mode, strconv.Itoa(poolSize)
+	conf := map[string]string{"num_init_children": strconv.Itoa(places + 10), "max_pool": "3", "log_min_messages": "error"}
+	maps.Copy(conf, parameters)
+	if conf["pool_mode"] = mode; mode == "session" {
+		delete(conf, "default_pool_size")
 	}
 	s.pool = shared.Pgpool(t, pgcluster.PgpoolOptions{Conf: conf, Env: []string{"GORACE=atexit_sleep_ms=0"}})
 	for _, role := range []string{plainRole, tunedRole, superRole} {
