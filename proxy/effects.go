@@ -33,7 +33,7 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 			return &note{release: s.srv.pool.Hold(f.DatabaseDDL)}
 		}
 	}
-	if effect, name, ok := journalled(f, both && !s.pooled); ok {
+	if effect, name, ok := journalled(f, both && !s.pooled); ok && name != "seed" {
 		writer := f.Kind == stmt.KindSet && f.Class == stmt.ClassPrimary
 		st := &vsession.Statement{Text: string(text), Effect: effect, Name: name, Writer: writer}
 		st.Reset = f.Setting != nil && f.Setting.Default
@@ -145,7 +145,8 @@ func (s *session) succeeded(b *backend, e *expect) {
 	if e.writes {
 		s.stateVer++
 	}
-	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed || f.MayTouchSession || len(f.CreatesTemp) > 0 {
+	touched := f.MayTouchSession && !(b.standby && f.Kind == stmt.KindSelect && f.Setting == nil) // there no function makes anything
+	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed || touched || len(f.CreatesTemp) > 0 {
 		s.afterDDL(f)
 	}
 	if e.note != nil {

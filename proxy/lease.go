@@ -102,6 +102,10 @@ func (s *session) lease(node cluster.NodeID) (*pool.Conn, error) {
 	writer := node == s.writer()
 	a.Print, a.Owner = s.journal.Print(writer), s.id
 	a.NoWait = len(s.backends) > 0 && !writer
+	a.Exactly = nil
+	if writer && s.sequences.conn != nil && s.in.Facts != nil && sequenceValues(s.in.Facts) {
+		a.Exactly, a.Serial = s.sequences.conn, s.sequences.serial
+	}
 	s.watched[0].HangUp = !s.saidGoodbye()
 	s.ops.standing, s.ops.stood = queuedUp, s.t.Now()
 	c, err := s.srv.pool.Lease(s.t, a)
@@ -109,12 +113,21 @@ func (s *session) lease(node cluster.NodeID) (*pool.Conn, error) {
 	switch {
 	case err == nil:
 		return c, nil
+	case errors.Is(err, pool.ErrUsed):
+		s.sequences.conn = nil
+		return nil, errSequence
 	case s.clientLeft():
 		return nil, &clientGone{io.ErrUnexpectedEOF}
 	case s.cancelled && !s.t.Stopped():
 		return nil, errCancelled
 	}
 	return nil, err
+}
+
+var errSequence = &clientError{
+	Code: "55000", Message: "currval and lastval are not known here",
+	Detail: "Another session has used the server connection since nextval.",
+	Hint:   "Use INSERT ... RETURNING, ask in the same transaction, or use pool_mode = session for this database or user.",
 }
 
 // leaseOn is connect for a session that shares its connections.
@@ -222,6 +235,9 @@ func (s *session) putBack(b *backend) {
 	if s.unnamed != nil {
 		s.unnamed.gone(b)
 	}
+	if b.c.State.Sequences == s.id {
+		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
+	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
 	b.side.free()
 	s.srv.pool.Return(b.c)
@@ -241,7 +257,7 @@ func (s *session) idleShared(node cluster.NodeID) *pool.Conn {
 	if node == cluster.NoNode {
 		return nil
 	}
-	s.wants.Place, s.wants.NoWait = s.placeOf(node), true
+	s.wants.Place, s.wants.NoWait, s.wants.Exactly = s.placeOf(node), true, nil
 	c, err := s.srv.pool.Lease(s.t, &s.wants)
 	if err == nil && c == nil {
 		s.srv.pool.Unreserve(s.keyFor(node))

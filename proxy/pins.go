@@ -283,13 +283,47 @@ func (s *session) configured(b *backend, f *stmt.Facts) {
 	}
 }
 
-// sincePin follows what a finished statement means for the pins of a connection.
-func (s *session) sincePin(b *backend, f *stmt.Facts) {
-	if s.pooled && len(f.Configures) > 0 {
+// sendsPin notes what a statement may leave behind when it is sent: much of that stays when it fails, or is rolled back.
+func (s *session) sendsPin(b *backend, f *stmt.Facts, writes bool) {
+	subject := s.subject(f)
+	if subject == nil {
+		subject = f
+	}
+	if len(f.Configures) > 0 {
 		s.configured(b, f)
 	}
-	b.probe = b.probe || b.holds&findable != 0 && mayEndPin(f)
+	b.holds |= s.holdingOf(subject, writes) &^ holdsSequence
+	b.probe = b.probe || b.holds&findable != 0 && (mayEndPin(f) || mayEndPin(subject))
 }
 
 // knowsPrepared reports whether a prepared statement found on a connection is one the session, or the proxy, knows of.
 func (s *session) knowsPrepared(_ *backend, name string) bool { return s.named[name] != nil }
+
+// asksVolatile reports whether it matters if the functions in a statement are volatile.
+func asksVolatile(f *stmt.Facts) bool {
+	return f != nil && f.MayTouchSession && f.Setting == nil && len(f.Functions) > 0 && !f.Multi
+}
+
+// taints reports whether a statement may leave state that its text does not show: it runs code, or calls a volatile function that is not one
+// of PostgreSQL's harmless ones nor in safe_function_list.
+func (s *session) taints(f *stmt.Facts) bool {
+	if !f.MayTouchSession || f.Setting != nil {
+		return false
+	}
+	if !asksVolatile(f) || f.Kind == stmt.KindDo || f.Kind == stmt.KindUnparsed {
+		return true
+	}
+	names, ok := s.temps.Look(f, s.policy.AsksTemp(), s.t.Now())
+	for i, n := range f.Functions {
+		name := n.Name
+		if n.Schema != "" {
+			name = n.Schema + "." + name
+		}
+		switch {
+		case !stmt.MayTouchSession(n), s.cfg.Pools.SafeFunctionList.Match(name):
+		case !ok, names.Unknown, i >= 16, names.Volatile&(1<<i) != 0:
+			return true
+		}
+	}
+	return f.Kind == stmt.KindCall
+}

@@ -158,7 +158,7 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 		}
 	}
 	in.Dice = s.home.dice.Float64()
-	if route.NeedsNames(in) {
+	if route.NeedsNames(in) || s.pooled && asksVolatile(in.Subject()) {
 		if err := s.lookUp(in); err != nil {
 			return d, p, err
 		}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"time"
 
@@ -125,9 +126,17 @@ func (s *session) forgetNotes(b *backend) {
 	}
 }
 
+// staysForever reports that a connection has something that no reset takes away.
+func (s *session) staysForever(b *backend) bool {
+	if s.pooled {
+		return b.holds&foreverHeld != 0
+	}
+	return b.hadTemp || b.holds&holdsLibrary != 0 // the temporary schema is empty, but can be seen
+}
+
 // reusable reports whether the connection is at a point from which it can be reset.
 func (s *session) reusable(b *backend) bool {
-	if s.cancels > 0 || s.t.Stopped() || b.holds&foreverHeld != 0 || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 ||
+	if s.cancels > 0 || s.t.Stopped() || s.staysForever(b) || b.broken || b.spent || b.mark.Spoiled() || b.err != nil || b.skip > 0 ||
 		b.r < b.w || b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
 		return false
 	}
@@ -162,6 +171,9 @@ func (s *session) reset(b *backend) bool {
 		if s.set.LogPerNodeStatement() {
 			s.logInjected(b, q)
 		}
+	}
+	if b.holds&(holdsSeed|holdsUnknown) != 0 { // nothing of PostgreSQL's resets random()
+		s.injectQuietly(b, "SELECT pg_catalog.setseed("+strconv.FormatFloat(s.home.dice.Float64(), 'f', -1, 64)+")")
 	}
 	b.flush()
 	failed := s.awaitReset(b)

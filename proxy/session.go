@@ -38,12 +38,16 @@ type session struct {
 	id       uint64 // of all sessions of the process
 
 	// of a session that shares its connections, see share
-	pooled   bool
-	shareKey pool.Key
-	wants    pool.Ask
-	places   []*pool.Place // by node, made when needed
-	hears    listening
-	unwanted error    // a pin that pin_mode does not allow, found too late
+	pooled    bool
+	shareKey  pool.Key
+	wants     pool.Ask
+	places    []*pool.Place // by node, made when needed
+	hears     listening
+	unwanted  error    // a pin that pin_mode does not allow, found too late
+	sequences struct { // the connection with what nextval has left, as the session left it
+		conn   *pool.Conn
+		serial uint64
+	}
 	ownNames []string // settings my.name that functions or longer texts have made
 	watched  [1]loop.Interest
 

@@ -16,25 +16,38 @@ const maxOutPumping = 16 << 20
 // maxPerTurn bounds the bytes a session reads from one socket before others have their turn.
 const maxPerTurn = 512 << 10
 
+// smallBuffer is that of a client's read buffer to begin with: many may wait for a server with a statement in it.
+const smallBuffer = 8 << 10
+
 // buffers are the free read buffers of one loop: idle sessions hold none.
 type buffers struct {
-	free [][]byte
+	free, small [][]byte
 }
 
-// maxFree bounds the buffers kept for later.
-const maxFree = 64
+// maxFree and maxFreeSmall bound the buffers kept for later.
+const (
+	maxFree      = 64
+	maxFreeSmall = 1024
+)
 
-func (p *buffers) get() []byte {
-	if n := len(p.free); n > 0 {
-		b := p.free[n-1]
-		p.free = p.free[:n-1]
+func (p *buffers) get(size int) []byte {
+	list := &p.free
+	if size == smallBuffer {
+		list = &p.small
+	}
+	if n := len(*list); n > 0 {
+		b := (*list)[n-1]
+		*list = (*list)[:n-1]
 		return b
 	}
-	return make([]byte, bufferSize)
+	return make([]byte, size)
 }
 
 func (p *buffers) put(b []byte) {
-	if len(p.free) < maxFree {
+	switch {
+	case len(b) == smallBuffer && len(p.small) < maxFreeSmall:
+		p.small = append(p.small, b)
+	case len(b) == bufferSize && len(p.free) < maxFree:
 		p.free = append(p.free, b)
 	}
 }
@@ -49,6 +62,8 @@ type side struct {
 	out  []byte
 	o    int
 	skip int
+	// thrifty: begins with a small buffer for what it reads
+	thrifty bool
 	err  error // of the last write; reads meet their own
 }
 
@@ -58,12 +73,22 @@ func (s *side) pending() []byte { return s.in[s.r:s.w] }
 // fill reads once. n = 0 without an error means that there is nothing now or no room.
 func (s *side) fill() (n int, err error) {
 	if s.in == nil {
-		s.in = s.pool.get()
+		size := bufferSize
+		if s.thrifty {
+			size = smallBuffer
+		}
+		s.in = s.pool.get(size)
 		s.r, s.w = 0, 0
 	}
 	if s.r > 0 {
 		s.w = copy(s.in, s.in[s.r:s.w])
 		s.r = 0
+	}
+	if s.w == len(s.in) && len(s.in) == smallBuffer {
+		in := s.pool.get(bufferSize)
+		copy(in, s.in)
+		s.pool.put(s.in)
+		s.in = in
 	}
 	if s.w == len(s.in) {
 		return 0, nil
@@ -74,7 +99,7 @@ func (s *side) fill() (n int, err error) {
 }
 
 // full reports that no more can be read before something is dealt with.
-func (s *side) full() bool { return s.in != nil && s.r == 0 && s.w == len(s.in) }
+func (s *side) full() bool { return s.in != nil && s.r == 0 && s.w == len(s.in) && len(s.in) == bufferSize }
 
 // rest gives an emptied read buffer back.
 func (s *side) rest() {

@@ -118,6 +118,9 @@ func (s *session) stakes(b *backend, e *expect) {
 	if s.pooled && (f == nil || e.writes || len(f.Functions) > 0) {
 		b.c.State.Sequences = s.id
 	}
+	if s.pooled && f != nil {
+		s.sendsPin(b, f, e.writes)
+	}
 	if e.kind != pgwire.Query && (e.note == nil || e.note.end != endRollback) {
 		b.lasting = b.lasting || f == nil || commitsItself(f, s.journal.InTx())
 	}
@@ -171,19 +174,17 @@ func (s *session) holdingOf(f *stmt.Facts, writes bool) (h holding) {
 	case stmt.KindDo, stmt.KindCall, stmt.KindUnparsed:
 		h |= holdsUnknown
 	}
-	if f.MayTouchSession && writes && f.Setting == nil || f.Multi && f.MultiState {
+	if s.pooled && s.taints(f) || !s.pooled && f.MayTouchSession && writes && f.Setting == nil || f.Multi && f.MultiState {
 		h |= holdsUnknown
 	}
-	if s.pooled && h == holdsUnknown && s.exempt(f) {
-		h = 0
+	if f.Setting != nil && f.Setting.Name == "seed" {
+		h |= holdsSeed
 	}
 	for i := range f.Functions {
 		if locksForSession(f.Functions[i].Name) {
 			h |= holdsLock
 		}
-		if s.pooled {
-			h |= s.heldBy(&f.Functions[i])
-		}
+		h |= s.heldBy(&f.Functions[i])
 	}
 	return h
 }
@@ -195,10 +196,12 @@ func (s *session) heldBy(f *stmt.Name) holding {
 		name = f.Schema + "." + name
 	}
 	switch {
-	case f.Name == "currval" || f.Name == "lastval":
-		return holdsSequence
 	case f.Name == "setseed":
 		return holdsSeed
+	case !s.pooled:
+		return 0
+	case f.Name == "currval" || f.Name == "lastval":
+		return holdsSequence
 	case keepsBackend(f.Name), s.cfg.Pools.UnsafeFunctionList.Match(name):
 		return holdsMarked
 	}
@@ -213,23 +216,6 @@ func keepsBackend(name string) bool {
 		return true
 	}
 	return false
-}
-
-// exempt reports that everything in a statement that may leave something is a function of safe_function_list.
-func (s *session) exempt(f *stmt.Facts) bool {
-	if s.cfg.Pools.SafeFunctionList.Empty() || f.Multi || f.Kind == stmt.KindUnparsed || f.Kind == stmt.KindDo || len(f.Functions) == 0 {
-		return false
-	}
-	for _, n := range f.Functions {
-		name := n.Name
-		if n.Schema != "" {
-			name = n.Schema + "." + name
-		}
-		if stmt.MayTouchSession(n) && !s.cfg.Pools.SafeFunctionList.Match(name) {
-			return false
-		}
-	}
-	return true
 }
 
 // locksForSession reports pg_advisory_lock and its kin, but for those whose locks end with the transaction.
@@ -248,11 +234,13 @@ func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 	case f.Kind == stmt.KindUnlisten && f.Name == "":
 		b.holds &^= holdsListen
 	}
+	before := b.holds
 	b.holds |= s.holdingOf(f, writes)
 	if s.pinned {
 		b.holds |= holdsSettings
 	}
-	s.sincePin(b, f)
+	b.probe = b.probe || s.pooled && b.holds&^before&findable != 0
+	b.hadTemp = b.hadTemp || b.holds&holdsTemp != 0
 }
 
 // suspect is a server that has ended an idle connection by an administrator's command: it shuts down, or only this connection was

@@ -35,7 +35,7 @@ func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
 		srv: srv, home: h, t: t, cfg: cur.cfg, policy: cur.policy, set: conf.NewSessionSettings(cur.cfg),
 		peer: peerOf(from), began: t.Now(),
 	}
-	s.client = side{conn: conn, pool: &h.buffers}
+	s.client = side{conn: conn, pool: &h.buffers, thrifty: true}
 	s.origin = logging.Origin{App: "child", ProcessName: "child", PID: srv.parts.PID, Client: logging.Address(s.peer.host, s.peer.port)}
 	s.log = srv.log.With(&s.origin)
 	sound := false
@@ -416,11 +416,20 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 		s.giveUp(idle)
 	}
 	if opening == nil {
-		if !must && s.srv.pool.Recall(s.key) != nil {
+		known := !must && s.srv.pool.Recall(s.key) != nil
+		if known && s.pooled {
 			return nil, nil
 		}
 		var err error
-		if opening, err = s.openAny(node); err != nil {
+		if known { // the client is told the pid of its server process, but need not wait for a server that is away
+			opening, err = s.openOne(s.srv.store.Current(), node)
+		} else {
+			opening, err = s.openAny(node)
+		}
+		switch {
+		case known && (isUnreachable(err) || notServing(err)):
+			return nil, nil
+		case err != nil:
 			return nil, err
 		}
 	}

@@ -26,7 +26,7 @@ func (s *session) mayHeal(b *backend, p *prepared) {
 	if s.batchBound || p == nil || p.frame == nil || p.batch == s.batch || s.journal.InTx() || s.batchUsedElsewhere(b) {
 		s.dropCopy()
 	} else if s.copied.b == nil {
-		s.copied.b, s.copied.p, s.copied.frames = b, p, s.home.buffers.get()[:0]
+		s.copied.b, s.copied.p, s.copied.frames = b, p, s.home.buffers.get(bufferSize)[:0]
 	}
 	s.batchBound = true
 }

@@ -213,3 +213,25 @@ func TestListenWithoutAConnection(t *testing.T) {
 		t.Errorf("after UNLISTEN: %+v", n)
 	}
 }
+
+// What nextval has left is found again by the session as long as nobody else has used the connection, and never by another session.
+func TestSequenceValuesStayTheirSessions(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	all := sessions(t, p, 2)
+	exec(t, all[0], "CREATE SEQUENCE e2e_values")
+	defer onServer(t, 0, "DROP SEQUENCE e2e_values")
+	exec(t, all[0], "SELECT nextval('e2e_values')")
+	if got := value(t, all[0], "SELECT currval('e2e_values')::text"); got != "1" {
+		t.Errorf("currval: %s", got)
+	}
+	exec(t, all[0], "DISCARD ALL")
+	exec(t, all[0], "SELECT nextval('e2e_values')")
+	if _, err := all[1].Exec(t.Context(), "SELECT lastval()"); err == nil || !strings.Contains(err.Error(), "55000") {
+		t.Errorf("lastval of another session: %v", err)
+	}
+	all[1].Close(context.Background()) // it has asked once, and keeps its connection for it
+	if _, err := all[0].Exec(t.Context(), "SELECT currval('e2e_values')"); err == nil || !strings.Contains(err.Error(), "55000") {
+		t.Errorf("currval after another session: %v", err)
+	}
+}
