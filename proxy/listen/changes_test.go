@@ -262,6 +262,10 @@ func (m *modelled) random(dice *rand.Rand) {
 		return
 	}
 	switch n := dice.IntN(30); {
+	case !m.bad && n < 6 && len(m.c.saves) == 0:
+		m.do("SAVEPOINT " + point())
+	case m.bad && n < 20 && len(m.c.saves) == 0:
+		m.do("ROLLBACK")
 	case m.bad && n < 20, n < 4:
 		m.do("ROLLBACK TO " + made())
 	case n < 6:

@@ -116,14 +116,22 @@ func (h *Hub) Listen(
 	if len(channels) == 0 {
 		return nil
 	}
-	l, err := h.enter(t, key)
+	l, r, err := h.join(t, key, sub, channels)
 	if err != nil {
 		return err
 	}
-	r := l.reg.join(t, sub, channels)
-	l.mu.Unlock()
 	l.wake()
 	return l.wait(t, r, cancelled, watched)
+}
+
+// join begins the listener of the key if need be and adds to it what the session wants.
+func (h *Hub) join(t *loop.Task, key Key, sub Subscriber, channels []string) (*listener, *request, error) {
+	l, err := h.enter(t, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer l.mu.Unlock()
+	return l, l.reg.join(t, sub, channels), nil
 }
 
 // enter returns the locked listener of the key.
@@ -139,7 +147,7 @@ func (h *Hub) enter(t *loop.Task, key Key) (*listener, error) {
 		h.places[key] = l
 		l.task = t.Loop().Go("listener "+key.Database, l.run)
 	}
-	l.mu.Lock()
+	l.mu.Lock() // the listener cannot end before h.mu is free
 	return l, nil
 }
 
@@ -157,12 +165,13 @@ func (h *Hub) find(key Key) *listener {
 // Unlisten takes channels from what a session hears: nothing more of them comes into its Inbox (what is there already the session
 // drops by itself, see Inbox.Append). It does not wait.
 func (h *Hub) Unlisten(key Key, sub Subscriber, channels []string) {
-	if l := h.find(key); l != nil && len(channels) > 0 {
+	if len(channels) == 0 {
+		return
+	}
+	if l := h.find(key); l != nil {
+		defer l.mu.Unlock()
 		l.reg.part(sub, channels)
-		l.mu.Unlock()
 		l.wake()
-	} else if l != nil {
-		l.mu.Unlock()
 	}
 }
 
@@ -170,8 +179,8 @@ func (h *Hub) Unlisten(key Key, sub Subscriber, channels []string) {
 func (h *Hub) Leave(sub Subscriber) {
 	h.each(func(l *listener) {
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.reg.part(sub, nil)
-		l.mu.Unlock()
 		l.wake()
 	})
 }

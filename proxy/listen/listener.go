@@ -194,11 +194,16 @@ func (l *listener) open(t *loop.Task, v *cluster.View) (*pool.Conn, error) {
 		return c, nil
 	}
 	if !passing(err) {
-		l.mu.Lock()
-		l.reg.failOf(m, refused(err))
-		l.mu.Unlock()
+		l.refuse(m, refused(err))
 	}
 	return nil, err
+}
+
+// refuse answers those who wait and whose own way to open a connection this was.
+func (l *listener) refuse(m *member, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reg.failOf(m, err)
 }
 
 // passing reports whether an error of opening may be over soon: the node is not there or does not serve yet, or the cluster is
