@@ -283,52 +283,46 @@ func TestManyOnAServer(t *testing.T) {
 }
 
 func (s *tester) comeAndGo(c *pgx.Conn, dice *rand.Rand, rounds int) {
-	t := s.w
 	for round := range rounds {
 		channel := fmt.Sprint("c", dice.IntN(3))
-		said := func(what string) string { return fmt.Sprintf("%s %s-%s-%d", channel, s.name, what, round) }
-		notify := func(what string) error {
-			_, err := c.Exec(context.Background(), "SELECT pg_notify($1, $2)", channel, strings.TrimPrefix(said(what), channel+" "))
-			return err
-		}
-		has := func(what string) bool {
-			return slices.ContainsFunc(s.heard(), func(line string) bool { return strings.HasSuffix(line, " "+said(what)) })
-		}
-		if err := <-s.listen(channel); err != nil {
-			t.Errorf("%s: %v", s.name, err)
+		if !s.fine(<-s.listen(channel)) || !s.fine(s.notifies(c, channel, fmt.Sprint("due-", round), true)) {
 			return
 		}
-		if err := notify("due"); err != nil {
-			t.Error(err)
-			return
-		}
-		if err := <-s.do(func(task *loop.Task) error { return s.w.hub.Flush(task, s.key, nil) }); err != nil {
-			t.Error(err)
-			return
-		}
-		s.drained()
-		if !has("due") {
-			t.Errorf("%s did not hear %q", s.name, said("due"))
-			return
-		}
+		parts := s.leave
 		if dice.IntN(2) == 0 {
-			<-s.unlisten(channel)
-		} else {
-			<-s.leave()
+			parts = func() <-chan error { return s.unlisten(channel) }
 		}
-		if err := notify("late"); err != nil {
-			t.Error(err)
-			return
-		}
-		<-s.do(func(task *loop.Task) error { return s.w.hub.Flush(task, s.key, nil) })
-		s.drained()
-		if has("late") {
-			t.Errorf("%s heard %q", s.name, said("late"))
+		if !s.fine(<-parts()) || !s.fine(s.notifies(c, channel, fmt.Sprint("late-", round), false)) {
 			return
 		}
 	}
-	<-s.end()
+	s.fine(<-s.end())
 }
 
-// drained returns when the session has looked into its inbox.
-func (s *tester) drained() { <-s.do(func(*loop.Task) error { s.drain(); return nil }) }
+// notifies has the session say something and look whether it hears it.
+func (s *tester) notifies(c *pgx.Conn, channel, what string, due bool) error {
+	payload := s.name + " " + what
+	if _, err := c.Exec(context.Background(), "SELECT pg_notify($1, $2)", channel, payload); err != nil {
+		return err
+	}
+	err := <-s.do(func(task *loop.Task) error {
+		defer s.drain()
+		return s.w.hub.Flush(task, s.key, nil)
+	})
+	if err != nil {
+		return err
+	}
+	suffix := fmt.Sprintf(" %s %s", channel, payload)
+	if heard := slices.ContainsFunc(s.heard(), func(line string) bool { return strings.HasSuffix(line, suffix) }); heard != due {
+		return fmt.Errorf("heard%q is %v", suffix, heard)
+	}
+	return nil
+}
+
+// fine reports an error of a session, on any goroutine.
+func (s *tester) fine(err error) bool {
+	if err != nil {
+		s.w.Errorf("%s: %v", s.name, err)
+	}
+	return err == nil
+}
