@@ -94,6 +94,7 @@ func build(questions []question) string {
 			writeRelation(&b, q.name)
 		}
 	}
+	writeViews(&b, questions)
 	return b.String()
 }
 
@@ -115,25 +116,52 @@ func writeRelation(b *strings.Builder, n stmt.Name) {
 		b.WriteString("), ")
 	}
 	anyOf("c.relpersistence"+ne+"'t'", true)
-	anyOf("c.relnamespace"+eq+"'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid OR v.catalog", false)
+	anyOf("c.relnamespace"+eq+"'pg_catalog'::pg_catalog.regnamespace::pg_catalog.oid", false)
 	anyOf("c.relpersistence"+eq+"'u'", true)
 	b.WriteString(isTemp)
-	anyOf("v.calls OR c.relkind"+eq+"'S'", true)
+	anyOf("c.relkind"+eq+"'S'", true)
 	anyOf("c.relhassubclass AND c.relkind"+eq+"'r'", true)
-	b.WriteString(hasTemp + " FROM pg_catalog.pg_class c LEFT JOIN LATERAL (" + view + ") v ON true WHERE c.relname" + eq)
+	b.WriteString(hasTemp + " FROM pg_catalog.pg_class c WHERE c.relname" + eq)
 	quote(b, n.Name)
+}
+
+// writeViews asks about all relations that may be views at once, for planning it is what costs: a row for each that is one.
+func writeViews(b *strings.Builder, questions []question) {
+	lead := " UNION ALL SELECT n.i, NULL, pg_catalog.bool_or(v.catalog), NULL, NULL, pg_catalog.bool_or(v.calls), NULL, " + hasTemp + " FROM (VALUES "
+	for i := range questions {
+		q := &questions[i]
+		if q.kind != relation || q.only {
+			continue
+		}
+		b.WriteString(lead + "(" + strconv.Itoa(i) + ", ")
+		lead = ", "
+		quote(b, q.name.Name)
+		b.WriteString("::pg_catalog.name, ")
+		if q.name.Schema == "" {
+			b.WriteString("NULL::pg_catalog.name)")
+			continue
+		}
+		quote(b, q.name.Schema)
+		b.WriteString("::pg_catalog.name)")
+	}
+	if lead != ", " {
+		return
+	}
+	b.WriteString(") n(i, name, schema), pg_catalog.pg_class c, LATERAL (" + view + ") v WHERE c.relname" + eq + "n.name AND c.relkind" + eq +
+		"'v' AND (n.schema IS NULL OR c.relnamespace" + eq + "(SELECT s.oid FROM pg_catalog.pg_namespace s WHERE s.nspname" + eq +
+		"n.schema)) GROUP BY n.i")
 }
 
 // view tells of a user's view, through those it reads, whether it reads a catalog, and whether it calls a volatile function or one
 // that recovery refuses, or reads a sequence, of which standbys see what was logged ahead. The trees of rules name relations and functions by their numbers; those below 16384 come with the server.
 const view = `WITH RECURSIVE r(o) AS (` +
-	`SELECT c.oid WHERE c.relkind` + eq + `'v' AND c.oid OPERATOR(pg_catalog.>=) 16384 UNION ` +
+	`SELECT c.oid UNION ` +
 	`SELECT (pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':relid ([1-9][0-9]*)', 'g'))[1]::pg_catalog.oid ` +
 	`FROM r, pg_catalog.pg_rewrite w WHERE w.ev_class` + eq + `r.o AND w.ev_type` + eq + `'1' AND r.o OPERATOR(pg_catalog.>=) 16384), ` +
 	`f(o) AS (SELECT (pg_catalog.regexp_matches(w.ev_action::pg_catalog.text, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([1-9][0-9]*)', 'g'))[1]` +
 	`::pg_catalog.oid FROM r, pg_catalog.pg_rewrite w WHERE w.ev_class` + eq + `r.o AND w.ev_type` + eq + `'1' ` +
 	`AND r.o OPERATOR(pg_catalog.>=) 16384) ` +
-	`SELECT (SELECT pg_catalog.bool_or(r.o OPERATOR(pg_catalog.<) 16384) FROM r) AS catalog, ` +
+	`SELECT (SELECT pg_catalog.bool_or(r.o OPERATOR(pg_catalog.<) 16384) FROM r WHERE r.o` + ne + `c.oid) AS catalog, ` +
 	`(SELECT pg_catalog.bool_or(p.provolatile` + eq + `'v' OR p.proname` + eq + `'txid_current' OR p.proname` + eq + `'pg_current_xact_id') ` +
 	`FROM f, pg_catalog.pg_proc p WHERE p.oid` + eq + `f.o) OR ` +
 	`EXISTS (SELECT FROM r, pg_catalog.pg_class k WHERE k.oid` + eq + `r.o AND k.relkind` + eq + `'S') AS calls`
@@ -175,13 +203,14 @@ func read(questions []question, row [][]byte) (tempSchema bool, err error) {
 	}
 	q := &questions[i]
 	q.answered = true
-	q.answer = answer{exists: flags[1], unlogged: flags[3]}
+	a := &q.answer // two rows tell of a view
+	a.exists, a.unlogged = a.exists || flags[1], a.unlogged || flags[3]
 	switch {
 	case q.kind == function:
-		q.answer.volatile = flags[2]
+		a.volatile = flags[2]
 	case !q.only:
-		q.answer.catalog, q.answer.calls, q.answer.parent = flags[2], flags[5], flags[6]
+		a.catalog, a.calls, a.parent = a.catalog || flags[2], a.calls || flags[5], a.parent || flags[6]
 	}
-	q.temp = flags[4]
+	q.temp = q.temp || flags[4]
 	return flags[7], nil
 }
