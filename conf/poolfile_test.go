@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -388,4 +389,33 @@ func readPools(text string) (*Config, []Problem) {
 	c := &Config{Pools: Pools{PoolFile: poolPath, PoolMode: PoolModeSession}}
 	l.takePoolFile(c)
 	return c, l.problems
+}
+
+// TestPoolingDocument holds docs/pooling.md against the table: every parameter of it with its default, every setting of the pool file.
+func TestPoolingDocument(t *testing.T) {
+	text, err := os.ReadFile("../docs/pooling.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults, mentioned := make(map[string]string), string(text)
+	for line := range strings.Lines(mentioned) {
+		if cells := strings.Split(line, "|"); len(cells) == 5 {
+			value, _, _ := strings.Cut(cells[2], ";")
+			defaults[strings.Trim(cells[1], " `")] = strings.Trim(value, " `")
+		}
+	}
+	for _, p := range sharingRows() {
+		want := p.Default
+		if want == "" {
+			want = "empty"
+		}
+		if got, ok := defaults[p.Name]; p.Name != "pool_file" && (!ok || got != want) {
+			t.Errorf("%s: default %q in the document, %q here", p.Name, got, want)
+		}
+	}
+	for _, k := range poolKeys() {
+		if (k.database || k.user) && !strings.Contains(mentioned, "`"+k.name+"`") {
+			t.Errorf("%s is not in the document", k.name)
+		}
+	}
 }
