@@ -10,7 +10,8 @@ import (
 type portal struct {
 	b            *backend // nil: the proxy answers it
 	p            *prepared
-	writes, both bool // of its routing decision
+	writes, both bool         // of its routing decision
+	signal       *boundSignal // the proxy answers it: a call about a session
 }
 
 // parse is a Parse message: the statement is routed by its text, and sent.
@@ -145,6 +146,12 @@ func (s *session) bind(frame []byte, size int) error {
 		s.setPortal(portalName, portal{p: p})
 		return s.local(bindComplete)
 	}
+	s.signalled = 0
+	if p != nil && p.facts.Signal != nil && size == len(frame) {
+		if ok, err := s.bindSignal(p, portalName, frame); ok || err != nil {
+			return err
+		}
+	}
 	po := portal{p: p}
 	_, _, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decideBound(p, &po, portalName) })
 	if err != nil {
@@ -268,6 +275,9 @@ func (s *session) describe(frame []byte) error {
 		p = s.statement(name)
 		b = s.holder(p)
 	} else if po, ok := s.portal(name); ok {
+		if po.signal != nil {
+			return s.local(appendSignalColumn(nil, po.signal.terminate, po.signal.binary))
+		}
 		p, b = po.p, po.b
 	}
 	if s.failed() && p != nil && !endsFailure(p.facts) {
@@ -314,6 +324,9 @@ func (s *session) execute(frame []byte) error {
 	po, known := s.portal(name)
 	if s.failed() && known && po.p != nil && !endsFailure(po.p.facts) && (po.b == nil || po.b.status != 'E') {
 		return s.refuseExtended(errFailedTransaction)
+	}
+	if known && po.signal != nil {
+		return s.executeSignal(po.signal)
 	}
 	if known && po.p != nil && po.p.local {
 		return s.executeLocal(po.p)

@@ -61,6 +61,8 @@ func (s *session) query(frame []byte) error {
 	case f.Kind == stmt.KindPool:
 		return s.poolQuery(f)
 	case f.Multi:
+	case signalsOurs(f.Signal):
+		return s.signalSimple(f.Signal)
 	case s.answersListen(f):
 		return s.listenSimple(f)
 	case f.Kind == stmt.KindBegin && !s.anyUnsynced():
@@ -180,8 +182,8 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 	if node, ok := s.boundTo(f); ok {
 		d.Node = node
 	}
-	if f.TerminatePID > 0 {
-		if node, ok := s.srv.nodeOfPID(s.t, uint32(f.TerminatePID)); ok {
+	if pid := s.signalledPID(f); pid > 0 {
+		if node, ok := s.srv.nodeOfPID(s.t, uint32(pid)); ok {
 			d.Node = node
 		}
 	}

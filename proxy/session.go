@@ -48,8 +48,9 @@ type session struct {
 		conn   *pool.Conn
 		serial uint64
 	}
-	ownNames []string // settings my.name that functions or longer texts have made
-	watched  [1]loop.Interest
+	signalled int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means
+	ownNames  []string // settings my.name that functions or longer texts have made
+	watched   [1]loop.Interest
 
 	told        []pgwire.Param // what the client was told of settings
 	toldOwn     bool           // told is the session's alone

@@ -235,3 +235,40 @@ func TestSequenceValuesStayTheirSessions(t *testing.T) {
 		t.Errorf("currval after another session: %v", err)
 	}
 }
+
+// The pid of BackendKeyData is no server's, and understood all the same.
+func TestSignalsBySharedPID(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "2")
+	victim := connect(t, p, simple)
+	running := make(chan error, 1)
+	go func() {
+		_, err := victim.Exec(context.Background(), "SELECT pg_sleep(60)")
+		running <- err
+	}()
+	asker := connect(t, p)
+	pid := int64(victim.PgConn().PID())
+	eventually(t, "the statement is cancelled", func() bool {
+		var ok bool
+		if err := asker.QueryRow(t.Context(), "SELECT pg_cancel_backend($1)", pid).Scan(&ok); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		select {
+		case err := <-running:
+			return err != nil && strings.Contains(err.Error(), "57014")
+		default:
+			return false
+		}
+	})
+	simpleAsker := connect(t, p, simple)
+	if got := value(t, simpleAsker, "SELECT pg_terminate_backend("+strconv.Itoa(int(pid))+")::text"); got == "true" {
+		t.Error("a cast makes it another statement, which the server answers")
+	}
+	var ok bool
+	if err := simpleAsker.QueryRow(t.Context(), "SELECT pg_terminate_backend("+strconv.Itoa(int(pid))+")").Scan(&ok); err != nil || !ok {
+		t.Error(ok, err)
+	}
+	if err := victim.Ping(t.Context()); err == nil {
+		t.Error("the session goes on")
+	}
+}

@@ -90,6 +90,13 @@ type Setting struct {
 	Transaction, Characteristics bool
 }
 
+// Signal is a call of pg_cancel_backend or pg_terminate_backend.
+type Signal struct {
+	Terminate bool
+	PID       int32 // 0 if it is not a constant
+	Param     int   // number of the parameter that is the pid, 0 if it is none
+}
+
 // TxModes are the transaction modes of BEGIN, SET TRANSACTION and SET SESSION CHARACTERISTICS.
 type TxModes struct {
 	Isolation string // "", "serializable", "repeatable read", "read committed", "read uncommitted"
@@ -172,8 +179,8 @@ type Facts struct {
 	// MayTouchSession: the statement may change session state in ways its text does not show (DO, CALL, unparsed text,
 	// a function call that is not in PostgreSQL's own catalog by name).
 	MayTouchSession bool
-	// TerminatePID is the constant of pg_terminate_backend(n); 0 if the statement is not such a call.
-	TerminatePID int32
+	// Signal is the call of pg_cancel_backend or pg_terminate_backend that the statement consists of; nil if it is none.
+	Signal *Signal
 	// DatabaseDDL is the database of DROP DATABASE, ALTER DATABASE ... RENAME, CREATE DATABASE ... TEMPLATE.
 	DatabaseDDL string
 }

@@ -68,7 +68,7 @@ func addStatements(f *Facts, stmts []*pg.RawStmt) {
 	}
 	f.Relations, f.Functions, f.CreatesTemp, f.DropsTables = relations.list, functions.list, temporary.list, dropped.list
 	f.Executes, f.Configures = executes, configures
-	f.TerminatePID = 0
+	f.Signal = nil
 }
 
 // harmless tells whether a statement of a string leaves the string read-only: what only begins or ends transactions does.

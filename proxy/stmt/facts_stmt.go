@@ -139,8 +139,8 @@ func selectFacts(f *Facts, s *pg.SelectStmt, w *walker) {
 	}
 	switch name := nameOf(call.GetFuncname()); {
 	case name.Schema != "" && name.Schema != catalogSchema:
-	case name.Name == nameTerminate:
-		f.TerminatePID = terminatePID(call)
+	case name.Name == nameTerminate, name.Name == nameCancel:
+		f.Signal = signalOf(call, name.Name == nameTerminate)
 	case name.Name == nameSetConfig:
 		if f.Setting = configSetting(call); f.Setting != nil {
 			f.MayTouchSession = false
@@ -166,12 +166,17 @@ func soleCall(s *pg.SelectStmt) *pg.FuncCall {
 	return s.GetTargetList()[0].GetResTarget().GetVal().GetFuncCall()
 }
 
-// terminatePID answers the constant of pg_terminate_backend(pid [, timeout]), 0 if there is none.
-func terminatePID(call *pg.FuncCall) int32 {
-	if n := len(call.GetArgs()); n != 1 && n != 2 {
-		return 0
+// signalOf reads pg_terminate_backend(pid [, timeout]) or pg_cancel_backend(pid).
+func signalOf(call *pg.FuncCall, terminate bool) *Signal {
+	if n := len(call.GetArgs()); n != 1 && (n != 2 || !terminate) {
+		return nil
 	}
-	return max(0, call.GetArgs()[0].GetAConst().GetIval().GetIval())
+	pid := uncast(call.GetArgs()[0])
+	g := &Signal{Terminate: terminate, PID: max(0, pid.GetAConst().GetIval().GetIval()), Param: int(pid.GetParamRef().GetNumber())}
+	if g.PID == 0 && g.Param == 0 {
+		return nil
+	}
+	return g
 }
 
 func copyFacts(f *Facts, s *pg.CopyStmt) {

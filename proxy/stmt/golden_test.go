@@ -122,8 +122,8 @@ func describe(f *Facts) string {
 	names(f.CreatesTemp, "temp")
 	names(f.DropsTables, "drops")
 	text(f.DatabaseDDL, "database")
-	if f.TerminatePID != 0 {
-		parts = append(parts, fmt.Sprintf("terminate=%d", f.TerminatePID))
+	if g := f.Signal; g != nil && g.Terminate && g.PID > 0 {
+		parts = append(parts, fmt.Sprintf("terminate=%d", g.PID))
 	}
 	if f.Modes != (TxModes{}) {
 		parts = append(parts, fmt.Sprintf("modes=%+v", f.Modes))

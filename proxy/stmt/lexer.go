@@ -178,7 +178,7 @@ func (l *lexer) word() {
 			l.raise()
 			return
 		}
-	case len(nameSetConfig), len(nameTerminate):
+	case len(nameSetConfig), len(nameTerminate), len(nameCancel):
 		l.name(word)
 	}
 	if l.exact && !isKeyword(string(word)) {
@@ -309,7 +309,7 @@ func (l *lexer) quotedName() {
 
 // name looks for the functions whose arguments are facts.
 func (l *lexer) name(name []byte) {
-	if !l.keep && (string(name) == nameSetConfig || string(name) == nameTerminate) {
+	if !l.keep && (string(name) == nameSetConfig || string(name) == nameTerminate || string(name) == nameCancel) {
 		l.stop = shapeKeep
 	}
 }
@@ -410,6 +410,7 @@ func (l *lexer) semicolon() {
 const (
 	nameSetConfig = "set_config"
 	nameTerminate = "pg_terminate_backend"
+	nameCancel    = "pg_cancel_backend"
 )
 
 // isSetOperation tells the words that chain SELECTs.
