@@ -69,7 +69,7 @@ func (s *session) openAny(node cluster.NodeID) (*pool.Opening, error) {
 // since, or will be.
 func (s *session) openAgain(v *cluster.View, began time.Time, err error) bool {
 	changed := v != s.srv.store.Current() && (isUnreachable(err) || notServing(err))
-	return changed || s.t.Now().Sub(began) < s.worthWaiting(v, err)
+	return changed || s.t.Now().Sub(began) < s.worthWaiting(v, err) || s.excusedByPause(err)
 }
 
 // awaitAnother waits for a View other than v, for a while, and then for one with a live node.

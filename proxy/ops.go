@@ -87,7 +87,7 @@ func (s *Server) Pause(ctx context.Context, database string) error {
 }
 
 // pauseTick is how often a PAUSE looks whether the last transaction is over.
-const pauseTick = 10 * time.Millisecond
+const pauseTick = 20 * time.Millisecond
 
 // unpause takes back a PAUSE that did not come to its end.
 func (s *Server) unpause(database string, token uint64) {
@@ -413,6 +413,16 @@ func (s *session) awaitLogin() error {
 	}
 	s.began = s.t.Now() // the time limit of the login counts from its turn
 	return nil
+}
+
+// excusedByPause reports whether a login is to be tried again that could not reach a server: its database is paused, and the server may
+// be being restarted.
+func (s *session) excusedByPause(err error) bool {
+	if s.secret != nil || !s.srv.pauses.covers(s.startup.Database) || !isUnreachable(err) && !notServing(err) {
+		return false
+	}
+	s.began = s.t.Now()
+	return true
 }
 
 // mayAdminister reports whether a user who is not logged in may turn out to be one who may say RESUME.

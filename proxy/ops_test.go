@@ -589,3 +589,39 @@ func TestReconnect(t *testing.T) {
 		boss.Bye()
 	})
 }
+
+// TestPauseOutlivesRestart: a server that ends its connections while the database is paused does not end the sessions.
+func TestPauseOutlivesRestart(t *testing.T) {
+	inModes(t, func(t *testing.T, line string) {
+		p := newTestProxy(t, setup{world: world(), conf: line})
+		boss, idle, held := p.admin(t), p.connect(t, "idle"), p.connect(t, "held")
+		ok(t, idle, one)
+		ok(t, held, one)
+		ok(t, boss, "PGPOOL PAUSE")
+		held.Send(pgwire.AppendQuery(nil, one))
+		await(t, "the statement is held", func() bool { return p.standsAs("held") == pausedHere })
+		for _, c := range p.fakes[0].Conns() {
+			if !c.Over() {
+				c.Inject(pgwire.AppendError(nil, pgwire.Fields{Severity: "FATAL", Code: "57P01", Message: "bye"}))
+				c.Cut()
+			}
+		}
+		await(t, "the sessions have noticed", func() bool {
+			left := 0
+			p.onLoops(func(h *home) {
+				for s := range h.sessions {
+					left += len(s.backends)
+				}
+			})
+			return left == 0
+		})
+		ok(t, boss, "PGPOOL RESUME")
+		if got := held.UntilReady(); len(fakepg.Errors(got)) > 0 {
+			t.Errorf("got %s", fakepg.Transcript(got))
+		}
+		ok(t, idle, one)
+		for _, c := range []*fakepg.Client{boss, idle, held} {
+			c.Bye()
+		}
+	})
+}

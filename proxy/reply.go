@@ -394,7 +394,9 @@ func (s *session) unasked(b *backend, f pgwire.Fields, frame []byte, fatal bool)
 	idle := s.stakeAt(b) == nothing
 	heart := b.node == s.writer() || len(s.backends) == 1
 	if idle && (f.Code == "57P01" || f.Code == "57P02") {
-		s.suspects = append(s.suspects, suspect{node: b.node, frame: append([]byte(nil), frame...), heart: heart})
+		if !s.srv.pauses.covers(s.startup.Database) { // or the server is being restarted, as everybody knows
+			s.suspects = append(s.suspects, suspect{node: b.node, frame: append([]byte(nil), frame...), heart: heart})
+		}
 		b.spent = true
 		return false, nil
 	}

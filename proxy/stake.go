@@ -256,9 +256,6 @@ type suspect struct {
 func (s *session) askSuspects() error {
 	all := s.suspects
 	s.suspects = nil
-	if s.srv.pauses.covers(s.startup.Database) { // a server may be restarted meanwhile
-		return nil
-	}
 	for _, x := range all {
 		v := s.srv.store.Current()
 		if !v.Live(x.node) {

@@ -142,3 +142,48 @@ func TestTimeoutsSpare(t *testing.T) {
 	}
 	c.Bye()
 }
+
+// TestWaitingForConnections: where the pool is used up a statement waits, is shown, can be ended, and not for longer than
+// query_wait_timeout.
+func TestWaitingForConnections(t *testing.T) {
+	p := newTestProxy(t, setup{world: world(), conf: "pool_mode = transaction\ndefault_pool_size = 1\n"})
+	boss, holder := p.admin(t), p.connect(t, "victim")
+	killed, late := p.connect(t, "victim"), p.connect(t, "victim")
+	ok(t, holder, "BEGIN")
+	ok(t, holder, one)
+	waiting := func() (pids []string) {
+		for pid, row := range rowsBy(t, boss, "SHOW pool_sessions", 0) {
+			if row[5] == "waiting" {
+				pids = append(pids, pid)
+			}
+		}
+		return pids
+	}
+	killed.Send(pgwire.AppendQuery(nil, one))
+	await(t, "the statement waits", func() bool { return len(waiting()) == 1 })
+	if row := rowsBy(t, boss, "SHOW pool_queues", 1)["victim"]; row[2] != "transaction" || row[4] != "2" || row[5] != "1" || row[12] != "1" {
+		t.Errorf("the queue is shown as %q", row)
+	}
+	ok(t, boss, "PGPOOL KILL "+waiting()[0])
+	if f := pgwire.ReadFields([]byte(killed.Next().Body)); f.Code != "57P01" {
+		t.Errorf("killed: %v", f)
+	}
+	killed.ExpectEnd()
+
+	p.onLoops(func(h *home) {
+		for s := range h.sessions {
+			s.pooling.QueryWaitTimeout = 20 * time.Millisecond
+			for i := range s.places {
+				s.places[i] = nil
+			}
+		}
+	})
+	late.Send(pgwire.AppendQuery(nil, one))
+	if f := pgwire.ReadFields([]byte(late.Next().Body)); f.Code != "53300" || f.Message != "query_wait_timeout" || f.Hint == "" {
+		t.Errorf("too late: %v", f)
+	}
+	late.ExpectEnd()
+	ok(t, holder, "COMMIT")
+	holder.Bye()
+	boss.Bye()
+}
