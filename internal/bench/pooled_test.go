@@ -104,23 +104,24 @@ func TestCountSamples(t *testing.T) {
 		t.Fatalf("joined: %x", code)
 	}
 	const stacks = `
-	      ffffffff81000000
-	      10
+	      ffffffff81000000 ([kernel.kallsyms])
+	      10 (/bin/pgpool)
 
-	      28
-	      2f
-	      40
 
-	      3f
-	      8
+	      28 (/bin/pgpool)
+	      2f (/bin/pgpool)
+	      40 (/bin/pgpool)
 
-	      f
+	      3f (/bin/pgpool)
+	      8 ([unknown])
+
+	      11 (/lib/libc.so.6)
 `
-	got, err := countSamples(strings.NewReader(stacks), code)
+	got, err := countSamples(strings.NewReader(stacks), "/bin/pgpool", code)
 	if want := (virtualShare{Samples: 4, Inside: 2}); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	if _, err := countSamples(strings.NewReader("pgpool 12\n"), code); err == nil {
+	if _, err := countSamples(strings.NewReader("pgpool 12\n"), "pgpool", code); err == nil {
 		t.Error("a line that is no address was read")
 	}
 }
@@ -159,6 +160,27 @@ func main() { os.Exit(small(len(os.Args))) }
 	}
 	if _, err := codeOf(source, virtualCode); err == nil {
 		t.Error("a text has code")
+	}
+}
+
+// What the profile counts is there under these names.
+func TestVirtualMethods(t *testing.T) {
+	sources, err := filepath.Glob(filepath.Join("..", "..", "proxy", "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, file := range sources {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text.Write(source)
+	}
+	for _, name := range virtualMethods() {
+		if !strings.Contains(text.String(), "func (s *session) "+name+"(") {
+			t.Errorf("the proxy's session has no method %s", name)
+		}
 	}
 }
 

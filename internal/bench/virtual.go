@@ -46,10 +46,23 @@ func (v virtualResult) worst() float64 {
 	return most
 }
 
-// virtualCode are the functions that belong to the virtual session: everything of its package, and what in the proxy
-// compares, records and replays state.
+// virtualCode tells the functions that belong to the virtual session: everything of its package, and what in the proxy records what a
+// statement has changed, finds what keeps a session on its connection, and brings a connection up to the session's state.
 func virtualCode(function string) bool {
-	return strings.HasPrefix(function, "gopgpool/proxy/vsession.")
+	if strings.HasPrefix(function, "gopgpool/proxy/vsession.") {
+		return true
+	}
+	name, ok := strings.CutPrefix(function, "gopgpool/proxy.(*session).")
+	return ok && slices.Contains(virtualMethods(), name)
+}
+
+// virtualMethods are those of a session; with them counts what they call.
+func virtualMethods() []string {
+	return []string{
+		"noteFor", "concluded", "succeeded", "apply", "endBatch",
+		"pinsBy", "taints", "sendsPin", "refuseShared", "refusePin", "ownSequences", "configured", "askPins", "absorb",
+		"bringUp", "follow",
+	}
 }
 
 // errNoPerf says that nothing can be recorded.
@@ -77,7 +90,7 @@ func (r *runner) measureVirtual(ctx context.Context) (virtualResult, error) {
 		if _, err := r.recordRow(ctx, perf, s, w, file); err != nil {
 			return result, err
 		}
-		share, err := readShare(ctx, perf, file, code)
+		share, err := readShare(ctx, perf, file, r.opts.programs.gopgpool, code)
 		if err != nil {
 			return result, err
 		}
@@ -89,20 +102,21 @@ func (r *runner) measureVirtual(ctx context.Context) (virtualResult, error) {
 	return result, nil
 }
 
-// readShare counts the samples of a recording that have a frame in code.
-func readShare(ctx context.Context, perf, file string, code []span) (virtualShare, error) {
+// readShare counts the samples of a recording that have a frame in code of a program.
+func readShare(ctx context.Context, perf, file, program string, code []span) (virtualShare, error) {
 	var problems strings.Builder
-	cmd := exec.CommandContext(ctx, perf, "script", "-i", file, "-F", "ip")
+	cmd := exec.CommandContext(ctx, perf, "script", "-i", file, "-F", "ip,dso")
 	cmd.Stderr = &problems
 	out, err := cmd.Output()
 	if err != nil {
 		return virtualShare{}, fmt.Errorf("perf script: %w: %s", err, firstLines(problems.String(), 3))
 	}
-	return countSamples(bytes.NewReader(out), code)
+	return countSamples(bytes.NewReader(out), program, code)
 }
 
-// countSamples reads stacks, an address in each line and an empty line after each stack.
-func countSamples(in io.Reader, code []span) (virtualShare, error) {
+// countSamples reads stacks: an address in each line, and in brackets the file of which it is an offset or [kernel]; empty lines after
+// each stack.
+func countSamples(in io.Reader, program string, code []span) (virtualShare, error) {
 	var count virtualShare
 	frames, inside := 0, false
 	finish := func() {
@@ -121,18 +135,19 @@ func countSamples(in io.Reader, code []span) (virtualShare, error) {
 			finish()
 			continue
 		}
-		address, err := strconv.ParseUint(text, 16, 64)
+		number, where, _ := strings.Cut(text, " ")
+		address, err := strconv.ParseUint(number, 16, 64)
 		if err != nil {
 			return count, fmt.Errorf("line %q of perf script: %w", text, err)
 		}
 		frames++
-		inside = inside || contains(code, address)
+		inside = inside || where == "("+program+")" && contains(code, address)
 	}
 	finish()
 	return count, lines.Err()
 }
 
-// span is a piece of machine code, its end excluded.
+// span is a piece of machine code by its place in the program's file, its end excluded.
 type span struct{ from, to uint64 }
 
 // contains looks an address up in sorted spans. Spans may overlap.
@@ -146,7 +161,7 @@ func contains(code []span, address uint64) bool {
 	return i > 0 && address < code[i-1].to
 }
 
-// codeOf is where a program's functions of those names are, where they were inlined too; sorted, without overlaps.
+// codeOf is where those functions of a program are, where they were inlined too; sorted, without overlaps.
 func codeOf(program string, wanted func(string) bool) ([]span, error) {
 	file, err := elf.Open(program)
 	if err != nil {
@@ -168,7 +183,20 @@ func codeOf(program string, wanted func(string) bool) ([]span, error) {
 	if len(code) == 0 {
 		return nil, fmt.Errorf("%s has none of the functions", program)
 	}
-	return joined(code), nil
+	return joined(inFile(code, file.Progs)), nil
+}
+
+// inFile turns addresses into places in the file, which is how perf tells them.
+func inFile(code []span, segments []*elf.Prog) []span {
+	var all []span
+	for _, s := range code {
+		for _, p := range segments {
+			if p.Type == elf.PT_LOAD && p.Flags&elf.PF_X != 0 && s.from >= p.Vaddr && s.to <= p.Vaddr+p.Filesz {
+				all = append(all, span{s.from - p.Vaddr + p.Off, s.to - p.Vaddr + p.Off})
+			}
+		}
+	}
+	return all
 }
 
 // walk visits every entry.

@@ -64,8 +64,10 @@ func (d *draft) wrapped(sql string) bool {
 	case 5:
 		d.do(step{sql: sql + "; SELECT 1/0", code: "22012"})
 		return false
+	case 6:
+		d.do(step{way: unnamed, sql: sql})
 	default:
-		d.say("%s", sql)
+		d.do(step{sql: sql})
 	}
 	return true
 }

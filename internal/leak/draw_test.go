@@ -11,9 +11,10 @@ import (
 type way int
 
 const (
-	simple way = iota
-	parsed     // prepared by the protocol under step.name, and run
-	again      // run by that name once more
+	simple  way = iota
+	parsed      // prepared by the protocol under step.name, and run
+	again       // run by that name once more
+	unnamed     // by the extended protocol, without a name
 )
 
 // step is one statement of a session and what becomes of it.
@@ -36,6 +37,9 @@ func (s step) String() string {
 		text = "prepared " + s.name + ": " + s.sql
 	case again:
 		text = "again " + s.name
+	case unnamed:
+		text = "extended: " + s.sql
+	case simple:
 	}
 	for _, part := range []struct{ label, value string }{{"want", s.want}, {"error", s.code}, {"save", s.save}, {"same", s.same}} {
 		if part.value != "" {

@@ -140,6 +140,9 @@ func (l *live) run(ctx context.Context, st step) (string, error) {
 	case again:
 		result := l.conn.ExecPrepared(ctx, st.name, nil, nil, nil).Read()
 		return first([]*pgconn.Result{result}), result.Err
+	case unnamed:
+		result := l.conn.ExecParams(ctx, st.sql, nil, nil, nil, nil).Read()
+		return first([]*pgconn.Result{result}), result.Err
 	default:
 		results, err := l.conn.Exec(ctx, st.sql).ReadAll()
 		return first(results), err
