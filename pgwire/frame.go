@@ -138,6 +138,16 @@ func AppendClose(dst []byte, what byte, name string) []byte {
 	return end(append(append(dst, name...), 0), at)
 }
 
+// AppendRenamed appends a frame with another name in place of the zero-terminated one at position at, which must be there whole. Of a
+// frame of size bytes that is longer than what is there, the rest is to follow unchanged.
+func AppendRenamed(dst, frame []byte, size, at int, name string) []byte {
+	old := bytes.IndexByte(frame[at:], 0)
+	dst = append(dst, frame[0])
+	dst = binary.BigEndian.AppendUint32(dst, uint32(size-1-old+len(name)))
+	dst = append(append(dst, frame[HeaderSize:at]...), name...)
+	return append(dst, frame[at+old:]...)
+}
+
 // AppendBody appends a message of any type with the given body.
 func AppendBody(dst []byte, typ byte, body []byte) []byte {
 	dst, at := begin(dst, typ)

@@ -33,6 +33,7 @@ type backend struct {
 	holds      holding   // state that would be lost with the connection
 	unnamed    *prepared // what the server's unnamed statement holds, and which version of it
 	unnamedVer uint64
+	owner      uint64 // the session, if it shares its connections; 0: it does not
 	stray      bool   // it may have an unnamed statement though unnamed is nil
 	lastText   []byte // of the last statement sent, cut, for SHOW pool_pools
 	ending     bool   // the end of the transaction is on its way
@@ -53,8 +54,11 @@ type expect struct {
 	prep    *prepared
 	note    *note
 	collect *collector
-	mark    int    // how many changes of names there were before the message, see statements.go
-	answer  []byte // an answer of ours: in its turn, or instead of the server's error
+	mark    int         // how many changes of names there were before the message, see statements.go
+	own     bool        // prep gets the client's name though it has one of ours
+	closes  uint64      // the shared statement that a Close of ours is about
+	closed  *closedName // or the name
+	answer  []byte      // an answer of ours: in its turn, or instead of the server's error
 }
 
 // lastTextMax bounds what SHOW pool_pools shows of a statement.

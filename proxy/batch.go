@@ -228,6 +228,29 @@ func (s *session) forward(b *backend, e expect, frame []byte, size int) {
 	b.queue2(frame)
 }
 
+// forwardFor is forward of a message with the name of the statement p at a position, which servers may know by another one.
+func (s *session) forwardFor(b *backend, e expect, frame []byte, size, at int, p *prepared) {
+	if p == nil || p.shared == nil {
+		s.forward(b, e, frame, size)
+		return
+	}
+	e.mark = s.mark
+	b.push(e)
+	b.unsynced, b.dirty = true, true
+	b.compact()
+	out := b.queued()
+	start := len(out)
+	out = pgwire.AppendRenamed(out, frame, size, at, p.shared.name)
+	b.setQueued(out)
+	s.keepCopy(b, out[start:], size-len(p.name)+len(p.shared.name))
+	switch {
+	case size > len(frame):
+		s.streamTo = b
+	case b.backlog() > bufferSize:
+		b.flush()
+	}
+}
+
 // queue2 adds to what the next flush writes, and writes at once when there is much.
 func (b *backend) queue2(frame []byte) {
 	b.side.queue(frame)

@@ -18,7 +18,7 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 	}
 	switch f.Kind {
 	case stmt.KindPrepare:
-		return &note{prepare: &prepared{name: f.Name, frame: append([]byte(nil), frame...), facts: f, bySQL: true, node: b.node}}
+		return &note{prepare: &prepared{name: f.Name, frame: append([]byte(nil), frame...), facts: f, bySQL: true, node: b.node, ver: s.nextVersion(), stays: !s.shares()}}
 	case stmt.KindDeallocate:
 		name := f.Name
 		return &note{dealloc: &name}
@@ -101,7 +101,7 @@ func dateStyleHalf(set *stmt.Setting) string {
 // concluded is a ReadyForQuery the client gets: what the statement has done is folded into the session.
 func (s *session) concluded(b *backend, e *expect, status byte) {
 	switch {
-	case e.kind == pgwire.Query && !e.failed:
+	case (e.kind == pgwire.Query || e.kind == pgwire.FunctionCall) && !e.failed:
 		s.succeeded(b, e)
 	case e.kind == pgwire.Sync:
 		if s.hears.changes.Pending() && !s.journal.InTx() {
@@ -185,7 +185,7 @@ func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
 		p.placed(b)
 		s.setNamed(p.name, p)
 	case n.dealloc != nil:
-		s.deallocate(*n.dealloc)
+		s.deallocate(b, *n.dealloc)
 	}
 	_ = f
 }

@@ -53,12 +53,13 @@ func (s *session) parse(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	if q != nil { // EXECUTE or DEALLOCATE of it
-		s.ensureExtended(q, b)
+		s.ensureOwn(q, b)
+	} else if old := s.prepareClash(f, b); old != nil {
+		s.ensureOwn(old, b)
 	}
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
 	p.writes, p.both, p.reason, p.epoch = d.Writes, d.Both, d.Reason, s.in.View.Generation
-	s.forward(b, expect{kind: pgwire.Parse, facts: f, prep: p}, frame, size)
-	p.placed(b)
+	s.sendParse(b, p, frame, size)
 	if s.perNode {
 		s.logPerNode(b, 'P', text)
 	}
@@ -87,9 +88,20 @@ func (s *session) parseFailed(name string, f *stmt.Facts, text, frame []byte) er
 	}
 	p := s.newPrepared(name, f, frame, text)
 	p.node = b.node
-	s.forward(b, expect{kind: pgwire.Parse, facts: f, prep: p}, frame, len(frame))
-	p.placed(b)
+	s.sendParse(b, p, frame, len(frame))
 	return nil
+}
+
+// sendParse sends the client's Parse, which always reaches a server.
+func (s *session) sendParse(b *backend, p *prepared, frame []byte, size int) {
+	e := expect{kind: pgwire.Parse, facts: p.facts, prep: p}
+	if p.shared != nil {
+		s.closeDoubtful(p, b)
+		frame, size = p.frame, len(p.frame)
+	}
+	s.forward(b, e, frame, size)
+	p.placed(b)
+	s.makeRoom(b, p)
 }
 
 // parseBig is a statement too long to be looked at: it lives where writes go and nowhere else.
@@ -117,8 +129,8 @@ func (s *session) parseAgain(old *prepared, frame []byte, size int) error {
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
 	}
-	s.ensureExtended(old, b)
-	if !old.on(b) {
+	s.ensureOwn(old, b)
+	if b.owner == 0 && !old.on(b) || b.owner != 0 && !old.underOwnName(b) {
 		s.skipRest(frame, size)
 		return s.refuseExtended(&clientError{Code: "42P05", Message: `prepared statement "` + old.name + `" already exists`})
 	}
@@ -139,6 +151,10 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	p := s.statement(name)
+	if p == nil && s.pooled && s.isOurName(string(name)) {
+		s.skipRest(frame, size)
+		return s.refuseExtended(noStatement(name))
+	}
 	if s.failed() && (p == nil || !endsFailure(p.facts) || p.facts.Kind == stmt.KindEmpty) {
 		return s.bindFailed(portalName, p, frame, size)
 	}
@@ -159,8 +175,11 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	if p != nil {
+		if old := s.prepareClash(p.facts, b); old != nil && !p.bySQL {
+			s.ensureOwn(old, b)
+		}
 		if f := p.runs(); (f.Kind == stmt.KindExecute || f.Kind == stmt.KindDeallocate) && s.named[f.Name] != nil {
-			s.ensureExtended(s.named[f.Name], b)
+			s.ensureOwn(s.named[f.Name], b)
 		}
 		s.ensureExtended(p, b)
 	} else if len(name) == 0 && (b.unnamed != nil || b.stray) {
@@ -169,7 +188,7 @@ func (s *session) bind(frame []byte, size int) error {
 	po.b = b
 	s.setPortal(portalName, po)
 	s.mayHeal(b, p)
-	s.forward(b, expect{kind: pgwire.Bind, prep: p}, frame, size)
+	s.forwardFor(b, expect{kind: pgwire.Bind, prep: p}, frame, size, pgwire.HeaderSize+len(portalName)+1, p)
 	if s.perNode && p != nil {
 		s.logPerNode(b, 'B', p.text)
 	}
@@ -188,7 +207,7 @@ func (s *session) bindFailed(portalName []byte, p *prepared, frame []byte, size 
 		return s.refuseExtended(err)
 	}
 	s.setPortal(portalName, portal{p: p, b: b})
-	s.forward(b, expect{kind: pgwire.Bind}, frame, size)
+	s.forwardFor(b, expect{kind: pgwire.Bind}, frame, size, pgwire.HeaderSize+len(portalName)+1, p)
 	return nil
 }
 
@@ -273,6 +292,9 @@ func (s *session) describe(frame []byte) error {
 	if what == 'S' {
 		kind = pgwire.Describe
 		p = s.statement(name)
+		if p == nil && s.pooled && s.isOurName(string(name)) {
+			return s.refuseExtended(noStatement(name))
+		}
 		b = s.holder(p)
 	} else if po, ok := s.portal(name); ok {
 		if po.signal != nil {
@@ -294,7 +316,11 @@ func (s *session) describe(frame []byte) error {
 	if p != nil && what == 'S' {
 		s.ensureExtended(p, b)
 	}
-	s.forward(b, expect{kind: kind}, frame, len(frame))
+	if what == 'S' {
+		s.forwardFor(b, expect{kind: kind}, frame, len(frame), pgwire.HeaderSize+1, p)
+	} else {
+		s.forward(b, expect{kind: kind}, frame, len(frame))
+	}
 	if s.perNode {
 		s.logPerNode(b, pgwire.Describe, nil)
 	}
@@ -394,8 +420,11 @@ func (s *session) closeObject(frame []byte) error {
 		return s.closePortal(name, frame)
 	}
 	p := s.statement(name)
-	if p == nil && len(name) > 0 {
+	if p == nil && len(name) > 0 && !(s.pooled && s.isOurName(string(name))) {
 		return s.closeUnknown(frame)
+	}
+	if p != nil && p.shared != nil {
+		return s.closeOurs(p)
 	}
 	lead := s.holder(p)
 	if lead != nil && s.failed() {
@@ -419,6 +448,17 @@ func (s *session) closeObject(frame []byte) error {
 	}
 	s.forward(lead, expect{kind: pgwire.Close, prep: p}, frame, len(frame))
 	return nil
+}
+
+// closeOurs is a Close of a statement that servers have under a name of ours, where it stays.
+func (s *session) closeOurs(p *prepared) error {
+	for _, b := range s.backends {
+		if p.underOwnName(b) {
+			s.closeOwn(b, p.name)
+		}
+	}
+	s.name(p.name, nil)
+	return s.local(closeComplete)
 }
 
 // closeUnknown is a Close of a statement we know nothing of; a string of several statements may have prepared it.

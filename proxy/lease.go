@@ -186,7 +186,8 @@ func (s *session) tellWaiting() {
 // follow makes what is known of a leased connection the session's.
 func (s *session) follow(b *backend) {
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
-	b.unnamed = someonesStatement
+	b.owner, b.unnamed = s.id, someonesStatement
+	s.clearNames(b)
 }
 
 // someonesStatement stands for the unnamed statement of another session.
@@ -205,7 +206,7 @@ func (s *session) endLeases() error {
 		if b.holds&findable != 0 && b.probe && b.unused() {
 			s.askPins(b)
 		}
-		if b.holds != 0 || !b.unused() {
+		if b.holds != 0 || !b.unused() || s.keepsUnnamed(b) {
 			i++
 			continue
 		}
@@ -229,12 +230,7 @@ func (s *session) putBack(b *backend) {
 	if s.noName.b == b {
 		s.noName = portal{}
 	}
-	for _, p := range s.named {
-		p.gone(b)
-	}
-	if s.unnamed != nil {
-		s.unnamed.gone(b)
-	}
+	s.leaveStatements(b)
 	if b.c.State.Sequences == s.id {
 		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
 	}

@@ -170,7 +170,7 @@ func (s *session) executeOn(b *backend, p *prepared, n *note) error {
 		return s.refuseExtended(err)
 	}
 	s.ensureExtended(p, b)
-	b.queue2(pgwire.AppendBind(nil, "", p.name))
+	b.queue2(pgwire.AppendBind(nil, "", p.serverName()))
 	b.push(expect{kind: pgwire.Bind, swallow: true, mark: s.mark})
 	b.queue2(pgwire.AppendExecute(nil, ""))
 	e := expect{kind: pgwire.Execute, facts: p.facts, note: n, mark: s.mark}

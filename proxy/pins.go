@@ -224,10 +224,8 @@ func (s *session) absorb(b *backend) {
 	}
 	was := b.holds
 	b.holds = b.holds&^findable | p.finds
-	for _, name := range p.prepared {
-		if !s.knowsPrepared(b, name) {
-			b.holds |= holdsPrepared
-		}
+	if s.foundPrepared(b, p.prepared) {
+		b.holds |= holdsPrepared
 	}
 	if p.full {
 		s.adoptSettings(b, p)
@@ -295,9 +293,6 @@ func (s *session) sendsPin(b *backend, f *stmt.Facts, writes bool) {
 	b.holds |= s.holdingOf(subject, writes) &^ holdsSequence
 	b.probe = b.probe || b.holds&findable != 0 && (mayEndPin(f) || mayEndPin(subject))
 }
-
-// knowsPrepared reports whether a prepared statement found on a connection is one the session, or the proxy, knows of.
-func (s *session) knowsPrepared(_ *backend, name string) bool { return s.named[name] != nil }
 
 // asksVolatile reports whether it matters if the functions in a statement are volatile.
 func asksVolatile(f *stmt.Facts) bool {

@@ -5,6 +5,7 @@ import (
 	"gopgpool/pgwire"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
+	"gopgpool/proxy/vsession"
 )
 
 // prepared is a prepared statement of the client, by Parse or by SQL PREPARE.
@@ -23,7 +24,9 @@ type prepared struct {
 	writes, both bool           // of the decision at Parse, made under the View of
 	reason       route.Reason
 	epoch        cluster.Generation
-	lost         bool // its frame was not kept: it lives on node only
+	shared       *sharedStatement // under whose name servers have it; nil: its own
+	stays        bool             // it cannot be prepared on another connection
+	lost         bool             // its frame was not kept: it lives on node only
 }
 
 // runs are the facts of what executing it runs: of a PREPARE the statement inside.
@@ -47,6 +50,12 @@ func (p *prepared) on(b *backend) bool {
 	if p.name == "" {
 		return b.unnamed == p && b.unnamedVer == p.ver
 	}
+	if b.owner != 0 {
+		if p.shared != nil {
+			return b.statements().Has(p.shared.id)
+		}
+		return p.underOwnName(b)
+	}
 	for _, x := range p.at {
 		if x == b {
 			return true
@@ -61,6 +70,17 @@ func (p *prepared) placed(b *backend) {
 		b.unnamed, b.unnamedVer, b.stray = p, p.ver, false
 		return
 	}
+	if b.owner != 0 {
+		if p.shared != nil {
+			b.statements().Add(p.shared.id)
+		} else {
+			b.statements().SetName(p.name, p.named(b))
+		}
+		if p.stays {
+			b.holds |= holdsPrepared
+		}
+		return
+	}
 	if !p.on(b) {
 		p.at = append(p.at, b)
 	}
@@ -70,6 +90,14 @@ func (p *prepared) placed(b *backend) {
 func (p *prepared) gone(b *backend) {
 	if b.unnamed == p {
 		b.unnamed, b.stray = nil, true
+	}
+	if b.owner != 0 && p.name != "" {
+		if p.shared != nil {
+			b.statements().Drop(p.shared.id)
+		} else if p.underOwnName(b) {
+			b.statements().Unname(p.name)
+		}
+		return
 	}
 	for i, x := range p.at {
 		if x == b {
@@ -83,8 +111,17 @@ func (p *prepared) gone(b *backend) {
 func (s *session) newPrepared(name string, f *stmt.Facts, frame, text []byte) *prepared {
 	at := pgwire.HeaderSize + len(name) + 1 // where the text stands in the frame
 	if name != "" {
-		p := &prepared{name: name, frame: append([]byte(nil), frame...), facts: f}
-		p.setText(at, len(text))
+		s.versions++
+		p := &prepared{name: name, facts: f, ver: s.versions, stays: frame == nil || !s.shares()}
+		switch {
+		case frame == nil: // too long to be kept
+		case s.shares():
+			p.text = text
+			s.shareNamed(p, frame)
+		default:
+			p.frame = append([]byte(nil), frame...)
+			p.setText(at, len(text))
+		}
 		s.name(name, p)
 		return p
 	}
@@ -162,10 +199,12 @@ func (s *session) ensureExtended(p *prepared, b *backend) {
 		s.ensure(p, b)
 		return
 	}
+	s.closeDoubtful(p, b)
 	b.queue2(p.frame)
 	b.unsynced, b.dirty = true, true
 	b.push(expect{kind: pgwire.Parse, swallow: true, prep: p, mark: s.mark})
 	p.placed(b)
+	s.makeRoom(b, p)
 	if s.set.LogPerNodeStatement() {
 		s.logInjected(b, string(p.text))
 	}
@@ -179,6 +218,15 @@ func (s *session) spread(f *stmt.Facts, b *backend) {
 	for _, o := range s.backends {
 		switch {
 		case o == b:
+		case o.owner != 0:
+			for _, name := range o.statements().Names(func(name string, _ vsession.Named) bool { return f.Name == "" || f.Name == name }) {
+				s.closeOwn(o, name)
+			}
+			if o.unsynced && !s.batchUsed {
+				o.setQueued(pgwire.AppendSimple(o.queued(), pgwire.Sync))
+				o.push(expect{kind: pgwire.Sync, swallow: true})
+				o.unsynced = false
+			}
 		case f.Name == "":
 			s.injectQuietly(o, "DEALLOCATE ALL")
 		default:
@@ -199,12 +247,22 @@ func (s *session) discardAll(b *backend) {
 // forgetPrepared notes that a server has lost all its prepared statements.
 func (s *session) forgetPrepared(b *backend) {
 	b.unnamed = nil
+	b.dropAll()
+	if b.owner != 0 {
+		return
+	}
 	for _, p := range s.named {
 		p.gone(b)
 	}
 }
 
-func (s *session) deallocate(name string) {
+// deallocate follows DEALLOCATE, on the server b; "" is ALL.
+func (s *session) deallocate(b *backend, name string) {
+	if name == "" {
+		b.dropAll()
+	} else {
+		b.dropNamed(name)
+	}
 	if name == "" {
 		s.named = nil
 		return
@@ -221,8 +279,12 @@ func (s *session) setNamed(name string, p *prepared) {
 
 // settleOn makes one server the only one that knows what is prepared: a string of several statements may change that in ways
 // nobody else can follow. The session stays there from now on, see noteFor.
-func (s *session) settleOn(b *backend) {
+func (s *session) settleOn(b *backend, text []byte) {
 	if s.failed() { // nothing can be prepared now
+		return
+	}
+	if b.owner != 0 {
+		s.unshare(b, text)
 		return
 	}
 	for _, p := range s.named {
@@ -231,8 +293,17 @@ func (s *session) settleOn(b *backend) {
 	}
 }
 
-// ensure prepares a statement on a server that does not have it, ahead of its use.
+// ensure prepares a statement on a server that does not have it, ahead of its use by a simple query.
 func (s *session) ensure(p *prepared, b *backend) {
+	if p.shared != nil {
+		s.ensureOwn(p, b)
+		if b.unsynced && !s.batchUsed {
+			b.setQueued(pgwire.AppendSimple(b.queued(), pgwire.Sync))
+			b.push(expect{kind: pgwire.Sync, swallow: true})
+			b.unsynced = false
+		}
+		return
+	}
 	if p.on(b) || p.frame == nil {
 		return
 	}

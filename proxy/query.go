@@ -96,9 +96,12 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	if p != nil { // EXECUTE or DEALLOCATE of it
 		s.ensure(p, b)
 	}
+	if old := s.prepareClash(f, b); old != nil {
+		s.ensure(old, b)
+	}
 	s.ensureNamed(f, b)
 	if f.Multi && f.MultiState {
-		s.settleOn(b)
+		s.settleOn(b, text)
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement
 	s.spread(f, b)

@@ -220,6 +220,7 @@ func (s *session) step(b *backend, e *expect, kind, typ byte) error {
 	}
 	if kind == pgwire.Close && e.prep != nil {
 		e.prep.gone(b)
+		b.probe = b.holds&holdsPrepared != 0
 	}
 	b.pop()
 	return nil
@@ -311,8 +312,11 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 			s.copyIn = nil
 		}
 	default:
-		if e.answer != nil { // it is ours
-			answer := e.answer
+		answer := e.answer
+		if answer == nil && b == s.active && !b.spent {
+			answer = renamed(e, frame)
+		}
+		if answer != nil { // it is ours, or in our words
 			s.failExtended(b, true)
 			b.answerNext(answer)
 			return false, nil
@@ -355,14 +359,14 @@ func (s *session) failExtended(b *backend, visible bool) {
 		if mark < 0 && !e.swallow {
 			mark = e.mark
 		}
-		if e.prep != nil && e.kind != pgwire.Close && e.kind != pgwire.Bind {
-			e.prep.gone(b)
-		}
 		if e.note != nil && e.note.release != nil {
 			e.note.release()
 		}
-		*e = expect{}
 		at++
+	}
+	for i := at - 1; i >= b.head; i-- {
+		b.takeBackOn(&b.queue[i])
+		b.queue[i] = expect{}
 	}
 	b.head = at
 	if at == len(b.queue) {

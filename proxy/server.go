@@ -72,14 +72,15 @@ type Server struct {
 	shunned  [cluster.MaxNodes]atomic.Pointer[shun] // standbys that could not be reached and are left alone for a while
 	stopping atomic.Bool
 
-	pauses    pauses
-	renewals  renewals
-	turns     atomic.Uint64 // of statements that PAUSE holds
-	hub       *listen.Hub
-	notifiers notifiers
-	numbers   atomic.Uint64 // of sessions
-	quiescing atomic.Int32  // calls of Quiesce that have not resumed
-	patience  time.Duration // holdFor
+	pauses     pauses
+	renewals   renewals
+	turns      atomic.Uint64 // of statements that PAUSE holds
+	hub        *listen.Hub
+	notifiers  notifiers
+	numbers    atomic.Uint64 // of sessions
+	statements *sharedRegistry
+	quiescing  atomic.Int32  // calls of Quiesce that have not resumed
+	patience   time.Duration // holdFor
 }
 
 // settings are what a reload replaces as one.
@@ -105,7 +106,8 @@ const authCacheSize = 4096
 func NewServer(p Parts) *Server {
 	cfg := p.Config.Current()
 	s := &Server{
-		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
+		statements: newSharedRegistry(),
+		parts:      p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
 		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)

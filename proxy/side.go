@@ -64,7 +64,7 @@ type side struct {
 	skip int
 	// thrifty: begins with a small buffer for what it reads
 	thrifty bool
-	err  error // of the last write; reads meet their own
+	err     error // of the last write; reads meet their own
 }
 
 // pending is what has been read and not been dealt with.
@@ -99,7 +99,9 @@ func (s *side) fill() (n int, err error) {
 }
 
 // full reports that no more can be read before something is dealt with.
-func (s *side) full() bool { return s.in != nil && s.r == 0 && s.w == len(s.in) && len(s.in) == bufferSize }
+func (s *side) full() bool {
+	return s.in != nil && s.r == 0 && s.w == len(s.in) && len(s.in) == bufferSize
+}
 
 // rest gives an emptied read buffer back.
 func (s *side) rest() {

@@ -67,6 +67,12 @@ func (s *session) trimChanges() {
 	s.changesGone += n
 }
 
+// nextVersion tells one statement of a name from the next.
+func (s *session) nextVersion() uint64 {
+	s.versions++
+	return s.versions
+}
+
 // settleChanges is the end of a batch: what it did stays.
 func (s *session) settleChanges() {
 	s.dropCopy()

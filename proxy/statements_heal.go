@@ -109,7 +109,7 @@ func (s *session) heal(b *backend, e *expect) bool {
 // prepareAnew replaces a statement on a server, ahead of its use in a batch that has not begun.
 func (s *session) prepareAnew(b *backend, p *prepared) {
 	if p.name != "" {
-		s.injectQuietly(b, "DEALLOCATE "+quoteName(p.name))
+		s.injectQuietly(b, "DEALLOCATE "+quoteName(p.serverName()))
 	}
 	p.gone(b)
 	s.ensureExtended(p, b)

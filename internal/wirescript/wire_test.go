@@ -102,13 +102,14 @@ func (w *world) variants(t *testing.T, prefix string) []variant {
 		{"statement", map[string]string{"statement_level_load_balance": "on"}, 0},
 		{"chopped", map[string]string{"statement_level_load_balance": "on", "backend_weight0": "0"}, 3},
 		{"one", nil, 0},
+		{"pooled", map[string]string{"pool_mode": "transaction"}, 0},
 	} {
 		if only := os.Getenv(variantEnv); only != "" && !slices.Contains(strings.Split(only, ","), v.name) {
 			continue
 		}
 		w.database(t, prefix+"_"+v.name)
 		servers := 0
-		if v.conf == nil {
+		if v.name == "one" || v.name == "pooled" {
 			servers = 1
 		}
 		p := w.pgpool(t, v.conf, servers)

@@ -15,6 +15,3 @@ type Server struct {
 
 // Foreign is the Print of settings that no fingerprint stands for.
 const Foreign = ^uint64(0)
-
-// Statements are the prepared statements of a connection that outlive a lease.
-type Statements struct{}
