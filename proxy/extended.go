@@ -207,7 +207,7 @@ func (s *session) bindFailed(portalName []byte, p *prepared, frame []byte, size 
 		return s.refuseExtended(err)
 	}
 	s.setPortal(portalName, portal{p: p, b: b})
-	s.forwardFor(b, expect{kind: pgwire.Bind}, frame, size, pgwire.HeaderSize+len(portalName)+1, p)
+	s.forwardFor(b, expect{kind: pgwire.Bind, prep: p}, frame, size, pgwire.HeaderSize+len(portalName)+1, p)
 	return nil
 }
 
