@@ -625,3 +625,38 @@ func TestPauseOutlivesRestart(t *testing.T) {
 		}
 	})
 }
+
+// TestPauseClaims: a pause of a database lasts while any of those who asked for it wants it, or until RESUME.
+func TestPauseClaims(t *testing.T) {
+	var p pauses
+	claim := func(database string) uint64 {
+		t.Helper()
+		token, err := p.add(database)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	first, second := claim("a"), claim("a")
+	if p.covers("b") || !p.covers("a") || p.drop("a", first) || !p.covers("a") || p.holds("a", first) || !p.holds("a", second) {
+		t.Error("the first claim takes the second with it")
+	}
+	if !p.drop("a", second) || p.covers("a") || p.drop("a", second) || p.now.Load() != nil {
+		t.Error("the last claim leaves something")
+	}
+	old := claim("a")
+	if err := p.end("a"); err != nil {
+		t.Error(err)
+	}
+	claim("a")
+	if p.drop("a", old) || !p.covers("a") {
+		t.Error("a claim that RESUME has ended takes back a later one")
+	}
+	all := claim("")
+	if _, err := p.add("b"); !errors.Is(err, errPausedAlready) {
+		t.Error(err)
+	}
+	if !p.covers("b") || !p.drop("", all) || p.covers("b") || !p.covers("a") {
+		t.Error("the pause of all databases and that of one are not apart")
+	}
+}
