@@ -50,9 +50,6 @@ func (l *load) check(t *testing.T) {
 // poolModes are the modes in which the verbs are tried.
 var poolModes = []string{"session", "transaction"}
 
-// protocols are those pgbench uses.
-var protocols = map[string]string{"session": "prepared", "transaction": "simple"}
-
 // openIn counts the transactions that are open on a node in a database.
 func openIn(t *testing.T, c *pgcluster.Cluster, db string) string {
 	t.Helper()
@@ -74,7 +71,7 @@ func TestPauseUnderLoad(t *testing.T) {
 			db := "e2e_pause_" + mode
 			benchDatabase(t, p, db)
 			boss := connect(t, p, simple)
-			l := begin(t, shared.Cluster(t), 10, "-M", protocols[mode], p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			for range 3 {
 				exec(t, boss, "PGPOOL PAUSE "+db)
@@ -114,7 +111,7 @@ func TestPauseForRestart(t *testing.T) {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			boss := connect(t, p, simple)
-			steady := begin(t, c, 8, "-M", protocols[mode], p.ConnString("dbname=postgres"))
+			steady := begin(t, c, 8, "-M", "prepared", p.ConnString("dbname=postgres"))
 			hasty := begin(t, c, 8, "-C", p.ConnString("dbname=postgres", "user=worker"))
 			eventually(t, "pgbench works", func() bool { return openIn(t, c, "postgres") != "0" })
 			exec(t, boss, "PGPOOL PAUSE")
@@ -141,7 +138,7 @@ func TestReconnectUnderLoad(t *testing.T) {
 			boss, idle, keeper := connect(t, p, simple), connect(t, p, simple, "dbname="+db), connect(t, p, simple, "dbname="+db)
 			exec(t, idle, "SET work_mem = '5MB'")
 			exec(t, keeper, "CREATE TEMP TABLE kept AS SELECT 7 AS a")
-			l := begin(t, shared.Cluster(t), 10, "-M", protocols[mode], p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			now := onServer(t, 0, "SELECT clock_timestamp()")
 			exec(t, boss, "PGPOOL RECONNECT "+db)
