@@ -91,6 +91,38 @@ func (b *backend) pop() {
 	}
 }
 
+// shell is memory of a lease that is over, for the next one on the same loop.
+type shell struct {
+	queue []expect
+	text  []byte
+	out   []byte
+}
+
+// maxShells bounds those kept by a loop, shellQueue and shellOut what each is worth keeping.
+const (
+	maxShells  = 64
+	shellQueue = 64
+	shellOut   = 4 << 10
+)
+
+// dress gives a new lease memory of an older one.
+func (h *home) dress(b *backend) {
+	if n := len(h.shells); n > 0 {
+		sh := &h.shells[n-1]
+		b.queue, b.lastText, b.out = sh.queue, sh.text, sh.out
+		*sh = shell{}
+		h.shells = h.shells[:n-1]
+	}
+}
+
+// undress keeps the memory of a lease that is over, with nothing outstanding.
+func (h *home) undress(b *backend) {
+	if len(h.shells) < maxShells && cap(b.queue) <= shellQueue && cap(b.out) <= shellOut {
+		h.shells = append(h.shells, shell{b.queue[:0], b.lastText[:0], b.out[:0]})
+	}
+	b.queue, b.lastText, b.out, b.head, b.o = nil, nil, nil, 0, 0
+}
+
 // truncate forgets what is outstanding.
 func (b *backend) truncate() {
 	clear(b.queue[b.head:])

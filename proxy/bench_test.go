@@ -72,8 +72,8 @@ func serveCanned(c net.Conn) {
 	answers := canned{
 		row: slices.Concat(columns, pgwire.AppendDataRow(nil, []string{"0"}), pgwire.AppendTag(nil, "SELECT 1"), pgwire.AppendReady(nil, 'I')),
 		catalogue: slices.Concat(
-			pgwire.AppendRowDescription(nil, []string{"a", "b", "c", "d", "e", "f"}),
-			pgwire.AppendDataRow(nil, []string{"0", "t", "f", "f", "f", "f"}), pgwire.AppendTag(nil, "SELECT 1"), pgwire.AppendReady(nil, 'I')),
+			pgwire.AppendRowDescription(nil, []string{"a", "b", "c", "d", "e", "f", "g", "h"}),
+			pgwire.AppendDataRow(nil, []string{"0", "t", "f", "f", "f", "f", "f", "f"}), pgwire.AppendTag(nil, "SELECT 1"), pgwire.AppendReady(nil, 'I')),
 		describe: columns,
 	}
 	started := false
@@ -228,9 +228,13 @@ func BenchmarkWarmExtended(b *testing.B) {
 
 // BenchmarkWarmPrepared is Bind, Describe, Execute, Sync of a named statement.
 func BenchmarkWarmPrepared(b *testing.B) {
-	for _, nodes := range []int{1, 3} {
-		b.Run(itoa(nodes)+" nodes", func(b *testing.B) {
-			c := benchSession(b, nodes, "statement_level_load_balance = on\nlog_min_messages = error\n")
+	for _, way := range []struct {
+		name  string
+		nodes int
+		conf  string
+	}{{"1 nodes", 1, ""}, {"3 nodes", 3, ""}, {"transaction mode", 1, "pool_mode = transaction\n"}} {
+		b.Run(way.name, func(b *testing.B) {
+			c := benchSession(b, way.nodes, "statement_level_load_balance = on\nlog_min_messages = error\n"+way.conf)
 			c.exchange(append(pgwire.AppendParse(nil, "s", readStatement), pgwire.AppendSimple(nil, pgwire.Sync)...), 1)
 			ask := slices.Concat(pgwire.AppendBind(nil, "", "s"), body(pgwire.Describe, "P\x00"), pgwire.AppendExecute(nil, ""), pgwire.AppendSimple(nil, pgwire.Sync))
 			for range 100 {

@@ -125,11 +125,7 @@ func (s *session) newPrepared(name string, f *stmt.Facts, frame, text []byte) *p
 		s.name(name, p)
 		return p
 	}
-	p := &prepared{}
-	if n := len(s.spares); n > 0 {
-		p = s.spares[n-1]
-		s.spares = s.spares[:n-1]
-	}
+	p := s.spare()
 	s.versions++
 	*p = prepared{frame: append(p.frame[:0], frame...), facts: f, ver: s.versions}
 	p.setText(at, len(text))

@@ -93,6 +93,7 @@ type settings struct {
 type home struct {
 	loop     *loop.Loop
 	buffers  buffers
+	shells   []shell
 	analyzer *stmt.Analyzer
 	counters *show.Shard
 	dice     *mathrand.Rand

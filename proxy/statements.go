@@ -95,6 +95,17 @@ func (s *session) letGo(c *change) {
 	s.spares = append(s.spares, c.was)
 }
 
+// spare is an object for an unnamed statement.
+func (s *session) spare() *prepared {
+	n := len(s.spares)
+	if n == 0 {
+		return &prepared{}
+	}
+	p := s.spares[n-1]
+	s.spares = s.spares[:n-1]
+	return p
+}
+
 // maxSpares bounds the objects kept for unnamed statements.
 const maxSpares = 4
 
