@@ -187,7 +187,6 @@ func (s *session) tellWaiting() {
 func (s *session) follow(b *backend) {
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
 	b.owner, b.unnamed = s.id, someonesStatement
-	s.home.dress(b)
 	s.clearNames(b)
 }
 
@@ -236,7 +235,6 @@ func (s *session) putBack(b *backend) {
 		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
 	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
-	s.home.undress(b)
 	b.side.free()
 	s.srv.pool.Return(b.c)
 }
