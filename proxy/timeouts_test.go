@@ -69,6 +69,13 @@ func TestTiming(t *testing.T) {
 		})
 	}
 	var ti timing
+	if n := testing.AllocsPerRun(100, func() {
+		ti.enter(answered, true, at(1), at(2))
+		ti.nearest(&limits, true)
+	}); n != 0 {
+		t.Errorf("a look allocates %v times", n)
+	}
+	ti = timing{}
 	ti.enter(atRest, false, at(0), at(0))
 	if until, _ := ti.nearest(&limits, false); !until.IsZero() {
 		t.Error("client_idle_timeout counts in session mode, which has client_idle_limit")
