@@ -71,7 +71,7 @@ func TestTiming(t *testing.T) {
 	var ti timing
 	if n := testing.AllocsPerRun(100, func() {
 		ti.enter(answered, true, at(1), at(2))
-		ti.nearest(&limits, true)
+		_, _ = ti.nearest(&limits, true)
 	}); n != 0 {
 		t.Errorf("a look allocates %v times", n)
 	}
