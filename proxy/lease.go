@@ -162,6 +162,9 @@ func (s *session) loginFacts() auth.Facts {
 
 // mayUse reports whether the client has shown enough to use a connection that somebody else has opened.
 func (s *session) mayUse(c *pool.Conn) bool {
+	if c.State.Temp && s.mindsTemp() {
+		return false
+	}
 	if c.State.Owner == s.id {
 		return true
 	}
@@ -169,6 +172,12 @@ func (s *session) mayUse(c *pool.Conn) bool {
 	f.Server = c.Opened.Server
 	_, ok := auth.MayReuse(f, s.identity, c.Opened)
 	return ok
+}
+
+// mindsTemp reports whether a connection that has had temporary objects will not do.
+func (s *session) mindsTemp() bool {
+	f := s.in.Facts
+	return s.journal.MindsTemp() || f != nil && f.Setting != nil && f.Setting.Name == vsession.NameTempBuffers
 }
 
 // tellWaiting tells a client that has waited for a while.
@@ -235,8 +244,17 @@ func (s *session) putBack(b *backend) {
 		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
 	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
+	s.leaveTemp(b)
 	b.side.free()
 	s.srv.pool.Return(b.c)
+}
+
+// leaveTemp records that the session has had temporary objects on a connection that it gives back.
+func (s *session) leaveTemp(b *backend) {
+	if b.node == s.writer() && s.temps.Had() {
+		b.c.State.Temp = true
+		s.temps.Left()
+	}
 }
 
 // giveUp returns a connection on which the session has done nothing.

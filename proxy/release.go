@@ -110,7 +110,8 @@ func (s *session) giveBack(b *backend) {
 	}
 	b.side.free()
 	if s.pooled {
-		b.c.State = vsession.Server{}
+		s.leaveTemp(b)
+		b.c.State = vsession.Server{Temp: b.c.State.Temp}
 		s.srv.pool.Return(b.c)
 		return
 	}

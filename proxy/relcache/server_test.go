@@ -277,6 +277,9 @@ func TestTemporaryTables(t *testing.T) {
 	if !a.Had() || b.Had() {
 		t.Errorf("had temporary tables: %v, the other session: %v", a.Had(), b.Had())
 	}
+	if a.Left(); a.Had() || a.TempPossible() {
+		t.Errorf("without the connection: had %v, possible %v", a.Had(), a.TempPossible())
+	}
 	if got, asked := a.ask(relationsOf("pg_temp.x"), true); got.Temp != 1 {
 		t.Errorf("pg_temp.x: %+v, asked: %v", got, asked)
 	}

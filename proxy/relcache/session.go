@@ -43,6 +43,12 @@ func (s *Session) Had() bool { return s.had }
 // Created tells that a statement has created temporary relations by name; Touched is told as well.
 func (s *Session) Created() { s.had = true }
 
+// Left tells that the server connection with the temporary objects is the session's no more.
+func (s *Session) Left() {
+	s.Discarded()
+	s.had = false
+}
+
 // Touched tells that something ran which may have created or dropped temporary relations (CreatesTemp and DropsTables of
 // its facts, text that is not understood, DO, CALL, a call of a volatile function that is not PostgreSQL's own), or that
 // a transaction ended in a session where TempPossible.

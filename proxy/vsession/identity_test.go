@@ -47,3 +47,25 @@ func TestWhatALateServerIsSent(t *testing.T) {
 		})
 	}
 }
+
+func TestMindsTemporaryObjectsOfOthers(t *testing.T) {
+	for _, c := range []struct {
+		run  []Statement
+		want bool
+	}{
+		{nil, false},
+		{[]Statement{set("work_mem", "1")}, false},
+		{[]Statement{set("search_path", "a, PG_TEMP")}, true},
+		{[]Statement{set("search_path", "pg_temp"), set("search_path", "a")}, false},
+		{[]Statement{set("temp_buffers", "'1MB'")}, true},
+	} {
+		var j Journal
+		var m Mark
+		for _, st := range c.run {
+			j.Ran(&m, st)
+		}
+		if got := j.MindsTemp(); got != c.want {
+			t.Errorf("%+v: %v", c.run, got)
+		}
+	}
+}

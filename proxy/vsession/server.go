@@ -10,6 +10,9 @@ type Server struct {
 	// Sequences is the session whose nextval has left values for currval and lastval here; 0 if none can have.
 	Sequences uint64
 
+	// Temp: sessions have had temporary objects here. They are gone, their schema is not, nor can temp_buffers be changed any more.
+	Temp bool
+
 	Statements Statements
 }
 

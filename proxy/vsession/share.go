@@ -173,6 +173,25 @@ func (j *Journal) OwnNames() (names []string) {
 	return names
 }
 
+// MindsTemp reports whether the session has made a setting that means something else, or cannot be made, on a connection that has had
+// temporary objects.
+func (j *Journal) MindsTemp() bool {
+	for i := range j.settings {
+		switch st := &j.settings[i]; st.Name {
+		case "search_path":
+			if strings.Contains(strings.ToLower(st.Text), "pg_temp") {
+				return true
+			}
+		case NameTempBuffers:
+			return true
+		}
+	}
+	return false
+}
+
+// NameTempBuffers is the setting that temporary tables freeze.
+const NameTempBuffers = "temp_buffers"
+
 // Value is the value a startup parameter gave a setting, "" if none did.
 func (j *Journal) Value(startup string) (value string) {
 	for _, st := range j.startup {
