@@ -457,6 +457,9 @@ func (s *session) replaceable(b *backend) bool {
 	if b.busy() || b.backlog() > 0 || b.r < b.w || b.holds != 0 || s.cancels > 0 || s.midFrame == b {
 		return false
 	}
+	if s.unnamed != nil && s.unnamed.lost && s.unnamed.on(b) {
+		return false
+	}
 	for _, p := range s.named {
 		if p.lost && p.on(b) {
 			return false
