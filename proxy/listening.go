@@ -4,7 +4,6 @@ import (
 	"errors"
 	"sync"
 
-	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
 	"gopgpool/pgwire"
@@ -20,17 +19,16 @@ import (
 type listening struct {
 	changes  listen.Changes
 	ear      *ear
+	key      listen.Key // of ear
 	added    []string // confirmed by the hub, for a transaction whose end is not known yet
 	notified bool     // the transaction may have notified: its notifications come before its end is told
 }
 
 // ear is the session to the hub, which may use it on any loop: it holds what the login has fixed.
 type ear struct {
-	srv      *Server
-	facts    auth.Facts
-	identity auth.Identity
-	key      pool.Key
-	inbox    *listen.Inbox
+	*lender
+	key   pool.Key
+	inbox *listen.Inbox
 }
 
 // Inbox implements listen.Subscriber.
@@ -47,30 +45,21 @@ func (e *ear) OpenListener(t *loop.Task, key listen.Key, view *cluster.View) (*p
 	if key.Encoding != "" {
 		params = append(params, pgwire.Param{Name: "client_encoding", Value: key.Encoding})
 	}
-	o, err := e.srv.pool.Open(t, view.Nodes[k.Node], k, params, e.srv.tune, t.Now().Add(serverLoginTimeout))
-	if err != nil {
-		return nil, err
-	}
-	f := e.facts
-	f.Server = o.Method
-	cred, _, err := auth.Answer(f, e.identity)
-	if err != nil {
-		o.Abandon()
-		return nil, err
-	}
-	return o.Login(t, cred, e.srv.authKeys)
+	return e.open(t, view.Nodes[k.Node], k, params)
 }
 
 // ears makes the session one of the hub's.
 func (s *session) ears() *ear {
 	if s.hears.ear == nil {
-		s.hears.ear = &ear{srv: s.srv, facts: s.loginFacts(), identity: s.identity, key: s.shareKey}
+		s.hears.ear = &ear{lender: s.lends(), key: s.shareKey}
+		s.hears.key = s.encodingKey()
 		s.hears.ear.inbox = listen.NewInbox(s.t.Loop(), listen.DefaultLimit, s.t.Wake)
 	}
 	return s.hears.ear
 }
 
-func (s *session) hearsKey() listen.Key {
+// encodingKey is what the session hears by: notifications come in the encoding it had when it first said LISTEN.
+func (s *session) encodingKey() listen.Key {
 	k := listen.Key{Database: s.startup.Database}
 	for _, p := range s.told {
 		if p.Name == "client_encoding" {
@@ -141,7 +130,8 @@ func (s *session) confirmListen() error {
 		return nil
 	}
 	s.watched[0].HangUp = !s.saidGoodbye()
-	if err := s.srv.hub.Listen(s.t, s.hearsKey(), s.ears(), added, s.wants.Cancelled, s.watched[:]...); err != nil {
+	e := s.ears()
+	if err := s.srv.hub.Listen(s.t, s.hears.key, e, added, s.wants.Cancelled, s.watched[:]...); err != nil {
 		return listenError(err)
 	}
 	s.hears.added = added
@@ -157,7 +147,7 @@ func (s *session) endListen(commit bool) {
 	if !commit {
 		h.changes.Rollback()
 		if len(h.added) > 0 {
-			s.srv.hub.Unlisten(s.hearsKey(), h.ear, h.added)
+			s.srv.hub.Unlisten(s.hears.key, h.ear, h.added)
 			h.added = nil
 		}
 		return
@@ -165,7 +155,7 @@ func (s *session) endListen(commit bool) {
 	_, removed := h.changes.Commit()
 	h.added = nil
 	if len(removed) > 0 && h.ear != nil {
-		s.srv.hub.Unlisten(s.hearsKey(), h.ear, removed)
+		s.srv.hub.Unlisten(s.hears.key, h.ear, removed)
 	}
 }
 
@@ -237,7 +227,7 @@ func (s *session) sinceNotify(b *backend, f *stmt.Facts) {
 func (s *session) ownNotifications() error {
 	s.hears.notified = false
 	s.watched[0].HangUp = !s.saidGoodbye()
-	if err := s.srv.hub.Flush(s.t, s.hearsKey(), s.wants.Cancelled, s.watched[:]...); err != nil && s.t.Stopped() {
+	if err := s.srv.hub.Flush(s.t, s.hears.key, s.wants.Cancelled, s.watched[:]...); err != nil && s.t.Stopped() {
 		return err
 	}
 	return nil
