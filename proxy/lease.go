@@ -149,7 +149,10 @@ func (s *session) leaseOn(node cluster.NodeID) (*pool.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.finishOpening(s.loginFacts(), o)
+	if c, err = s.finishOpening(s.loginFacts(), o); err == nil {
+		s.keepSpare(node)
+	}
+	return c, err
 }
 
 // loginFacts are what is known of the client for logins of ours.
@@ -344,4 +347,36 @@ func (s *session) admission() *admission {
 		return s.srv.shared
 	}
 	return s.srv.admitted
+}
+
+// check asks a connection that has idled for long whether it still serves, before anything of the client's is sent (server_check_query).
+func (s *session) check(b *backend) error {
+	b.c.MustCheck = false
+	return s.ask(b, s.pooling.ServerCheckQuery, func([][]byte) error { return nil })
+}
+
+// govern puts the bounds of pools in force that are given for a session that does not share its connections.
+func (s *session) govern() {
+	p := &s.pooling
+	if s.pooled || p.Size == 0 && p.MaxDBConnections == 0 && p.MaxUserConnections == 0 {
+		return
+	}
+	for i := range s.srv.store.Current().Nodes {
+		s.srv.pool.Place(s.keyFor(cluster.NodeID(i)), bounds(p))
+	}
+}
+
+// count counts the session among the clients of its database and user.
+func (s *session) count() error {
+	err := s.srv.clients.enter(s.startup.Database, s.startup.User, s.pooling.MaxDBClients, s.pooling.MaxUserClients)
+	s.counted = err == nil
+	return err
+}
+
+// uncount ends that.
+func (s *session) uncount() {
+	if s.counted {
+		s.counted = false
+		s.srv.clients.leave(s.startup.Database, s.startup.User)
+	}
 }

@@ -20,8 +20,8 @@ type listening struct {
 	changes  listen.Changes
 	ear      *ear
 	key      listen.Key // of ear
-	added    []string // confirmed by the hub, for a transaction whose end is not known yet
-	notified bool     // the transaction may have notified: its notifications come before its end is told
+	added    []string   // confirmed by the hub, for a transaction whose end is not known yet
+	notified bool       // the transaction may have notified: its notifications come before its end is told
 }
 
 // ear is the session to the hub, which may use it on any loop: it holds what the login has fixed.

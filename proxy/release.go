@@ -46,6 +46,7 @@ func (s *session) over(cause error) {
 	}
 	delete(s.home.sessions, s)
 	s.backendMessages.Flush(s.log)
+	s.uncount()
 	s.admission().give(s.slot, s.t.Now())
 	s.logDisconnection()
 }
@@ -66,6 +67,7 @@ func (s *session) abandon() {
 	}
 	s.backends = nil
 	delete(s.home.sessions, s)
+	s.uncount()
 	s.admission().give(s.slot, s.t.Now())
 }
 

@@ -75,6 +75,7 @@ type Server struct {
 	pauses     pauses
 	renewals   renewals
 	turns      atomic.Uint64 // of statements that PAUSE holds
+	clients    clientCounts
 	hub        *listen.Hub
 	notifiers  notifiers
 	numbers    atomic.Uint64 // of sessions
@@ -140,6 +141,10 @@ func (s *Server) Configure(cfg *conf.Config) {
 	policy := route.NewPolicy(&cfg.LoadBalance, &cfg.StreamingCheck, &cfg.RelationCache)
 	s.current.Store(&settings{cfg: cfg, policy: policy})
 	s.pool.Configure(limits(cfg))
+	s.pool.SetBounds(func(k pool.Key) pool.Bounds {
+		p := cfg.Pooling(k.Database, k.User)
+		return bounds(&p)
+	})
 }
 
 // SetRules replaces the rules of pool_hba.conf.
@@ -178,6 +183,12 @@ func (s *Server) Run(ctx context.Context) error {
 			mu.Unlock()
 		})
 	}
+	first.Post(func() {
+		t := first.Go("min_pool_size", s.fillSpares)
+		mu.Lock()
+		acceptors = append(acceptors, t)
+		mu.Unlock()
+	})
 	unwatch := s.store.Watch(s.viewChanged)
 	defer unwatch()
 	<-ctx.Done()

@@ -48,6 +48,7 @@ type session struct {
 		conn   *pool.Conn
 		serial uint64
 	}
+	counted   bool     // among the clients of its database and user
 	signalled int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means
 	ownNames  []string // settings my.name that functions or longer texts have made
 	watched   [1]loop.Interest

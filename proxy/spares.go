@@ -84,7 +84,7 @@ func (srv *Server) fillOne(t *loop.Task, pl *pool.Place) bool {
 	if err != nil {
 		srv.log.Log(logging.Event{
 			Severity: logging.Warning, Message: "could not open a connection for min_pool_size", Detail: err.Error(),
-			Node: int(key.Node), DB: key.Database, User: key.User,
+			Node: logging.OnNode(key.Node), DB: key.Database, User: key.User,
 		})
 		var refused *pool.ServerError
 		if errors.As(err, &refused) {

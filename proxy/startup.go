@@ -187,6 +187,10 @@ func (s *session) login() error {
 	if d := s.cfg.Auth.AuthenticationTimeout; d > 0 {
 		s.began = s.t.Now() // the time limit counts from the client's turn
 	}
+	if err := s.count(); err != nil {
+		return err
+	}
+	s.govern()
 	if err := s.awaitNode(); err != nil {
 		return err
 	}

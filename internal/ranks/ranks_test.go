@@ -26,7 +26,7 @@ var rankOf = map[string]int{
 	"watchdog/machine": 1, "watchdog/disk": 1, "watchdog/mesh": 1, "watchdog/pulse": 1, "watchdog/lifecheck": 1,
 	"watchdog/vip": 1, "watchdog/ipc": 1,
 	"pool": 2, "health": 2, "failover": 2, "pcp": 2, "recovery": 2, "watchdog": 2,
-	"proxy/relcache": 3, "proxy/route": 3, "proxy/qcache": 3, "proxy/show": 3,
+	"proxy/relcache": 3, "proxy/route": 3, "proxy/qcache": 3, "proxy/listen": 3, "proxy/show": 3,
 	"proxy": 4,
 }
 
