@@ -129,6 +129,17 @@ func (b *backend) truncate() {
 	b.queue, b.head = b.queue[:0], 0
 }
 
+// readyForUs reports whether the next ReadyForQuery answers something that the client has not sent.
+func (b *backend) readyForUs() bool {
+	for i := b.head; i < len(b.queue); i++ {
+		switch e := &b.queue[i]; e.kind {
+		case pgwire.Query, pgwire.Sync, pgwire.FunctionCall:
+			return e.swallow
+		}
+	}
+	return false
+}
+
 // waitsForUs reports whether the next answer is one of ours.
 func (b *backend) waitsForUs() bool {
 	return b.head < len(b.queue) && b.queue[b.head].kind == ownAnswer

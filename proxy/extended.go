@@ -57,6 +57,7 @@ func (s *session) parse(frame []byte, size int) error {
 	} else if old := s.prepareClash(f, b); old != nil {
 		s.ensureOwn(old, b)
 	}
+	s.ensureNamed(f, b)
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
 	p.writes, p.both, p.reason, p.epoch = d.Writes, d.Both, d.Reason, s.in.View.Generation
 	s.sendParse(b, p, frame, size)
@@ -181,6 +182,7 @@ func (s *session) bind(frame []byte, size int) error {
 		if f := p.runs(); (f.Kind == stmt.KindExecute || f.Kind == stmt.KindDeallocate) && s.named[f.Name] != nil {
 			s.ensureOwn(s.named[f.Name], b)
 		}
+		s.ensureNamed(p.runs(), b)
 		s.ensureExtended(p, b)
 	} else if len(name) == 0 && (b.unnamed != nil || b.stray) {
 		s.closeUnnamed(b) // destroyed by a query elsewhere

@@ -192,7 +192,7 @@ func (s *session) ensureExtended(p *prepared, b *backend) {
 		return
 	}
 	if p.bySQL {
-		s.ensure(p, b)
+		s.ensureSQL(p, b)
 		return
 	}
 	s.closeDoubtful(p, b)
@@ -301,6 +301,10 @@ func (s *session) ensure(p *prepared, b *backend) {
 		return
 	}
 	if p.on(b) || p.frame == nil {
+		return
+	}
+	if p.bySQL && b.unsynced {
+		s.ensureSQL(p, b)
 		return
 	}
 	b.dirty = true

@@ -100,7 +100,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 		s.ensure(old, b)
 	}
 	s.ensureNamed(f, b)
-	if f.Multi && f.MultiState {
+	if f.Multi && f.MultiState || f.Kind == stmt.KindUnparsed && b.owner != 0 {
 		s.settleOn(b, text)
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement

@@ -77,7 +77,7 @@ func (s *session) relay(b *backend) error {
 		} else if have < n {
 			break
 		}
-		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 && !s.unsettled {
+		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 && !s.unsettled && !b.readyForUs() {
 			s.client.queue(in[start:pos])
 			start = pos
 			s.tellChanges(b)

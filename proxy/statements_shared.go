@@ -133,6 +133,23 @@ func (s *session) ensureOwn(p *prepared, b *backend) {
 	b.unsynced, b.dirty = true, true
 }
 
+// ensureSQL repeats a PREPARE ahead of an extended message. A simple query would end the transaction that a batch is.
+func (s *session) ensureSQL(p *prepared, b *backend) {
+	if !b.unsynced {
+		s.ensure(p, b)
+		return
+	}
+	b.setQueued(pgwire.AppendParse(b.queued(), "", p.sql()))
+	b.setQueued(pgwire.AppendBind(b.queued(), "", ""))
+	b.setQueued(pgwire.AppendExecute(b.queued(), ""))
+	for _, kind := range []byte{pgwire.Parse, pgwire.Bind} {
+		b.push(expect{kind: kind, swallow: true, mark: s.mark})
+	}
+	b.push(expect{kind: pgwire.Execute, swallow: true, prep: p, mark: s.mark})
+	b.unnamed, b.stray, b.dirty = nil, true, true
+	p.placed(b)
+}
+
 // unshare gives all statements of the session their own names on a server, ahead of a string of statements that may do anything to
 // them. What is there afterwards is found out by a probe, before the connection is given back.
 func (s *session) unshare(b *backend, text []byte) {
