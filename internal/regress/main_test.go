@@ -48,8 +48,10 @@ func TestDifferences(t *testing.T) {
 		{name: "the same", direct: "a\nb\n", pooled: "a\nb\n"},
 		{name: "unexplained", direct: "a\nb\n", pooled: "a\nc\n", differ: 1},
 		{name: "nothing printed", direct: "a\n", differ: 1},
-		{name: "explained", direct: "a\n1 rows\n", pooled: "a\n22 rows\n", explanation: reads, differ: 1,
-			reason: "What a read counts is counted where it ran."},
+		{
+			name: "explained", direct: "a\n1 rows\n", pooled: "a\n22 rows\n", explanation: reads, differ: 1,
+			reason: "What a read counts is counted where it ran.",
+		},
 		{name: "more than explained", direct: "a\n1 rows\n", pooled: "b\n22 rows\n", explanation: reads, differ: 1},
 		{name: "only a part of the line", direct: "1 rows\n", pooled: "22 rows of b\n", explanation: reads, differ: 1},
 		{name: "a line that is missing", direct: "a\nb\n", pooled: "a\n", explanation: reads, differ: 1},
