@@ -165,3 +165,19 @@ func TestAgainstCodec(t *testing.T) {
 	var nr pgproto3.NoticeResponse
 	check("NoticeResponse", AppendNotice(nil, Fields{Severity: "NOTICE", Message: "m"}), &nr, func() bool { return nr.Message == "m" })
 }
+
+// TestAppendRenamed: another name in the place of the old one, and a length that fits it.
+func TestAppendRenamed(t *testing.T) {
+	bind := AppendBind(nil, "p", "old")
+	for _, name := range []string{"", "new", "a much longer name"} {
+		got := AppendRenamed([]byte("x"), bind, len(bind), HeaderSize+2, name)
+		if want := append([]byte("x"), AppendBind(nil, "p", name)...); string(got) != string(want) {
+			t.Errorf("%q: got %q, want %q", name, got, want)
+		}
+	}
+	head := bind[:len(bind)-4]
+	got := AppendRenamed(nil, head, len(bind), HeaderSize+2, "other")
+	if want := AppendBind(nil, "p", "other"); string(got)+string(bind[len(bind)-4:]) != string(want) {
+		t.Errorf("the beginning of a message: got %q", got)
+	}
+}

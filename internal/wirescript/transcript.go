@@ -96,6 +96,8 @@ func newMessage(kind byte, body []byte) pgproto3.BackendMessage {
 		return &pgproto3.RowDescription{}
 	case 't':
 		return &pgproto3.ParameterDescription{}
+	case 'W':
+		return &pgproto3.CopyBothResponse{}
 	case 'V':
 		return &pgproto3.FunctionCallResponse{}
 	case 'v':
