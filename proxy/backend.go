@@ -27,6 +27,7 @@ type backend struct {
 	dropped  bool // closed, and no longer the session's
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
+	sequences  bool      // what nextval has left here, if anything, is this session's
 	hadTemp    bool      // temporary objects were made: the server process keeps their schema
 	probe      bool      // something may have ended what holds tells: worth while to ask
 	probing    *probed   // the question under way

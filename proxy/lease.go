@@ -197,6 +197,7 @@ func (s *session) tellWaiting() {
 
 // follow makes what is known of a leased connection the session's.
 func (s *session) follow(b *backend) {
+	b.sequences = s.wants.Exactly == b.c
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
 	b.owner, b.unnamed = s.id, someonesStatement
 	s.clearNames(b)
@@ -243,12 +244,16 @@ func (s *session) putBack(b *backend) {
 		s.noName = portal{}
 	}
 	s.leaveStatements(b)
-	if b.c.State.Sequences == s.id {
+	if b.sequences {
 		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
 	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
 	s.leaveTemp(b)
 	b.side.free()
+	if s.journal.Has("idle_session_timeout") { // it would end the connection under whoever comes next
+		s.srv.pool.Discard(b.c)
+		return
+	}
 	s.srv.pool.Return(b.c)
 }
 

@@ -145,7 +145,11 @@ func testResumeKeepsOrder(t *testing.T, line string) {
 	for i := range 5 {
 		w[fmt.Sprintf("SELECT %d0", i)] = fakepg.One()
 	}
-	p := newTestProxy(t, setup{world: w, conf: line + "default_pool_size = 1\nlog_per_node_statement = on\n"})
+	size := "default_pool_size = 5\n" // one for each session
+	if strings.Contains(line, "transaction") {
+		size = "default_pool_size = 1\n"
+	}
+	p := newTestProxy(t, setup{world: w, conf: line + size + "log_per_node_statement = on\n"})
 	boss := p.admin(t)
 	var clients []*fakepg.Client
 	for range 5 {

@@ -116,9 +116,9 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 	if !s.pooled || len(f.Functions) == 0 || !sequenceValues(f) {
 		return
 	}
-	if owner := b.c.State.Sequences; owner != 0 && owner != s.id {
+	if !b.sequences {
 		s.injectQuietly(b, "DISCARD SEQUENCES")
-		b.c.State.Sequences = s.id
+		b.sequences = true
 	}
 }
 

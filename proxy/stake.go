@@ -116,7 +116,7 @@ func (s *session) stakes(b *backend, e *expect) {
 		s.sinceNotify(b, f)
 	}
 	if s.pooled && (f == nil || e.writes || len(f.Functions) > 0) {
-		b.c.State.Sequences = s.id
+		b.sequences = true
 	}
 	if s.pooled && f != nil {
 		s.sendsPin(b, f, e.writes)

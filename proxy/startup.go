@@ -421,7 +421,7 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 	}
 	if opening == nil {
 		known := !must && s.srv.pool.Recall(s.key) != nil
-		if known && s.pooled {
+		if known && (s.pooled || s.srv.pauses.covers(s.startup.Database)) {
 			return nil, nil
 		}
 		var err error

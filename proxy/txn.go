@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"time"
 
 	"gopgpool/pgwire"
@@ -31,6 +32,9 @@ func (s *session) begin(f *stmt.Facts, text []byte) {
 		bg.Other = bg.Text
 		if f.Modes.ReadWrite || f.Modes.Isolation == "serializable" {
 			bg.Other = "BEGIN"
+			if level := f.Modes.Isolation; level != "" && level != "serializable" {
+				bg.Other += " ISOLATION LEVEL " + strings.ToUpper(level)
+			}
 		}
 	}
 	s.journal.Begin(bg)

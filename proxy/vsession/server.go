@@ -7,9 +7,6 @@ type Server struct {
 	Print uint64 // fingerprint of the settings in force, see [Journal.Print]; 0: those it was opened with
 	Mark  Mark   // how far it has followed Owner's journal
 
-	// Sequences is the session whose nextval has left values for currval and lastval here; 0 if none can have.
-	Sequences uint64
-
 	// Temp: sessions have had temporary objects here. They are gone, their schema is not, nor can temp_buffers be changed any more.
 	Temp bool
 

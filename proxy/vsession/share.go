@@ -201,3 +201,13 @@ func (j *Journal) Value(startup string) (value string) {
 	}
 	return value
 }
+
+// Has reports whether the session has made a setting outside of transactions.
+func (j *Journal) Has(name string) bool {
+	for i := range j.settings {
+		if j.settings[i].Name == name {
+			return true
+		}
+	}
+	return false
+}
