@@ -375,9 +375,6 @@ func (s *session) execute(frame []byte) error {
 		s.ownSequences(po.p.runs(), b)
 		s.prepareExecute(&e, &po, b)
 	}
-	if e.facts != nil {
-		s.spread(e.facts, b)
-	}
 	s.stakes(b, &e)
 	s.forward(b, e, frame, len(frame))
 	if e.note != nil {

@@ -206,16 +206,13 @@ func (s *session) ensureExtended(p *prepared, b *backend) {
 	}
 }
 
-// spread is a statement that other servers of the session have to run as well, now: those that drop what is prepared.
-func (s *session) spread(f *stmt.Facts, b *backend) {
-	if f.Kind != stmt.KindDeallocate || f.Multi {
-		return
-	}
+// spread has the other servers of the session follow a DEALLOCATE that b has run; "" is ALL.
+func (s *session) spread(b *backend, dropped string) {
 	for _, o := range s.backends {
 		switch {
 		case o == b:
 		case o.owner != 0:
-			for _, name := range o.statements().Names(func(name string, _ vsession.Named) bool { return f.Name == "" || f.Name == name }) {
+			for _, name := range o.statements().Names(func(name string, _ vsession.Named) bool { return dropped == "" || dropped == name }) {
 				s.closeOwn(o, name)
 			}
 			if o.unsynced && !s.batchUsed {
@@ -223,11 +220,11 @@ func (s *session) spread(f *stmt.Facts, b *backend) {
 				o.push(expect{kind: pgwire.Sync, swallow: true})
 				o.unsynced = false
 			}
-		case f.Name == "":
+		case dropped == "":
 			s.injectQuietly(o, "DEALLOCATE ALL")
 		default:
-			if p := s.named[f.Name]; p != nil && p.on(o) {
-				s.injectQuietly(o, "DEALLOCATE "+quoteName(f.Name))
+			if p := s.named[dropped]; p != nil && p.on(o) {
+				s.injectQuietly(o, "DEALLOCATE "+quoteName(dropped))
 			}
 		}
 	}
@@ -254,6 +251,7 @@ func (s *session) forgetPrepared(b *backend) {
 
 // deallocate follows DEALLOCATE, on the server b; "" is ALL.
 func (s *session) deallocate(b *backend, name string) {
+	s.spread(b, name)
 	if name == "" {
 		b.dropAll()
 	} else {

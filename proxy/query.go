@@ -104,7 +104,6 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 		s.settleOn(b, text)
 	}
 	b.unnamed = nil // a simple query destroys the unnamed statement
-	s.spread(f, b)
 	s.ownSequences(f, b)
 	e := expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)}
 	s.stakes(b, &e)
