@@ -1,6 +1,8 @@
 package route
 
 import (
+	"slices"
+
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/proxy/stmt"
@@ -318,7 +320,7 @@ func reads(in *Input, f *stmt.Facts, d *Decision) openness {
 		return writesOpen
 	case s.inTx && p.onWrite == conf.OnWriteDmlAdaptive && writtenRelation(in, f, &d.Reason):
 		return writesOpen
-	case f.ServerCall.Name != "":
+	case f.ServerCall.Name != "" && (!in.snapshotAway() || assignsXID(f)):
 		d.Reason = Reason{Code: ReasonServerCall, Name: f.ServerCall}
 		return writesOpen
 	case stays && node == d.Node:
@@ -407,6 +409,11 @@ func namedRelation(in *Input, f *stmt.Facts, r *Reason) bool {
 		return found
 	}
 	return false
+}
+
+// assignsXID tells a read that recovery refuses although the function is not volatile.
+func assignsXID(f *stmt.Facts) bool {
+	return slices.ContainsFunc(f.Functions, func(n stmt.Name) bool { return n.Name == "txid_current" || n.Name == "pg_current_xact_id" })
 }
 
 // besidesTemp tells what may reach a temporary object of the session without naming a temporary relation: a type, a table with
