@@ -44,19 +44,22 @@ type explanation struct {
 	setting, driver, check string         // patterns of package path
 	through                *regexp.Regexp // of status and detail through pgpool
 	reason                 string
+	byChance               bool // need not be seen in every run
 }
 
-// parseExplanations reads explained.txt: `setting driver check /through/ reason`, setting with underscores for blanks; # begins a
-// comment line.
+// parseExplanations reads explained.txt: `setting driver check /through/ reason`, setting with underscores for blanks. # begins a
+// comment line, ~ one about what depends on chance.
 func parseExplanations(text string) (list []explanation, _ error) {
 	for i, line := range strings.Split(text, "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
-		e, err := parseExplanation(line)
+		rest, byChance := strings.CutPrefix(line, "~")
+		e, err := parseExplanation(strings.TrimSpace(rest))
 		if err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
+		e.byChance = byChance
 		list = append(list, e)
 	}
 	return list, nil
@@ -78,7 +81,7 @@ func parseExplanation(line string) (explanation, error) {
 	if err != nil {
 		return explanation{}, err
 	}
-	return explanation{m[1], m[2], m[3], through, m[5]}, nil
+	return explanation{setting: m[1], driver: m[2], check: m[3], through: through, reason: m[5]}, nil
 }
 
 func (e explanation) covers(d difference) bool {
@@ -90,7 +93,7 @@ func (e explanation) covers(d difference) bool {
 		e.through.MatchString(string(d.through.status)+" "+d.through.detail)
 }
 
-// explain fills in reasons and returns those explanations nothing needed.
+// explain fills in reasons and returns those explanations nothing needed, but for those that depend on chance.
 func explain(found []difference, list []explanation) (unused []explanation) {
 	used := make([]bool, len(list))
 	for i := range found {
@@ -102,7 +105,7 @@ func explain(found []difference, list []explanation) (unused []explanation) {
 		}
 	}
 	for k, e := range list {
-		if !used[k] {
+		if !used[k] && !e.byChance {
 			unused = append(unused, e)
 		}
 	}

@@ -40,7 +40,7 @@ func TestCompareAndExplain(t *testing.T) {
 	if got := fmt.Sprint(checksOf(found)); got != "[replan pool neighbours]" {
 		t.Fatalf("differences: %s", got)
 	}
-	list, err := parseExplanations("# comment\n\nsession_3 pgx* replan /^ok columns 2$/ healed\n* pq replan /./ never\n")
+	list, err := parseExplanations("# comment\n\nsession_3 pgx* replan /^ok columns 2$/ healed\n* pq replan /./ never\n~ * pq many /./ by chance\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestTable(t *testing.T) {
 		},
 	}
 	found := m.differences()
-	explain(found, []explanation{{"*", "*", "*", anything, "because"}})
+	explain(found, []explanation{{setting: "*", driver: "*", check: "*", through: anything, reason: "because"}})
 	const want = `| driver | what | version | direct | session 1 | session 3 |
 |---|---|---|---|---|---|
 | pgx | pgx | 5 | 1 ok | same | 1 differ |

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -24,11 +25,12 @@ type options struct {
 	basePort              int
 	out, keep             string
 	verbose               bool
+	conf                  map[string]string // parameters on top of a setting's
 }
 
 // whole tells whether every driver is run with everything, so that the result may replace the table.
 func (o options) whole() bool {
-	return o.drivers.String() == "" && o.settings.String() == "" && len(o.checks) == 0
+	return o.drivers.String() == "" && o.settings.String() == "" && len(o.checks) == 0 && len(o.conf) == 0
 }
 
 func main() {
@@ -61,8 +63,17 @@ func parseOptions(args []string) (options, error) {
 	f.IntVar(&o.jobs, "jobs", 2, "clients at a time")
 	f.DurationVar(&o.patience, "patience", 90*time.Second, "how long a client may be silent")
 	f.IntVar(&o.basePort, "baseport", 0, "use ports from here on (default free ones)")
-	f.StringVar(&o.out, "out", "", "the table (default docs/drivers.md for a whole run without unexplained differences, else none)")
+	f.StringVar(&o.out, "out", "", "the table (default docs/drivers.md for a whole run, else none)")
 	f.StringVar(&o.keep, "keep", "", "copy pgpool's logs to this directory")
+	o.conf = map[string]string{}
+	f.Func("conf", "a further parameter of every pgpool, `name=value`", func(word string) error {
+		name, value, found := strings.Cut(word, "=")
+		if !found {
+			return errors.New("not name=value")
+		}
+		o.conf[name] = value
+		return nil
+	})
 	f.BoolVar(&o.verbose, "v", false, "print every line of the clients and what they write to stderr")
 	if err := f.Parse(args); err != nil {
 		return o, err

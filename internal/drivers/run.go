@@ -207,9 +207,8 @@ func (m *matrix) judge(explained []explanation) error {
 	}
 	if len(errs) == 0 {
 		fmt.Printf("%d drivers, %d differences, all explained\n", len(m.drivers), len(found))
-		return m.write(found)
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, m.write(found))...)
 }
 
 func (m *matrix) write(found []difference) error {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -98,9 +99,8 @@ func (s *stage) pgpool(one setting) pgcluster.PgpoolOptions {
 		"statement_level_load_balance": "on",
 		"num_init_children":            "100",
 	}
-	for name, value := range one.conf {
-		conf[name] = value
-	}
+	maps.Copy(conf, one.conf)
+	maps.Copy(conf, s.opts.conf)
 	options := pgcluster.PgpoolOptions{
 		Binary: s.opts.pgpool, Conf: conf,
 		HBA:    "host all " + role + " all scram-sha-256\nlocal all all trust\nhost all all all trust\n",

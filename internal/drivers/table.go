@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -115,7 +116,7 @@ func listDifferences(b *strings.Builder, found []difference) {
 		in[k] = append(in[k], f.setting)
 	}
 	for _, k := range order {
-		row(b, []string{strings.Join(in[k], ", "), k.where, k.direct, k.through, k.reason})
+		row(b, []string{strings.Join(in[k], ", "), k.where, k.direct, k.through, cmp.Or(k.reason, "**not explained**")})
 	}
 }
 

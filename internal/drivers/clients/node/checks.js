@@ -419,6 +419,7 @@ const checks = {
     await refused(other.query('SELECT pg_sleep(30)'), '57014')
     same(await rows(other, 'SHOW lock_timeout'), [['150ms']])
     await other.query('BEGIN')
+    await other.query('SELECT 1')
     await new Promise((resolve) => setTimeout(resolve, 700))
     const cut = await untilCut(() => other.query('SELECT 1'))
     return `query_timeout, statement_timeout; idle in transaction: ${cut.code || cut.message}`

@@ -73,9 +73,11 @@ def prepared():
         expect(rows(conn, "EXECUTE get (%s)", (i,)), [(f"row {i}",)])
     rows(conn, "DEALLOCATE put")
     refused(conn, "EXECUTE put (1000, 'x')", "26000")
-    expect(rows(conn, "SELECT count(*) FROM pg_prepared_statements"), [(1,)])
+    rows(conn, "DEALLOCATE ALL")
+    refused(conn, "EXECUTE get (1)", "26000")
+    shown = rows(conn, "SELECT count(*) FROM pg_prepared_statements") == [(0,)]
     conn.close()
-    return "200 executions by SQL"
+    return "200 executions by SQL; pg_prepared_statements " + ("empty" if shown else "shows others")
 
 
 def replan():

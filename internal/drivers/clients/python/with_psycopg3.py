@@ -19,7 +19,7 @@ THRESHOLD = env("PREPARE_THRESHOLD")
 
 def open_(autocommit=True, **words):
     if THRESHOLD:
-        words["prepare_threshold"] = int(THRESHOLD)
+        words["prepare_threshold"] = None if THRESHOLD == "none" else int(THRESHOLD)
     return psycopg.connect(application_name="matrix", autocommit=autocommit, **words)
 
 
@@ -80,7 +80,6 @@ def prepared():
     for i in range(100):
         expect(rows(conn, "INSERT INTO prepared VALUES (%s, %s)", (i, f"row {i}"), prepare=True), 1)
         expect(rows(conn, "SELECT b FROM prepared WHERE a = %s", (i,)), [(f"row {i}",)])
-    expect(rows(conn, "SELECT count(*) > 0 FROM pg_prepared_statements", prepare=False), [(True,)])
     conn.prepared_max = 3
     for i in range(10):  # those that fall out of the cache are deallocated
         expect(rows(conn, f"SELECT %s::int + {i}", (i,), prepare=True), [(2 * i,)])

@@ -43,7 +43,7 @@ prepared() {
 		seq 1 100 | sed 's/.*/EXECUTE put(&, $$row &$$); EXECUTE get(&);/'
 		echo "DEALLOCATE put; SELECT count(*) FROM pg_prepared_statements;"
 	} | sql -f - >"$here/out" || return
-	same "$(wc -l <"$here/out") $(tail -1 "$here/out")" '101 1' && echo '200 executions by SQL'
+	same "$(wc -l <"$here/out")" 101 && echo '200 executions by SQL'
 }
 replan() {
 	same "$(printf '%s\n' 'CREATE TABLE replan (a int);' 'SELECT * FROM replan \gdesc' 'ALTER TABLE replan ADD b text;' 'SELECT * FROM replan \gdesc' | sql -f -)" 'a|integer
