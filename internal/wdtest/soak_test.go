@@ -277,6 +277,7 @@ func (s *soak) examine(id int, p *site.Pgpool) {
 
 // report is the soak as a document. Processes that were killed all the time say little about growth; the oldest ones do.
 func (s *soak) report(done, nodes, seed int, lasted time.Duration) string {
+	s.growth(nodes)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Random harm to a watchdog\n\nWritten by `make soak`: %d nodes, seed %d, %d rounds in %.0f minutes. After each round the slowest return to order took %.1f s.\n\n"+
 		"Violations (two holders, two answers to ARP, no order within %s, different SHOW pool_nodes): %d\n\n",
@@ -293,11 +294,22 @@ func (s *soak) report(done, nodes, seed int, lasted time.Duration) string {
 		first, last := all[0], all[len(all)-1]
 		fmt.Fprintf(&b, "| server%d | %.0f s | %d MB | %d MB | %d to %d | %d to %d |\n", last.node+1, last.age.Seconds(), first.rss>>10, last.rss>>10,
 			first.fds, last.fds, first.threads, last.threads)
-		if last.age > 3*time.Minute && (last.rss > first.rss*2 || last.fds > first.fds+20) {
-			s.violations = append(s.violations, fmt.Sprintf("server%d grows: %+v to %+v", last.node+1, first, last))
-		}
 	}
 	return b.String()
+}
+
+// growth finds processes that need more and more. Clients come and go, so the least of the last looks counts.
+func (s *soak) growth(nodes int) {
+	const looks = 5
+	for _, all := range s.oldest(2 * nodes) {
+		first, last := all[0], all[len(all)-1]
+		for _, v := range all[max(len(all)-looks, 0):] {
+			last.rss, last.fds = min(last.rss, v.rss), min(last.fds, v.fds)
+		}
+		if last.age > 3*time.Minute && (last.rss > first.rss*2 || last.fds > first.fds+20) {
+			s.violations = append(s.violations, fmt.Sprintf("server%d grows: %+v to at least %+v", last.node+1, first, last))
+		}
+	}
 }
 
 // oldest are the histories of the processes that lived longest.
