@@ -57,6 +57,9 @@ func (s *session) parse(frame []byte, size int) error {
 	} else if old := s.prepareClash(f, b); old != nil {
 		s.ensureOwn(old, b)
 	}
+	if !b.unsynced {
+		s.ownSequences(f, b)
+	}
 	s.ensureNamed(f, b)
 	p.node, p.batch, p.stateVer = b.node, s.batch, s.stateVer
 	p.writes, p.both, p.reason, p.epoch = d.Writes, d.Both, d.Reason, s.in.View.Generation
@@ -176,6 +179,7 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(err)
 	}
 	if p != nil {
+		s.ownSequences(p.runs(), b)
 		if old := s.prepareClash(p.facts, b); old != nil && !p.bySQL {
 			s.ensureOwn(old, b)
 		}
@@ -365,6 +369,10 @@ func (s *session) execute(frame []byte) error {
 	}
 	e := expect{kind: pgwire.Execute}
 	if s.failed() {
+		if po.p != nil && po.p.runs().Kind == stmt.KindRollbackTo {
+			s.prepareExecute(&e, &po, b)
+			s.blocked = b
+		}
 		s.forward(b, e, frame, len(frame))
 		return nil
 	}

@@ -116,9 +116,14 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 	if !s.pooled || len(f.Functions) == 0 || !sequenceValues(f) {
 		return
 	}
-	if !b.sequences {
+	if b.sequences {
+		return
+	}
+	b.sequences = true
+	if b.unsynced {
+		s.injectExtended(b, "DISCARD SEQUENCES")
+	} else {
 		s.injectQuietly(b, "DISCARD SEQUENCES")
-		b.sequences = true
 	}
 }
 
@@ -321,4 +326,16 @@ func (s *session) taints(f *stmt.Facts) bool {
 		}
 	}
 	return f.Kind == stmt.KindCall
+}
+
+// injectExtended sends a statement of ours in the middle of an extended batch. It replaces the unnamed statement and portal.
+func (s *session) injectExtended(b *backend, text string) {
+	b.unnamed = nil
+	b.dirty = true
+	b.queue2(pgwire.AppendParse(nil, "", text))
+	b.push(expect{kind: pgwire.Parse, swallow: true})
+	b.queue2(pgwire.AppendBind(nil, "", ""))
+	b.push(expect{kind: pgwire.Bind, swallow: true})
+	b.queue2(pgwire.AppendExecute(nil, ""))
+	b.push(expect{kind: pgwire.Execute, swallow: true})
 }

@@ -2,6 +2,7 @@ package stmt
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	pg "github.com/pganalyze/pg_query_go/v6"
@@ -172,7 +173,12 @@ func signalOf(call *pg.FuncCall, terminate bool) *Signal {
 		return nil
 	}
 	pid := uncast(call.GetArgs()[0])
-	g := &Signal{Terminate: terminate, PID: max(0, pid.GetAConst().GetIval().GetIval()), Param: int(pid.GetParamRef().GetNumber())}
+	g := &Signal{Terminate: terminate, Param: int(pid.GetParamRef().GetNumber())}
+	if text, ok := constText(pid); ok {
+		if n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 32); err == nil {
+			g.PID = int32(max(0, n))
+		}
+	}
 	if g.PID == 0 && g.Param == 0 {
 		return nil
 	}
