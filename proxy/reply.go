@@ -290,6 +290,11 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		b.spent = true
 		e.failed = true
 		s.state.Failed()
+		if s.secret == nil { // a startup parameter is wrong: that ends a login
+			f.Severity = "FATAL"
+			s.client.queue(pgwire.AppendError(nil, f))
+			return false, nil
+		}
 		return true, nil // the client learns why; what follows it on this connection is dropped
 	}
 	if fatal && ends && e.swallow && e.collect == nil && s.stakeAt(b) == nothing {
