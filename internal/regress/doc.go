@@ -1,4 +1,4 @@
-// Program regress runs PostgreSQL's own regression and isolation suites twice, straight against a server and through pgpool,
+// Command regress runs PostgreSQL's own regression and isolation suites twice, straight against a server and through pgpool,
 // and compares what the tests printed file by file. Clients cannot tell pgpool from a server as far as these suites look: what
 // differs nevertheless is written down in explained/, with its reason, and anything else fails the run.
 //
