@@ -98,8 +98,12 @@ func (l *live) take(ctx context.Context, st step) error {
 	ctx, cancel := context.WithTimeout(ctx, stepPatience)
 	defer cancel()
 	value, err := l.run(ctx, st)
-	if err != nil || st.code != "" {
-		return refusal(err, st.code)
+	codes := st.code
+	if st.same != "" && l.stage.mode != "session" && err != nil {
+		codes = "55000" // what nextval has left on a connection is not followed elsewhere: refused, but never another value
+	}
+	if err != nil || codes != "" {
+		return refusal(err, codes)
 	}
 	for name := range strings.FieldsSeq(st.save) {
 		l.kept[name] = value

@@ -20,6 +20,8 @@ var remains = []struct{ what, sql string }{
 	{"setting in DO", "DO $do$BEGIN SET work_mem = '1114kB'; END$do$"},
 	{"setting in CALL", "CALL public.leak_call('SET work_mem = ''1115kB''')"},
 	{"setting with a dot", "SET leak.mark = 'left'"},
+	{"setting with a dot in DO", "DO $do$BEGIN SET leak.mark = 'left'; END$do$"},
+	{"setting with a dot in a function", "SELECT public.leak_set('leak.mark', 'left')"},
 	{"search_path", "SET search_path = leak_there"},
 	{"role", "SET ROLE " + assumed},
 	{"role in a function", "SELECT public.leak_set('role', '" + assumed + "')"},
@@ -71,7 +73,10 @@ func TestOneConnection(t *testing.T) {
 	for _, mode := range []string{"session", "transaction"} {
 		t.Run(mode, func(t *testing.T) {
 			needs(t, mode)
-			s := newStageOf(t, mode, map[string]string{"default_pool_size": "1", "load_balance_mode": "off"})
+			s := newStageOf(t, mode, map[string]string{
+				"default_pool_size": "1", "load_balance_mode": "off",
+				"enable_pool_hba": "on", // a login must not need a server, whose only connection may be taken
+			})
 			for _, course := range courses {
 				for _, left := range remains {
 					if strings.HasPrefix(left.sql, "BEGIN") && course.name != "alone" {
