@@ -46,7 +46,10 @@ var (
 		Detail:  "this pgpool reaches no backend node, and the other pgpools have not agreed that they are down",
 		Hint:    "they are used again as soon as they answer",
 	}
-	errTooMany      = &clientError{Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already"}
+	errTooMany = &clientError{
+		Severity: "FATAL", Code: "53300", Message: "Sorry, too many clients already",
+		Hint: "See num_init_children, reserved_connections and max_client_conn.",
+	}
 	errShuttingDown = &clientError{
 		Severity: "FATAL", Code: "57P03", Message: "the database system is shutting down",
 	}

@@ -200,6 +200,7 @@ func (s *session) follow(b *backend) {
 	b.sequences = s.wants.Exactly == b.c
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
 	b.owner, b.unnamed = s.id, someonesStatement
+	s.home.dress(b)
 	s.clearNames(b)
 }
 
@@ -249,7 +250,9 @@ func (s *session) putBack(b *backend) {
 	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
 	s.leaveTemp(b)
+	s.home.undress(b)
 	b.side.free()
+	s.returned = b
 	if s.journal.Has("idle_session_timeout") { // it would end the connection under whoever comes next
 		s.srv.pool.Discard(b.c)
 		return

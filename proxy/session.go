@@ -112,6 +112,7 @@ type session struct {
 	opening                *cluster.Node // of the connection being opened
 	openedUnder            *cluster.View // the View in force when it, or the last one, was begun
 	suspects               []suspect
+	returned               *backend // given back: its memory serves the next lease
 	returning              *backend // being reset before it goes back to the pool
 	cancels                int      // cancel requests on their way: the connections stay ours meanwhile
 	placing                bool     // a statement is on its way to a server: nothing of it was sent
@@ -555,7 +556,11 @@ func (s *session) promotedUnder(b *backend) error {
 // attach makes a leased connection the session's.
 func (s *session) attach(c *pool.Conn) *backend {
 	v := s.srv.store.Current()
-	b := &backend{side: side{conn: c.Wire, pool: &s.home.buffers}, node: c.Key.Node, c: c, status: 'I'}
+	b := s.returned
+	if s.returned = nil; b == nil {
+		b = &backend{}
+	}
+	*b = backend{side: side{conn: c.Wire, pool: &s.home.buffers}, node: c.Key.Node, c: c, status: 'I'}
 	b.standby = v.Mode.HasPrimary() && v.Live(v.Primary) && v.Primary != b.node
 	if s.pooled {
 		s.follow(b)

@@ -237,7 +237,6 @@ type closedName struct {
 // clearNames closes, at the beginning of a lease, what has a client's name on the connection and is not what the name stands for in this
 // session.
 func (s *session) clearNames(b *backend) {
-	s.home.dress(b)
 	stale := b.statements().Names(func(name string, n vsession.Named) bool {
 		p := s.named[name]
 		return p == nil || n != p.named(b)
@@ -288,7 +287,6 @@ func (s *session) leaveStatements(b *backend) {
 	if s.unnamed != nil {
 		s.unnamed.gone(b)
 	}
-	s.home.undress(b)
 }
 
 // keepsUnnamed reports whether the unnamed statement is there and cannot be prepared elsewhere.
