@@ -1,6 +1,9 @@
 # The comparison with a direct connection, PgBouncer and Pgpool-II; results go to docs/bench. It says how long it takes.
 #   make bench BENCH=quick                             only the rows of the targets
 #   make bench BENCHFLAGS="-rows three/ -rounds 5"     see bin/bench -help
+#   make bench BENCHFLAGS="-rows pooled/"              transaction mode, beside a PgBouncer that knows prepared statements there
+#   make bench BENCHFLAGS="-rows ample/ -virtual"      what following the sessions' state costs
+#   make bench BENCHFLAGS="-rows idle/transaction -idle -connects"   10,000 idle clients; connections a second
 #   make bench-profile ROW=one/select/simple/16        perf record of that row
 BENCHFLAGS ?=
 ROW ?= one/select/simple/16
