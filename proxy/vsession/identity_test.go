@@ -22,6 +22,8 @@ func TestWhatALateServerIsSent(t *testing.T) {
 		{"a setting that alice may not make", []Statement{alice, s("x", "1"), bob}, 1, anew + "|SET x 1|" + bob.Text},
 		{"who it is counts again", []Statement{bob, s("x", "1"), role, s("y", "1")}, 2, anew + "|" + bob.Text + "|" + role.Text + "|SET y 1"},
 		{"who it is has not changed", []Statement{bob, s("x", "1"), s("y", "1")}, 1, "SET x 1|SET y 1"},
+		{"RESET ALL leaves who it is", []Statement{role, s("x", "1"), {Text: "RESET ALL", Effect: ResetAll}, s("y", "1")}, 0, role.Text + "|RESET ALL|SET y 1"},
+		{"DISCARD ALL does not", []Statement{role, {Text: "DISCARD ALL", Effect: DiscardAll}}, 0, "DISCARD ALL"},
 		{"halves stay beside each other", []Statement{style, order}, 0, style.Text + "|" + order.Text},
 		{"the same half", []Statement{style, order, s("datestyle order", "dmy")}, 0, style.Text + "|SET datestyle order dmy"},
 		{"the whole", []Statement{style, order, both}, 0, both.Text},
@@ -45,6 +47,40 @@ func TestWhatALateServerIsSent(t *testing.T) {
 				t.Errorf("sent %q, want %q", strings.Join(got, "|"), c.want)
 			}
 		})
+	}
+}
+
+// Where connections are shared, a session that has said RESET ALL has its role still, and the next one has not.
+func TestResetAllLeavesTheRoleOfASharedConnection(t *testing.T) {
+	for _, inTx := range []bool{false, true} {
+		var a, b Journal
+		a.Share(nil)
+		b.Share(nil)
+		var sv Server
+		m := a.Take(&sv, 1, true)
+		if inTx {
+			a.BeganOn(&m, Begin{Text: "BEGIN"})
+		}
+		a.Ran(&m, set(nameAuthorization, "bob"))
+		a.Ran(&m, set(nameRole, "r"))
+		a.Ran(&m, Statement{Text: "RESET ALL", Effect: ResetAll})
+		if inTx {
+			a.Commit([]*Mark{&m})
+		}
+		if a.Behind(&m) {
+			t.Errorf("in a transaction: %v: its own connection is behind", inTx)
+		}
+		a.Leave(&sv, &m, 1, true)
+		next := b.Take(&sv, 2, true)
+		if got := b.Lacks(&next, true, nil); len(got) != 1 || got[0].Text != forget {
+			t.Errorf("in a transaction: %v: the next session sends %v", inTx, got)
+		}
+		b.Leave(&sv, &next, 2, true)
+		m = a.Take(&sv, 1, true)
+		got := a.Lacks(&m, true, nil)
+		if len(got) != 1 || !strings.HasSuffix(got[0].Text, "SET session_authorization bob\n;\nSET role r\n;\n") {
+			t.Errorf("in a transaction: %v: the session sends %+v", inTx, got)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ type Effect uint8
 const (
 	Setting    Effect = iota // a setting of the session (SET, RESET x, set_config): undone by rollback, kept by commit
 	Local                    // ends with the transaction (SET LOCAL, SET TRANSACTION)
-	ResetAll                 // RESET ALL: makes earlier settings irrelevant
+	ResetAll                 // RESET ALL: makes earlier settings irrelevant, but for SET ROLE and SET SESSION AUTHORIZATION
 	DiscardAll               // DISCARD ALL: the same, and drops what is prepared
 	Savepoint
 	Release
@@ -172,8 +172,7 @@ func (j *Journal) keep(s Statement) {
 	s.seq = j.seq
 	switch {
 	case s.Effect != Setting:
-		j.settings = j.settings[:0]
-		j.cleared = j.seq
+		j.clear(s.Effect)
 		if j.shared {
 			return
 		}
@@ -190,6 +189,24 @@ func (j *Journal) keep(s Statement) {
 		j.identity = j.seq
 	}
 	j.settings = append(j.settings, s)
+}
+
+// clear is the end of all settings. RESET ALL leaves alone who the session is.
+func (j *Journal) clear(by Effect) {
+	j.cleared = j.seq
+	kept := j.settings[:0]
+	for _, st := range j.settings {
+		if by != ResetAll || !st.isIdentity() {
+			continue
+		}
+		if j.shared { // it has to follow what makes a connection forget all
+			j.seq++
+			st.seq, j.identity = j.seq, j.seq
+		}
+		kept = append(kept, st)
+	}
+	clear(j.settings[len(kept):])
+	j.settings = kept
 }
 
 // overrides reports whether nothing is left of an older setting. The name of a part of a setting is the setting's, a space and its
