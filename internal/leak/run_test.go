@@ -23,9 +23,8 @@ type live struct {
 	stage *stage
 	kept  map[string]string
 
-	mu     sync.Mutex
-	heard  []string // channels; guarded by mu
-	looked sight    // what it saw at first
+	mu    sync.Mutex
+	heard []string // channels; guarded by mu
 }
 
 // live runs a session from its login to its end. The error says what was wrong, as the session saw it.
