@@ -541,7 +541,13 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 		s.srv.pool.Discard(c)
 		return nil, errChanged
 	}
-	return s.attach(c), nil
+	b := s.attach(c)
+	if c.MustCheck {
+		if err := s.check(b); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
 }
 
 // promotedUnder ends a transaction that has read from a standby which is no standby any more.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -270,5 +271,22 @@ func TestSignalsBySharedPID(t *testing.T) {
 	}
 	if err := victim.Ping(t.Context()); err == nil {
 		t.Error("the session goes on")
+	}
+}
+
+// A connection that has idled for server_check_delay is tried before it is used, and one that fails is replaced without the client's noticing.
+func TestServerCheck(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1", "server_check_delay", "0", "server_check_query", "SELECT 47114711", "log_per_node_statement", "on")
+	all := sessions(t, p, 2)
+	exec(t, all[0], "SELECT 1")
+	pid := serverPID(t, all[1])
+	onServer(t, 0, "SELECT pg_terminate_backend("+pid+")::text")
+	if got := serverPID(t, all[0]); got == pid {
+		t.Errorf("still served by %s", pid)
+	}
+	log, err := os.ReadFile(p.Log)
+	if err != nil || !strings.Contains(string(log), "47114711") {
+		t.Errorf("no check in the log: %v", err)
 	}
 }
