@@ -111,6 +111,22 @@ func sequenceValues(f *stmt.Facts) bool {
 	return false
 }
 
+// mayAdvance reports whether a statement may call nextval: by name, as the default of a column, or in a function of the user's.
+func (s *session) mayAdvance(f *stmt.Facts) bool {
+	switch f.Kind {
+	case stmt.KindInsert, stmt.KindUpdate, stmt.KindMerge, stmt.KindCopyFrom, stmt.KindUnparsed, stmt.KindDo, stmt.KindCall:
+		return true
+	case stmt.KindExecute, stmt.KindExplain:
+		return true // what it runs may
+	}
+	for i := range f.Functions {
+		if n := f.Functions[i].Name; n == "nextval" || n == "setval" {
+			return true
+		}
+	}
+	return f.Multi || s.taints(f)
+}
+
 // ownSequences makes sure that a statement which asks for a sequence's last value gets none of another session's.
 func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 	if !s.pooled || len(f.Functions) == 0 || !sequenceValues(f) {

@@ -115,7 +115,7 @@ func (s *session) stakes(b *backend, e *expect) {
 	if f != nil {
 		s.sinceNotify(b, f)
 	}
-	if s.pooled && (f == nil || e.writes || len(f.Functions) > 0) {
+	if s.pooled && (f == nil || s.mayAdvance(f)) {
 		b.sequences = true
 	}
 	if s.pooled && f != nil {
