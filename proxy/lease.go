@@ -218,7 +218,11 @@ func (s *session) endLeases() error {
 	for i := 0; i < len(s.backends); {
 		b := s.backends[i]
 		if b.holds&findable != 0 && b.probe && b.unused() {
-			s.askPins(b)
+			if s.journal.Behind(&b.mark) {
+				s.bringUp(b, b.node == s.writer())
+			} else {
+				s.askPins(b)
+			}
 		}
 		if b.holds != 0 || !b.unused() || s.keepsUnnamed(b) {
 			i++

@@ -157,6 +157,7 @@ func mayEndPin(f *stmt.Facts) bool {
 // askPins asks a connection on which nothing runs what the session has left there.
 func (s *session) askPins(b *backend) {
 	p := &probed{collector: &collector{}, full: b.holds&(holdsUnknown|holdsSettings) != 0}
+	p.at = s.journal.Version()
 	p.collector.take = p.row
 	p.collector.over = func() { s.absorb(b) }
 	b.probing, b.probe = p, false
@@ -182,6 +183,7 @@ func (s *session) askPins(b *backend) {
 type probed struct {
 	*collector
 	full     bool
+	at       uint64 // version of the session's settings
 	finds    holding
 	settings []vsession.Startup
 	user     string
@@ -241,6 +243,10 @@ func (s *session) absorb(b *backend) {
 	b.probing = nil
 	if p.err != nil {
 		s.log.Log(logging.Event{Severity: logging.Warning, Message: "could not find out what a session has left on its server connection", Detail: p.err.Error()})
+		return
+	}
+	if p.full && p.at != s.journal.Version() { // settings were made elsewhere meanwhile: these are not the session's any more
+		b.probe = true
 		return
 	}
 	was := b.holds

@@ -211,3 +211,6 @@ func (j *Journal) Has(name string) bool {
 	}
 	return false
 }
+
+// Version rises with each setting that is made outside of transactions or committed.
+func (j *Journal) Version() uint64 { return j.seq }
