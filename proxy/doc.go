@@ -12,8 +12,28 @@
 //	txn.go       BEGIN, COMMIT and friends         local.go     what the proxy answers itself, extended
 //	names.go     catalogue questions               showcmd.go   SHOW pool_*, PGPOOL ...
 //	release.go   end of a session: reset           errors.go    errors to client messages
-//	logs.go      what is logged of a session
+//	logs.go      what is logged of a session       params.go    settings that servers report
+//	lease.go     connections for a transaction     pins.go      what keeps a session on one, probes
+//	listening.go LISTEN without a connection       signal.go    pg_cancel_backend of a session of ours
+//	spares.go    connections without a session     ops.go       PAUSE, RESUME, RECONNECT, KILL; pauses.go
+//	statements*.go names of prepared statements    timeouts.go  time limits; clientlimits.go
 //
 // A message's way: message (client.go) -> query or parse, bind, ... -> decide (route) -> backendFor (pool) -> bringUp (vsession)
 // -> the server; its answers: fromServer -> relay -> reply -> concluded (effects.go) folds them into the session.
+//
+// A connection that sessions share (pool_mode = transaction), as one session sees it. What goes back is not reset but recorded; whoever
+// leases it next sends the difference. Only the end of a session that is pinned resets it (reset_query_list), or closes it.
+//
+//	     asleep for long: checked first
+//	idle -------------------------------> leased <---- next message ----+
+//	 ^    Lease, with the first statement   |                           |
+//	 |                                      | ReadyForQuery, 'I'        |
+//	 |                                      v                           |
+//	 +--- put back <---- nothing left ---- over ---- told by texts ---> pinned
+//	         ^                              |                           ^ |
+//	         |                     DO, a function, ...                  | | may have ended
+//	         |                              v                           | v
+//	         +------- nothing found ----- probing ------- found --------+-+
+//
+// From everywhere it is closed when its server or node is lost, when it answers what makes no sense, or when RECONNECT marked it.
 package proxy
