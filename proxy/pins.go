@@ -145,11 +145,14 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 
 // mayEndPin reports whether a statement may take away what pins the session, so that it is worth while to probe.
 func mayEndPin(f *stmt.Facts) bool {
+	if f.Multi {
+		return true
+	}
 	switch f.Kind {
 	case stmt.KindSelect, stmt.KindInsert, stmt.KindUpdate, stmt.KindDelete, stmt.KindMerge:
 		return len(f.Functions) > 0
 	case stmt.KindFetch, stmt.KindShow, stmt.KindExplain, stmt.KindNotify, stmt.KindEmpty, stmt.KindBegin, stmt.KindCopyFrom, stmt.KindCopyTo:
-		return f.Multi
+		return false
 	}
 	return true
 }

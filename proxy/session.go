@@ -165,6 +165,9 @@ func (s *session) serve() error {
 			if err := s.fromClient(); err != nil {
 				return err
 			}
+			if err := s.endLeases(); err != nil { // what was refused has no answer of a server's to come
+				return err
+			}
 			turn = s.clientTurn()
 		}
 		s.flushAll()
