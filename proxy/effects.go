@@ -70,7 +70,7 @@ func settingEffect(set *stmt.Setting) (vsession.Effect, string, bool) {
 	case set.All:
 		return vsession.ResetAll, "", true
 	case set.Transaction, set.Local:
-		return vsession.Local, "", true
+		return vsession.Local, set.Name, true
 	}
 	// Characteristics and names that stand for others are never overridden by a later setting, only repeated in order.
 	return vsession.Setting, set.Name + dateStyleHalf(set), true

@@ -290,3 +290,25 @@ func TestServerCheck(t *testing.T) {
 		t.Errorf("no check in the log: %v", err)
 	}
 }
+
+// What a transaction sets back goes to what the session began with, also when the next transaction follows on the same connection.
+func TestResetInATransactionGoesToTheStartupParameters(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	c := connect(t, p, simple, "application_name=mine options='-c work_mem=7MB'")
+	exec(t, c, "BEGIN")
+	exec(t, c, "SET LOCAL application_name TO DEFAULT")
+	if got := value(t, c, "SHOW application_name"); got != "mine" {
+		t.Errorf("SET LOCAL ... TO DEFAULT: %q", got)
+	}
+	exec(t, c, "RESET work_mem")
+	exec(t, c, "COMMIT AND CHAIN")
+	if got := value(t, c, "SHOW work_mem"); got != "7MB" {
+		t.Errorf("in the next transaction: %q", got)
+	}
+	exec(t, c, "RESET application_name") // is answered
+	exec(t, c, "ROLLBACK")
+	if got := value(t, c, "SHOW work_mem"); got != "7MB" {
+		t.Errorf("when that is rolled back: %q", got)
+	}
+}

@@ -116,7 +116,10 @@ func (j *Journal) BeganOn(m *Mark, b Begin) {
 
 // Behind reports whether Lacks would yield anything: the cheap test before every statement.
 func (j *Journal) Behind(m *Mark) bool {
-	return m.settings != j.seq || m.foreign || j.inTx && (!m.joined || m.tx != len(j.tx))
+	if m.joined {
+		return m.tx != len(j.tx)
+	}
+	return m.settings != j.seq || m.foreign || j.inTx
 }
 
 // Lacks appends to dst the statements the server has to see before it can run the client's next one, and marks them as
@@ -196,7 +199,7 @@ func (j *Journal) clear(by Effect) {
 	j.cleared = j.seq
 	kept := j.settings[:0]
 	for _, st := range j.settings {
-		if by != ResetAll || !st.isIdentity() {
+		if by != ResetAll || !st.isIdentity() && st.Effect != DiscardAll {
 			continue
 		}
 		if j.shared { // it has to follow what makes a connection forget all
@@ -300,8 +303,19 @@ func (j *Journal) leave(marks []*Mark) {
 	j.tx = j.tx[:0]
 }
 
-// Chain is COMMIT AND CHAIN or ROLLBACK AND CHAIN after Commit or Rollback: a new block like the last one, already begun on m.
-func (j *Journal) Chain(m *Mark) { j.BeganOn(m, j.begin) }
+// Chain is COMMIT AND CHAIN or ROLLBACK AND CHAIN after Commit or Rollback: a new block like the last one, already begun on m. What the
+// server lacks of the session's settings it gets inside of it.
+func (j *Journal) Chain(m *Mark) {
+	j.BeganOn(m, j.begin)
+	if m.settings == j.seq {
+		return
+	}
+	for i := range j.settings {
+		if j.settings[i].seq > m.settings {
+			j.tx = append(j.tx, j.settings[i])
+		}
+	}
+}
 
 // Touched reports whether the session has made any setting that a connection may carry.
 func (j *Journal) Touched() bool { return j.seq > 0 }

@@ -32,7 +32,7 @@ func play(t testing.TB, statements []Statement, uses []int) *world {
 // TestLazyServersFollow: a server that is brought up late is in the state of one that saw everything.
 func TestLazyServersFollow(t *testing.T) {
 	t.Parallel()
-	kinds := []int{0, 2, 3, 4, 4, 4, 7, 8, 9, 10, 10, 10, 12, 12, 12, 12, 13} // savepoints in plenty
+	kinds := []int{0, 2, 3, 4, 4, 4, 7, 8, 9, 10, 10, 10, 12, 12, 12, 12, 13, 14, 15} // savepoints in plenty
 	for seed := range uint64(5000) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		n := 3 + r.IntN(30)

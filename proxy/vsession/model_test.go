@@ -10,6 +10,7 @@ import (
 // modelServer is what a PostgreSQL server knows of the session: settings with their rules for transactions and savepoints
 // (manual: SET, SAVEPOINT).
 type modelServer struct {
+	begins  map[string]string // what RESET goes back to: the parameters of the startup packet
 	session map[string]string
 	local   map[string]string // masks session until the transaction ends
 	inTx    bool
@@ -24,7 +25,11 @@ type snapshot struct {
 }
 
 func newModelServer() *modelServer {
-	return &modelServer{session: map[string]string{}, local: map[string]string{}}
+	return newModelServerWith(map[string]string{})
+}
+
+func newModelServerWith(begins map[string]string) *modelServer {
+	return &modelServer{begins: begins, session: maps.Clone(begins), local: map[string]string{}}
 }
 
 func (m *modelServer) snapshot(name string) snapshot {
@@ -58,31 +63,62 @@ func (m *modelServer) run(sql string) bool {
 		}
 		m.points = m.points[:at]
 	case "SET":
-		if word[1] == "LOCAL" {
-			if m.inTx {
-				m.local[word[2]] = word[3]
-			}
-			return true
-		}
-		m.session[word[1]] = word[2]
-		delete(m.local, word[1])
+		return m.set(word[1:])
 	case "RESET":
-		if word[1] == "ALL" {
-			clear(m.session)
-			clear(m.local)
-			return true
+		if word[1] != "ALL" {
+			return m.set([]string{word[1], "DEFAULT"})
 		}
-		delete(m.session, word[1])
-		delete(m.local, word[1])
+		m.resetAll()
 	case "DISCARD":
 		if m.inTx {
 			return false
 		}
-		clear(m.session)
+		m.set([]string{nameAuthorization, "DEFAULT"})
+		m.resetAll()
 	default:
 		panic("model: " + sql)
 	}
 	return true
+}
+
+// set sets a parameter, given as [LOCAL] name value. What only a superuser may set is refused to a role.
+func (m *modelServer) set(word []string) bool {
+	local := word[0] == "LOCAL"
+	if local {
+		word = word[1:]
+	}
+	name, value := word[0], word[1]
+	if name == privileged && m.session[nameRole]+m.session[nameAuthorization] != "" {
+		return false
+	}
+	if value == "DEFAULT" {
+		value = m.begins[name]
+	}
+	if local {
+		if m.inTx { // else with a warning
+			m.local[name] = value
+		}
+		return true
+	}
+	m.session[name] = value
+	delete(m.local, name)
+	if name == nameAuthorization {
+		m.session[nameRole] = ""
+	}
+	return true
+}
+
+// privileged is a setting of the model that only superusers may make.
+const privileged = "p3"
+
+// resetAll is RESET ALL, which does not change who the session is.
+func (m *modelServer) resetAll() {
+	was := m.session
+	m.session = maps.Clone(m.begins)
+	for _, name := range []string{nameAuthorization, nameRole} {
+		m.session[name] = was[name]
+	}
+	clear(m.local)
 }
 
 func (m *modelServer) end(word []string) bool {
@@ -121,13 +157,17 @@ func (m *modelServer) point(name string) int {
 
 // state is what a statement that runs now could see.
 func (m *modelServer) state() string {
-	effective := maps.Clone(m.session)
+	session := maps.Clone(m.session)
+	effective := maps.Clone(session)
 	maps.Copy(effective, m.local)
+	for _, settings := range []map[string]string{session, effective} {
+		maps.DeleteFunc(settings, func(_, value string) bool { return value == "" })
+	}
 	names := make([]string, len(m.points))
 	for i, p := range m.points {
 		names[i] = p.name
 	}
-	return fmt.Sprintf("tx %v, savepoints %v, settings %v, without local ones %v", m.inTx, names, effective, m.session)
+	return fmt.Sprintf("tx %v, savepoints %v, settings %v, without local ones %v", m.inTx, names, effective, session)
 }
 
 // world is a session with servers behind it. Statements that change its state run on server 0; the others follow when they
@@ -161,7 +201,7 @@ func (w *world) use(i int) {
 	}
 	for _, s := range w.journal.Lacks(w.marks[i], i == 0, nil) {
 		w.note("    server %d gets %s", i, s.Text)
-		if !w.servers[i].run(s.Text) {
+		if !w.servers[i].run(asModelled(s.Text)) {
 			w.note("    ... and refuses it")
 		}
 	}
@@ -218,7 +258,7 @@ func (w *world) end(word []string) {
 func statement(n, name, value int) Statement {
 	k, v := "p"+strconv.Itoa(name%4), strconv.Itoa(value%5)
 	point := "s" + strconv.Itoa(name%2)
-	switch n % 14 {
+	switch n % 16 {
 	case 0, 1:
 		return Statement{Text: "BEGIN"}
 	case 2:
@@ -228,9 +268,9 @@ func statement(n, name, value int) Statement {
 	case 4, 5, 6:
 		return Statement{Text: "SET " + k + " " + v, Effect: Setting, Name: k}
 	case 7:
-		return Statement{Text: "SET LOCAL " + k + " " + v, Effect: Local}
+		return Statement{Text: "SET LOCAL " + k + " " + v, Effect: Local, Name: k}
 	case 8:
-		return Statement{Text: "RESET " + k, Effect: Setting, Name: k}
+		return Statement{Text: "RESET " + k, Effect: Setting, Name: k, Reset: true}
 	case 9:
 		if value%3 > 0 {
 			return Statement{Text: "RESET ALL", Effect: ResetAll}
@@ -243,7 +283,13 @@ func statement(n, name, value int) Statement {
 			return Statement{Text: "RELEASE " + point, Effect: Release, Name: point}
 		}
 		return Statement{Text: "ROLLBACK TO " + point, Effect: RollbackTo, Name: point}
-	default:
+	case 13:
 		return Statement{Text: []string{"COMMIT", "ROLLBACK"}[value%2] + " AND CHAIN"}
+	case 14:
+		who := []string{nameRole, nameAuthorization}[name%2]
+		return Statement{Text: "SET " + who + " " + v, Effect: Setting, Name: who}
+	default:
+		who := []string{nameRole, nameAuthorization}[name%2]
+		return Statement{Text: "RESET " + who, Effect: Setting, Name: who, Reset: true}
 	}
 }
