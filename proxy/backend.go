@@ -28,6 +28,7 @@ type backend struct {
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
 	sequences  bool      // what nextval has left here, if anything, is this session's
+	unsure     bool      // of sequences: nobody has looked after whose values they are
 	hadTemp    bool      // temporary objects were made: the server process keeps their schema
 	probe      bool      // something may have ended what holds tells: worth while to ask
 	probing    *probed   // the question under way

@@ -197,7 +197,9 @@ func (s *session) tellWaiting() {
 
 // follow makes what is known of a leased connection the session's.
 func (s *session) follow(b *backend) {
-	b.sequences = s.wants.Exactly == b.c
+	if b.sequences = s.wants.Exactly == b.c; b.sequences {
+		b.unsure = s.sequences.unsure
+	}
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
 	b.owner, b.unnamed = s.id, someonesStatement
 	s.home.dress(b)
@@ -250,7 +252,8 @@ func (s *session) putBack(b *backend) {
 	}
 	s.leaveStatements(b)
 	if b.sequences {
-		s.sequences.conn, s.sequences.serial = b.c, b.c.Serial
+		s.sequences.mixed = s.sequences.mixed || s.sequences.conn != nil && s.sequences.conn != b.c
+		s.sequences.conn, s.sequences.serial, s.sequences.unsure = b.c, b.c.Serial, b.unsure
 	}
 	s.journal.Leave(&b.c.State, &b.mark, s.id, b.node == s.writer())
 	s.leaveTemp(b)

@@ -127,15 +127,23 @@ func (s *session) mayAdvance(f *stmt.Facts) bool {
 	return f.Multi || s.taints(f)
 }
 
-// ownSequences makes sure that a statement which asks for a sequence's last value gets none of another session's.
+// ownSequences makes sure that a statement which asks for a sequence's last value gets none of another session's. What others have left is
+// taken away before the session's own nextval, once anybody asks for such values at all: most applications never do.
 func (s *session) ownSequences(f *stmt.Facts, b *backend) {
-	if !s.pooled || len(f.Functions) == 0 || !sequenceValues(f) {
+	if !s.pooled {
 		return
 	}
-	if b.sequences {
+	asks := len(f.Functions) > 0 && sequenceValues(f)
+	if asks {
+		s.srv.asksSequences.Store(true)
+	}
+	switch {
+	case b.sequences && (!asks || !b.unsure || !s.sequences.mixed):
+		return
+	case !asks && (!s.srv.asksSequences.Load() || !s.mayAdvance(f)):
 		return
 	}
-	b.sequences = true
+	b.sequences, b.unsure = true, false
 	if b.unsynced {
 		s.injectExtended(b, "DISCARD SEQUENCES")
 	} else {

@@ -72,16 +72,17 @@ type Server struct {
 	shunned  [cluster.MaxNodes]atomic.Pointer[shun] // standbys that could not be reached and are left alone for a while
 	stopping atomic.Bool
 
-	pauses     pauses
-	renewals   renewals
-	turns      atomic.Uint64 // of statements that PAUSE holds
-	clients    clientCounts
-	hub        *listen.Hub
-	notifiers  notifiers
-	numbers    atomic.Uint64 // of sessions
-	statements *sharedRegistry
-	quiescing  atomic.Int32  // calls of Quiesce that have not resumed
-	patience   time.Duration // holdFor
+	pauses        pauses
+	renewals      renewals
+	turns         atomic.Uint64 // of statements that PAUSE holds
+	asksSequences atomic.Bool   // some session has asked for currval or lastval
+	clients       clientCounts
+	hub           *listen.Hub
+	notifiers     notifiers
+	numbers       atomic.Uint64 // of sessions
+	statements    *sharedRegistry
+	quiescing     atomic.Int32  // calls of Quiesce that have not resumed
+	patience      time.Duration // holdFor
 }
 
 // settings are what a reload replaces as one.

@@ -47,6 +47,8 @@ type session struct {
 	sequences struct { // the connection with what nextval has left, as the session left it
 		conn   *pool.Conn
 		serial uint64
+		unsure bool // see backend
+		mixed  bool // there may be values on several
 	}
 	counted   bool     // among the clients of its database and user
 	signalled int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means

@@ -115,8 +115,8 @@ func (s *session) stakes(b *backend, e *expect) {
 	if f != nil {
 		s.sinceNotify(b, f)
 	}
-	if s.pooled && (f == nil || s.mayAdvance(f)) {
-		b.sequences = true
+	if s.pooled && !b.sequences && (f == nil || s.mayAdvance(f)) {
+		b.sequences, b.unsure = true, true
 	}
 	if s.pooled && f != nil {
 		s.sendsPin(b, f, e.writes)

@@ -151,7 +151,7 @@ func TestTerminatedBackend(t *testing.T) {
 }
 
 // Manual, connection pooling: a server connection is used again by the next session of the same user and database, and
-// reset_query_list has taken back what the one before has done.
+// reset_query_list has taken back what the one before has done. (One that has had temporary objects is closed: their schema stays.)
 func TestReuseAndReset(t *testing.T) {
 	t.Parallel()
 	p := start(t, map[string]string{"load_balance_mode": "off"})
@@ -170,7 +170,7 @@ func TestReuseAndReset(t *testing.T) {
 	}
 	first := session(func(conn *pgx.Conn) {
 		for _, sql := range []string{
-			"SET work_mem = '7MB'", "CREATE TEMP TABLE mine ()", "PREPARE mine AS SELECT 1", "LISTEN mine",
+			"SET work_mem = '7MB'", "PREPARE mine AS SELECT 1", "LISTEN mine",
 			"SELECT pg_advisory_lock(20261121)", "DECLARE mine CURSOR WITH HOLD FOR SELECT 1", "BEGIN", "SET ROLE pg_monitor",
 		} {
 			exec(t, conn, sql)
@@ -179,7 +179,6 @@ func TestReuseAndReset(t *testing.T) {
 	onlyClean := func(conn *pgx.Conn) {
 		for sql, want := range map[string]string{
 			"SHOW work_mem": "4MB", "SELECT current_user::text": "postgres",
-			"SELECT count(*)::text FROM pg_class WHERE relname = 'mine'":                           "0",
 			"SELECT count(*)::text FROM pg_prepared_statements":                                    "0",
 			"SELECT count(*)::text FROM pg_cursors WHERE is_holdable":                              "0",
 			"SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND objid = 20261121": "0",

@@ -19,17 +19,7 @@ import (
 
 func TestSessionMode(t *testing.T) { newStage(t, "session").storm(t) }
 
-func TestTransactionMode(t *testing.T) {
-	needs(t, "transaction")
-	newStage(t, "transaction").storm(t)
-}
-
-func needs(t *testing.T, mode string) {
-	t.Helper()
-	if mode != "session" && os.Getenv("LEAK_TRANSACTION") == "" {
-		t.Skip("transaction mode is being built: LEAK_TRANSACTION=1 runs it")
-	}
-}
+func TestTransactionMode(t *testing.T) { newStage(t, "transaction").storm(t) }
 
 // setting is a number from the environment.
 func setting(t *testing.T, name string, fallback int) int {

@@ -72,7 +72,6 @@ func TestOneConnection(t *testing.T) {
 	}
 	for _, mode := range []string{"session", "transaction"} {
 		t.Run(mode, func(t *testing.T) {
-			needs(t, mode)
 			s := newStageOf(t, mode, map[string]string{
 				"default_pool_size": "1", "load_balance_mode": "off",
 				"enable_pool_hba": "on", // a login must not need a server, whose only connection may be taken
