@@ -11,13 +11,14 @@ type Fields struct {
 	Message  string
 	Detail   string
 	Hint     string
+	Routine  string // the function in the server's source, by which some drivers know an error
 }
 
 // AppendError appends an ErrorResponse. PostgreSQL ends the connection after FATAL and PANIC.
 func AppendError(dst []byte, f Fields) []byte {
 	return encode(dst, &pgproto3.ErrorResponse{
 		Severity: f.Severity, SeverityUnlocalized: f.Severity, Code: f.Code,
-		Message: f.Message, Detail: f.Detail, Hint: f.Hint,
+		Message: f.Message, Detail: f.Detail, Hint: f.Hint, Routine: f.Routine,
 	})
 }
 
@@ -61,6 +62,8 @@ func ReadFields(body []byte) Fields {
 			f.Detail = string(value)
 		case 'H':
 			f.Hint = string(value)
+		case 'R':
+			f.Routine = string(value)
 		}
 		body = rest
 	}

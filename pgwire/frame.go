@@ -131,6 +131,13 @@ func AppendExecute(dst []byte, portal string) []byte {
 	return end(append(dst, 0, 0, 0, 0), at)
 }
 
+// AppendDescribe appends a Describe message for the statement ('S') or portal ('P') of that name.
+func AppendDescribe(dst []byte, what byte, name string) []byte {
+	dst, at := begin(dst, Describe)
+	dst = append(dst, what)
+	return end(append(append(dst, name...), 0), at)
+}
+
 // AppendClose appends a Close of a statement ('S') or portal ('P').
 func AppendClose(dst []byte, what byte, name string) []byte {
 	dst, at := begin(dst, Close)

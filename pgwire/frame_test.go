@@ -101,7 +101,7 @@ func TestReadFields(t *testing.T) {
 	}{
 		{"", Fields{}},
 		{"\x00", Fields{}},
-		{"SERROR\x00C42601\x00Mwrong\x00Ddetail\x00Hhint\x00\x00", Fields{"ERROR", "42601", "wrong", "detail", "hint"}},
+		{"SERROR\x00C42601\x00Mwrong\x00Ddetail\x00Hhint\x00Rroutine\x00\x00", Fields{"ERROR", "42601", "wrong", "detail", "hint", "routine"}},
 		{"SFEHLER\x00VERROR\x00C42601\x00\x00", Fields{Severity: "ERROR", Code: "42601"}},
 		{"VERROR\x00SFEHLER\x00\x00", Fields{Severity: "ERROR"}},
 		{"Mcut of", Fields{Message: "cut of"}},
@@ -159,7 +159,7 @@ func TestAgainstCodec(t *testing.T) {
 	var dr pgproto3.DataRow
 	check("DataRow", AppendDataRow(nil, []string{"", "xy"}), &dr, func() bool { return len(dr.Values) == 2 && string(dr.Values[1]) == "xy" })
 	var er pgproto3.ErrorResponse
-	check("ErrorResponse", AppendError(nil, Fields{"FATAL", "08006", "m", "d", "h"}), &er, func() bool {
+	check("ErrorResponse", AppendError(nil, Fields{"FATAL", "08006", "m", "d", "h", "r"}), &er, func() bool {
 		return er.Severity == "FATAL" && er.SeverityUnlocalized == "FATAL" && er.Code == "08006" && er.Message == "m" && er.Detail == "d" && er.Hint == "h"
 	})
 	var nr pgproto3.NoticeResponse

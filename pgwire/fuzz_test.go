@@ -40,7 +40,7 @@ func FuzzParseStartup(f *testing.F) {
 }
 
 func FuzzReadFields(f *testing.F) {
-	f.Add(AppendError(nil, Fields{"ERROR", "42601", "m", "d", "h"})[HeaderSize:])
+	f.Add(AppendError(nil, Fields{"ERROR", "42601", "m", "d", "h", "r"})[HeaderSize:])
 	f.Add([]byte("Mcut"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got := ReadFields(b)

@@ -27,21 +27,22 @@ type backend struct {
 	dropped  bool // closed, and no longer the session's
 	spent    bool // the first ReadyForQuery from now on ends its use: a prelude failed
 
-	sequences  bool      // what nextval has left here, if anything, is this session's
-	unsure     bool      // of sequences: nobody has looked after whose values they are
-	hadTemp    bool      // temporary objects were made: the server process keeps their schema
-	probe      bool      // something may have ended what holds tells: worth while to ask
-	probing    *probed   // the question under way
-	holds      holding   // state that would be lost with the connection
-	unnamed    *prepared // what the server's unnamed statement holds, and which version of it
-	unnamedVer uint64
-	owner      uint64 // the session, if it shares its connections; 0: it does not
-	stray      bool   // it may have an unnamed statement though unnamed is nil
-	lastText   []byte // of the last statement sent, cut, for SHOW pool_pools
-	ending     bool   // the end of the transaction is on its way
-	standby    bool   // when it was leased another node was the primary: nothing can be written here
-	wrote      bool   // something that may have written was sent since the server was last outside a transaction
-	lasting    bool   // the extended batch under way here may have taken effect before its Sync: it holds a COMMIT or the like
+	sequences   bool      // what nextval has left here, if anything, is this session's
+	unsure      bool      // of sequences: nobody has looked after whose values they are
+	hadTemp     bool      // temporary objects were made: the server process keeps their schema
+	probe       bool      // something may have ended what holds tells: worth while to ask
+	probing     *probed   // the question under way
+	holds       holding   // state that would be lost with the connection
+	unnamed     *prepared // what the server's unnamed statement holds, and which version of it
+	unnamedVer  uint64
+	unnamedForm uint64 // of its rows; 0: not known
+	owner       uint64 // the session, if it shares its connections; 0: it does not
+	stray       bool   // it may have an unnamed statement though unnamed is nil
+	lastText    []byte // of the last statement sent, cut, for SHOW pool_pools
+	ending      bool   // the end of the transaction is on its way
+	standby     bool   // when it was leased another node was the primary: nothing can be written here
+	wrote       bool   // something that may have written was sent since the server was last outside a transaction
+	lasting     bool   // the extended batch under way here may have taken effect before its Sync: it holds a COMMIT or the like
 }
 
 // expect is one message whose answer is outstanding.

@@ -22,6 +22,7 @@ type clientError struct {
 	Severity              string // ERROR if empty
 	Code                  string
 	Message, Detail, Hint string
+	Routine               string // of the server's error that it stands for; drivers know some by that
 }
 
 func (e *clientError) Error() string { return e.Message }
@@ -106,7 +107,7 @@ func fieldsOf(err error) pgwire.Fields {
 	var co *pool.ConnectError
 	switch {
 	case errors.As(err, &ce):
-		f := pgwire.Fields{Severity: ce.Severity, Code: ce.Code, Message: ce.Message, Detail: ce.Detail, Hint: ce.Hint}
+		f := pgwire.Fields{Severity: ce.Severity, Code: ce.Code, Message: ce.Message, Detail: ce.Detail, Hint: ce.Hint, Routine: ce.Routine}
 		if f.Severity == "" {
 			f.Severity = "ERROR"
 		}

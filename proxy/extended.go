@@ -187,7 +187,10 @@ func (s *session) bind(frame []byte, size int) error {
 			s.ensureOwn(s.named[f.Name], b)
 		}
 		s.ensureNamed(p.runs(), b)
-		s.ensureExtended(p, b)
+		if err := s.ensureForm(p, b, portalName); err != nil {
+			s.skipRest(frame, size)
+			return s.refuseExtended(err)
+		}
 	} else if len(name) == 0 && (b.unnamed != nil || b.stray) {
 		s.closeUnnamed(b) // destroyed by a query elsewhere
 	}
@@ -323,9 +326,9 @@ func (s *session) describe(frame []byte) error {
 		s.ensureExtended(p, b)
 	}
 	if what == 'S' {
-		s.forwardFor(b, expect{kind: kind}, frame, len(frame), pgwire.HeaderSize+1, p)
+		s.forwardFor(b, expect{kind: kind, prep: p}, frame, len(frame), pgwire.HeaderSize+1, p)
 	} else {
-		s.forward(b, expect{kind: kind}, frame, len(frame))
+		s.forward(b, expect{kind: kind, prep: p}, frame, len(frame))
 	}
 	if s.perNode {
 		s.logPerNode(b, pgwire.Describe, nil)

@@ -27,6 +27,8 @@ type prepared struct {
 	shared       *sharedStatement // under whose name servers have it; nil: its own
 	stays        bool             // it cannot be prepared on another connection
 	lost         bool             // its frame was not kept: it lives on node only
+	told         uint64           // form of its rows as the client was told last; 0: it was not, or there are none
+	forms        []formAt         // on servers, for a named one that is not shared
 }
 
 // runs are the facts of what executing it runs: of a PREPARE the statement inside.
@@ -66,8 +68,9 @@ func (p *prepared) on(b *backend) bool {
 
 // placed records that the server has been told of it.
 func (p *prepared) placed(b *backend) {
+	p.dropForm(b)
 	if p.name == "" {
-		b.unnamed, b.unnamedVer, b.stray = p, p.ver, false
+		b.unnamed, b.unnamedVer, b.unnamedForm, b.stray = p, p.ver, 0, false
 		return
 	}
 	if b.owner != 0 {
@@ -88,6 +91,7 @@ func (p *prepared) placed(b *backend) {
 
 // gone records that the server does not have it after all, or any more.
 func (p *prepared) gone(b *backend) {
+	p.dropForm(b)
 	if b.unnamed == p {
 		b.unnamed, b.stray = nil, true
 	}

@@ -191,9 +191,11 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 		if e.kind != pgwire.Describe && e.kind != describePortal {
 			return false, s.nonsense(b, typ)
 		}
+		b.described(e, typ, frame)
 		b.pop()
 	case pgwire.RowDescription:
 		if e.kind == pgwire.Describe || e.kind == describePortal {
+			b.described(e, typ, frame)
 			b.pop()
 		}
 	case pgwire.ParameterDescription, pgwire.CopyOutResponse, pgwire.FunctionCallResponse, pgwire.CopyData, pgwire.CopyDone:

@@ -260,7 +260,7 @@ func (b *backend) takeBackOn(e *expect) {
 		st.Add(e.closes)
 	case e.closed != nil:
 		st.SetName(e.closed.name, e.closed.was)
-	case e.prep == nil, e.kind == pgwire.Close, e.kind == pgwire.Bind:
+	case e.prep == nil, e.kind != pgwire.Parse && e.kind != pgwire.Execute && e.kind != pgwire.Query:
 	case e.own:
 		st.Unname(e.prep.name)
 	default:

@@ -17,7 +17,8 @@ type Statements struct {
 // held is a shared statement on a connection.
 type held struct {
 	id         uint64
-	gone       bool // perhaps; to be closed before it is prepared again
+	gone       bool   // perhaps; to be closed before it is prepared again
+	form       uint64 // of its rows; 0: not known
 	prev, next *held
 }
 
@@ -38,10 +39,25 @@ func (st *Statements) Has(id uint64) bool {
 // MayHave reports whether its name may be in use there.
 func (st *Statements) MayHave(id uint64) bool { return st.shared[id] != nil }
 
+// Form is a fingerprint of the rows a shared statement returns there, which stays as long as it is prepared; 0 if it is not known.
+func (st *Statements) Form(id uint64) uint64 {
+	if h := st.shared[id]; h != nil && !h.gone {
+		return h.form
+	}
+	return 0
+}
+
+// SetForm records what a server has said of the rows of a shared statement.
+func (st *Statements) SetForm(id, form uint64) {
+	if h := st.shared[id]; h != nil && !h.gone {
+		h.form = form
+	}
+}
+
 // Add records that a shared statement was prepared.
 func (st *Statements) Add(id uint64) {
 	if h := st.shared[id]; h != nil {
-		h.gone = false
+		h.gone, h.form = false, 0
 		st.unlink(h)
 		st.link(h)
 		return
