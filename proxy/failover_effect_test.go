@@ -161,9 +161,18 @@ func TestWriterAnswersSync(t *testing.T) {
 	p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Completed, SQL: insert, Do: fakepg.Stall})
 	c.Send(synced(
 		pgwire.AppendParse(nil, "", "SELECT 1"), pgwire.AppendBind(nil, "p", ""), run(insert), pgwire.AppendExecute(nil, "p")))
-	await(t, "the primary has written", func() bool { return p.busyOn("victim", 0) && p.fakes[0].Last().Has(insert) })
+	await(t, "the primary has written, and Sync is on its way", func() bool { return p.endsOn("victim", 0) && p.fakes[0].Last().Has(insert) })
 	p.publish(t, func(v *cluster.View) { condemn(v) })
 	if e := c.ExpectFatal("08006"); !strings.Contains(e.Detail, maybe) {
 		t.Errorf("got %+v", e)
 	}
+}
+
+// endsOn reports whether the Sync of a batch has been sent to a server, which owes the answer.
+func (p *testProxy) endsOn(user string, node cluster.NodeID) (ends bool) {
+	p.sessionOf(user, func(s *session) {
+		b := s.find(node)
+		ends = b != nil && b.backlog() == 0 && b.outstanding() > 0 && b.queue[len(b.queue)-1].kind == pgwire.Sync
+	})
+	return ends
 }

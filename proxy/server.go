@@ -169,6 +169,7 @@ func (s *Server) Listen(fd int) { s.listen = append(s.listen, fd) }
 
 // Run accepts clients on the first loop until ctx ends, then ends the sessions. The loops must be running.
 func (s *Server) Run(ctx context.Context) error {
+	defer s.store.Watch(s.viewChanged)() // before the first session is there, which hears of nothing else
 	var acceptors []*loop.Task
 	var mu sync.Mutex
 	first := s.homes[0].loop
@@ -190,8 +191,6 @@ func (s *Server) Run(ctx context.Context) error {
 		acceptors = append(acceptors, t)
 		mu.Unlock()
 	})
-	unwatch := s.store.Watch(s.viewChanged)
-	defer unwatch()
 	<-ctx.Done()
 	s.stopping.Store(true)
 	s.hub.Close()
