@@ -24,6 +24,10 @@ func (s *session) parse(frame []byte, size int) error {
 	if err := s.barrier(); err != nil {
 		return s.refuseExtended(err)
 	}
+	if s.pooled && s.isOurName(string(name)) {
+		s.skipRest(frame, size)
+		return s.refuseExtended(statementExists(string(name)))
+	}
 	old := s.named[string(name)]
 	if size > len(frame) {
 		if old != nil && len(name) > 0 {
@@ -136,7 +140,7 @@ func (s *session) parseAgain(old *prepared, frame []byte, size int) error {
 	s.ensureOwn(old, b)
 	if b.owner == 0 && !old.on(b) || b.owner != 0 && !old.underOwnName(b) {
 		s.skipRest(frame, size)
-		return s.refuseExtended(&clientError{Code: "42P05", Message: `prepared statement "` + old.name + `" already exists`})
+		return s.refuseExtended(statementExists(old.name))
 	}
 	s.forward(b, expect{kind: pgwire.Parse}, frame, size)
 	return nil

@@ -74,6 +74,9 @@ func (s *session) refuseShared(f *stmt.Facts) error {
 	if f.Kind == stmt.KindPrepareTransaction && s.hears.changes.Pending() {
 		return &clientError{Code: "0A000", Message: "cannot PREPARE a transaction that has executed LISTEN, UNLISTEN, or NOTIFY"}
 	}
+	if err := s.refuseOurName(f); err != nil {
+		return err
+	}
 	return s.refusePin(f)
 }
 
@@ -167,7 +170,7 @@ func mayEndPin(f *stmt.Facts) bool {
 
 // askPins asks a connection on which nothing runs what the session has left there.
 func (s *session) askPins(b *backend) {
-	p := &probed{collector: &collector{}, full: b.holds&(holdsUnknown|holdsSettings) != 0}
+	p := &probed{collector: &collector{}, full: b.holds&(holdsUnknown|holdsSettings) != 0, given: b.statements().Names(allNames)}
 	p.at = s.journal.Version()
 	p.collector.take = p.row
 	p.collector.over = func() { s.absorb(b) }
@@ -199,6 +202,7 @@ type probed struct {
 	settings []vsession.Startup
 	user     string
 	prepared []string
+	given    []string // names clients have given, when it was asked
 }
 
 // The questions of a probe: one row for each finding, its kind and what it is about.
@@ -262,7 +266,7 @@ func (s *session) absorb(b *backend) {
 	}
 	was := b.holds
 	b.holds = b.holds&^findable | p.finds
-	if s.foundPrepared(b, p.prepared) {
+	if s.foundPrepared(b, p.prepared, p.given) {
 		b.holds |= holdsPrepared
 	}
 	if p.full {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -165,7 +166,7 @@ func (s *session) unshare(b *backend, text []byte) {
 			p.setText(pgwire.HeaderSize+len(p.name)+1, n)
 		}
 	}
-	b.statements().Doubt()
+	b.statements().Doubt(func(uint64) bool { return true })
 }
 
 // touchesPrepared reports whether a text has one of the words by which SQL names prepared statements.
@@ -304,6 +305,25 @@ func noStatement(name []byte) error {
 	return &clientError{Code: "26000", Message: `prepared statement "` + string(name) + `" does not exist`}
 }
 
+// statementExists is PostgreSQL's error for a name that is taken.
+func statementExists(name string) error {
+	return &clientError{Code: "42P05", Message: `prepared statement "` + name + `" already exists`}
+}
+
+// refuseOurName is the error for SQL that means to use a statement under a name of ours: to the client there is none.
+func (s *session) refuseOurName(f *stmt.Facts) error {
+	if !s.isOurName(f.Name) || s.state.IsFailed() {
+		return nil
+	}
+	switch f.Kind {
+	case stmt.KindPrepare:
+		return statementExists(f.Name)
+	case stmt.KindExecute, stmt.KindDeallocate:
+		return noStatement([]byte(f.Name))
+	}
+	return nil
+}
+
 // renamed is an error in which a server calls a statement by our name, with the client's; nil for any other.
 func renamed(e *expect, frame []byte) []byte {
 	p := e.prep
@@ -317,9 +337,12 @@ func renamed(e *expect, frame []byte) []byte {
 	return pgwire.AppendBody(nil, pgwire.ErrorResponse, body)
 }
 
-// foundPrepared compares what a server says is prepared there with what is recorded. It reports whether there is anything that nobody
-// could prepare elsewhere.
-func (s *session) foundPrepared(b *backend, names []string) (unknown bool) {
+// allNames wants all names a client has given.
+func allNames(string, vsession.Named) bool { return true }
+
+// foundPrepared compares what a server says is prepared there with what is recorded, of which clients' names were given before the
+// question was asked. It reports whether there is anything that nobody could prepare elsewhere.
+func (s *session) foundPrepared(b *backend, names, given []string) (unknown bool) {
 	st := b.statements()
 	found := make(map[string]bool, len(names))
 	for _, name := range names {
@@ -330,9 +353,11 @@ func (s *session) foundPrepared(b *backend, names []string) (unknown bool) {
 		st.SetName(name, vsession.Named{Owner: s.id})
 		unknown = true
 	}
-	for _, name := range st.Names(func(string, vsession.Named) bool { return true }) {
+	st.Doubt(func(id uint64) bool { return !found[s.srv.statements.nameOf(id)] })
+	for _, name := range st.Names(allNames) {
 		n, _ := st.Name(name)
 		switch p := s.named[name]; {
+		case !found[name] && !slices.Contains(given, name):
 		case !found[name]:
 			st.Unname(name)
 			if p != nil && n == p.named(b) {

@@ -89,10 +89,10 @@ func (st *Statements) Drop(id uint64) {
 // DropAll records that nothing is prepared any more.
 func (st *Statements) DropAll() { *st = Statements{} }
 
-// Doubt records that something has run which may have closed any of them.
-func (st *Statements) Doubt() {
-	for _, h := range st.shared {
-		h.gone = true
+// Doubt records that something has run which may have closed those shared ones for which doubtful holds.
+func (st *Statements) Doubt(doubtful func(id uint64) bool) {
+	for id, h := range st.shared {
+		h.gone = h.gone || doubtful(id)
 	}
 }
 

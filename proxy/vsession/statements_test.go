@@ -26,7 +26,7 @@ func TestStatementsLRU(t *testing.T) {
 	if want := []uint64{2, 3}; !slices.Equal(closed, want) {
 		t.Errorf("closed %v, want %v", closed, want)
 	}
-	st.Doubt()
+	st.Doubt(func(uint64) bool { return true })
 	if st.Has(1) || !st.MayHave(1) {
 		t.Error("what is doubtful is not there, but may be")
 	}
