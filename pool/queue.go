@@ -141,9 +141,12 @@ func (p *Pool) await(w *waiter) (err error) {
 
 // look sees after a wake-up whether the wait is over.
 func (p *Pool) look(w *waiter, cause loop.Cause) (over bool, err error) {
-	cancelled := cause == loop.Stopped || cause == loop.Ready || w.ask.Cancelled != nil && w.ask.Cancelled()
 	now := w.task.Now()
 	out := outcome{here: w.task.Loop()}
+	p.mu.Lock()
+	granted := w.granted
+	p.mu.Unlock()
+	cancelled := !granted && (cause == loop.Stopped || cause == loop.Ready || w.ask.Cancelled != nil && w.ask.Cancelled())
 	p.mu.Lock()
 	if !w.granted {
 		switch {

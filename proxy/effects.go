@@ -145,7 +145,7 @@ func (s *session) succeeded(b *backend, e *expect) {
 	if e.writes {
 		s.stateVer++
 	}
-	touched := f.MayTouchSession && !(b.standby && f.Kind == stmt.KindSelect && f.Setting == nil) // there no function makes anything
+	touched := (f.MayTouchSession && f.Setting != nil || s.taints(f)) && !(b.standby && f.Kind == stmt.KindSelect && f.Setting == nil) // there no function makes anything
 	if f.Counter == stmt.CountDDL || f.Multi || f.Kind == stmt.KindUnparsed || touched || len(f.CreatesTemp) > 0 {
 		s.afterDDL(f)
 	}

@@ -171,9 +171,16 @@ func (s *session) mayUse(c *pool.Conn) bool {
 	if c.State.Owner == s.id {
 		return true
 	}
+	_, sent := s.identity.Sent()
+	if !sent && s.mayUseKnown && s.mayUseLike == c.Opened.Server { // the answer does not depend on the connection's proof
+		return true
+	}
 	f := s.loginFacts()
 	f.Server = c.Opened.Server
 	_, ok := auth.MayReuse(f, s.identity, c.Opened)
+	if ok && !sent {
+		s.mayUseLike, s.mayUseKnown = c.Opened.Server, true
+	}
 	return ok
 }
 

@@ -77,7 +77,7 @@ func (s *session) relay(b *backend) error {
 		} else if have < n {
 			break
 		}
-		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 && !s.unsettled && !b.readyForUs() {
+		if typ == pgwire.ReadyForQuery && s.pooled && s.owed > 0 && !s.unsettled && b.c.ParamsVersion() != s.toldVersion && !b.readyForUs() {
 			s.client.queue(in[start:pos])
 			start = pos
 			s.tellChanges(b)

@@ -50,10 +50,12 @@ type session struct {
 		unsure bool // see backend
 		mixed  bool // there may be values on several
 	}
-	counted   bool     // among the clients of its database and user
-	signalled int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means
-	ownNames  []string // settings my.name that functions or longer texts have made
-	watched   [1]loop.Interest
+	mayUseLike  auth.ServerMethod // connections opened like that may be used, whoever has opened them
+	mayUseKnown bool
+	counted     bool     // among the clients of its database and user
+	signalled   int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means
+	ownNames    []string // settings my.name that functions or longer texts have made
+	watched     [1]loop.Interest
 
 	told        []pgwire.Param // what the client was told of settings
 	toldOwn     bool           // told is the session's alone

@@ -235,7 +235,11 @@ func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 		b.holds &^= holdsListen
 	}
 	before := b.holds
-	b.holds |= s.holdingOf(f, writes)
+	h := s.holdingOf(f, writes)
+	if s.pooled {
+		h &^= holdsUnknown // was noted when it was sent
+	}
+	b.holds |= h
 	if s.pinned {
 		b.holds |= holdsSettings
 	}
