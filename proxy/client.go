@@ -238,6 +238,10 @@ func (s *session) functionCall(frame []byte, size int) error {
 		return s.refuse(err)
 	}
 	b.wrote = true
+	if s.pooled { // nobody knows which function it is
+		b.sequences, b.unsure = true, true
+		s.sendsPin(b, unparsed, true)
+	}
 	b.push(expect{kind: pgwire.FunctionCall, facts: unparsed, writes: true})
 	s.sendFrame(b, frame, size)
 	s.owed++

@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"errors"
+	"strconv"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // Who has said SET ROLE or SET SESSION AUTHORIZATION and then RESET ALL has his role still, and the next session has it not.
@@ -75,5 +77,49 @@ func TestNamesOnServersAreNotTheClients(t *testing.T) {
 	}
 	if r := all[0].PgConn().ExecPrepared(t.Context(), "kept", nil, nil, nil).Read(); r.Err != nil {
 		t.Error(r.Err)
+	}
+}
+
+// A function called by the message for that may leave something even if it fails.
+func TestFailedFunctionCallPins(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1", "query_wait_timeout", "1s")
+	c := connect(t, p, simple)
+	exec(t, c, `CREATE OR REPLACE FUNCTION lock_and_fail() RETURNS int LANGUAGE plpgsql AS
+		$$ BEGIN PERFORM pg_advisory_lock(4712); RAISE EXCEPTION 'no'; END $$`)
+	oid, err := strconv.ParseUint(value(t, c, "SELECT 'lock_and_fail'::regproc::oid::text"), 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := c.PgConn().Frontend()
+	f.Send(&pgproto3.FunctionCall{Function: uint32(oid), ResultFormatCode: 1})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	for failed := false; ; {
+		m, err := f.Receive()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := m.(*pgproto3.ErrorResponse); ok {
+			failed = e.Code == "P0001"
+		}
+		if _, ok := m.(*pgproto3.ReadyForQuery); ok {
+			if !failed {
+				t.Error("the function has not failed")
+			}
+			break
+		}
+	}
+	if got := value(t, c, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"); got != "1" {
+		t.Errorf("%s locks", got)
+	}
+	other, err := p.Connect(t.Context(), simple)
+	if err == nil {
+		defer other.Close(t.Context())
+		_, err = other.Exec(t.Context(), "SELECT 1")
+	}
+	if err == nil {
+		t.Error("another session was given the connection with the lock")
 	}
 }
