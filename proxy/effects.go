@@ -150,7 +150,7 @@ func (s *session) succeeded(b *backend, e *expect) {
 		s.afterDDL(f)
 	}
 	if e.note != nil {
-		s.apply(b, f, e.note)
+		s.apply(b, e.note)
 	}
 	if subject := s.subject(f); subject != nil {
 		s.leaves(b, subject, e.writes)
@@ -161,17 +161,14 @@ func (s *session) succeeded(b *backend, e *expect) {
 func (s *session) subject(f *stmt.Facts) *stmt.Facts {
 	if f.Kind == stmt.KindExecute {
 		if p := s.named[f.Name]; p != nil {
-			if p.facts.Kind == stmt.KindPrepare && p.facts.Inner != nil {
-				return p.facts.Inner
-			}
-			return p.facts
+			return p.runs()
 		}
 	}
 	return f
 }
 
 // apply carries out a note.
-func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
+func (s *session) apply(b *backend, n *note) {
 	switch {
 	case n.journal != nil:
 		if n.journal.Effect == vsession.DiscardAll {
@@ -187,7 +184,6 @@ func (s *session) apply(b *backend, f *stmt.Facts, n *note) {
 	case n.dealloc != nil:
 		s.deallocate(b, *n.dealloc)
 	}
-	_ = f
 }
 
 // note is what a statement that changes the session does when it succeeds; most statements have none.

@@ -103,7 +103,7 @@ func (s *session) lease(node cluster.NodeID) (*pool.Conn, error) {
 	a.Print, a.Owner = s.journal.Print(writer), s.id
 	a.NoWait = len(s.backends) > 0 && !writer
 	a.Exactly = nil
-	if writer && s.sequences.conn != nil && s.in.Facts != nil && sequenceValues(s.in.Facts) {
+	if writer && s.sequences.conn != nil && s.in.Facts != nil && s.sequenceValues(s.in.Facts) {
 		a.Exactly, a.Serial = s.sequences.conn, s.sequences.serial
 	}
 	s.watched[0].HangUp = !s.saidGoodbye()

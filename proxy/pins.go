@@ -98,14 +98,37 @@ func (s *session) refusePin(f *stmt.Facts) error {
 
 // pinsBy is what a statement will leave behind.
 func (s *session) pinsBy(f *stmt.Facts) holding {
-	if f.Kind == stmt.KindPrepare || f.Kind == stmt.KindExplain && f.ReadOnly {
+	if f.Kind == stmt.KindExplain && f.ReadOnly {
 		return 0
 	}
-	return s.holdingOf(f, true)
+	return s.holdingThrough(f, true)
 }
 
-// sequenceValues reports whether a statement asks for what nextval has left on the connection.
-func sequenceValues(f *stmt.Facts) bool {
+// holdingThrough is holdingOf for a statement and those it runs by name.
+func (s *session) holdingThrough(f *stmt.Facts, writes bool) holding {
+	h := s.holdingOf(s.subject(f), writes)
+	for _, name := range f.Executes {
+		if p := s.named[name]; p != nil {
+			h |= s.holdingOf(p.runs(), writes)
+		}
+	}
+	return h
+}
+
+// sequenceValues reports whether a statement, or one it runs by name, asks for what nextval has left on the connection.
+func (s *session) sequenceValues(f *stmt.Facts) bool {
+	if namesSequenceValues(s.subject(f)) {
+		return true
+	}
+	for _, name := range f.Executes {
+		if p := s.named[name]; p != nil && namesSequenceValues(p.runs()) {
+			return true
+		}
+	}
+	return false
+}
+
+func namesSequenceValues(f *stmt.Facts) bool {
 	for i := range f.Functions {
 		if n := f.Functions[i].Name; n == "currval" || n == "lastval" {
 			return true
@@ -136,7 +159,7 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 	if !s.pooled {
 		return
 	}
-	asks := len(f.Functions) > 0 && sequenceValues(f)
+	asks := s.sequenceValues(f)
 	if asks {
 		s.srv.asksSequences.Store(true)
 	}
@@ -332,7 +355,7 @@ func (s *session) sendsPin(b *backend, f *stmt.Facts, writes bool) {
 	if len(f.Configures) > 0 {
 		s.configured(b, f)
 	}
-	b.holds |= s.holdingOf(subject, writes) &^ holdsSequence
+	b.holds |= s.holdingThrough(f, writes) &^ holdsSequence
 	b.probe = b.probe || b.holds&findable != 0 && (mayEndPin(f) || mayEndPin(subject))
 }
 

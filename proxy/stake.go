@@ -157,7 +157,7 @@ const (
 
 // holdingOf is what a statement that succeeded leaves behind. What a function does that writes nothing is taken to leave no state.
 func (s *session) holdingOf(f *stmt.Facts, writes bool) (h holding) {
-	if f.Kind == stmt.KindDiscard || f.Kind == stmt.KindUnlisten {
+	if f.Kind == stmt.KindDiscard || f.Kind == stmt.KindUnlisten || f.Kind == stmt.KindPrepare && !f.Multi {
 		return 0
 	}
 	if len(f.CreatesTemp) > 0 {

@@ -191,6 +191,13 @@ func TestReuseAndReset(t *testing.T) {
 	}
 	// The reset runs after the client has left; whoever comes at once may get a connection of its own.
 	eventually(t, "the server process serves again", func() bool { return session(onlyClean) == first })
+	// A server process keeps the schema of temporary tables, so it does not serve again.
+	withTemp := session(func(conn *pgx.Conn) { exec(t, conn, "CREATE TEMP TABLE mine ()") })
+	for range 3 {
+		if session(onlyClean) == withTemp {
+			t.Error("a server process that has had temporary tables serves again")
+		}
+	}
 }
 
 // Sessions whose startup packets differ do not share connections.

@@ -312,3 +312,34 @@ func TestResetInATransactionGoesToTheStartupParameters(t *testing.T) {
 		t.Errorf("when that is rolled back: %q", got)
 	}
 }
+
+// What a prepared statement leaves, or asks for, counts where it is executed: by its name, inside another statement, in a longer string.
+func TestPinsOfPreparedStatements(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	for _, execute := range []string{"EXECUTE locking", "EXPLAIN ANALYZE EXECUTE locking", "CREATE TABLE locked AS EXECUTE locking", "SELECT 1; EXECUTE locking"} {
+		c := connect(t, p, simple)
+		exec(t, c, "PREPARE locking AS SELECT pg_advisory_lock(4712)::text")
+		exec(t, c, execute)
+		if got := value(t, c, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"); got != "1" {
+			t.Errorf("%s: %s locks", execute, got)
+		}
+		if err := c.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		other := connect(t, p, simple)
+		if got := value(t, other, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"); got != "0" {
+			t.Errorf("%s: %s locks in the next session", execute, got)
+		}
+	}
+	owner, other := connect(t, p, simple), connect(t, p, simple)
+	exec(t, other, "PREPARE last AS SELECT lastval()")
+	exec(t, owner, "CREATE SEQUENCE of_prepared")
+	for _, execute := range []string{"EXECUTE last", "EXPLAIN ANALYZE EXECUTE last", "SELECT 1; EXECUTE last"} {
+		exec(t, owner, "SELECT nextval('of_prepared')")
+		if _, err := other.Exec(t.Context(), execute); err == nil || !strings.Contains(err.Error(), "55000") {
+			t.Errorf("%s: %v", execute, err)
+		}
+		exec(t, other, "DISCARD SEQUENCES")
+	}
+}
