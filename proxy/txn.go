@@ -75,6 +75,9 @@ func (s *session) endSimple(f *stmt.Facts, text []byte) (done bool, err error) {
 		s.answer(tag, status)
 		return true, nil
 	}
+	if commit && f.Chain { // its next transaction begins with what it has
+		s.bringUp(lead, lead.node == s.writer())
+	}
 	s.endOthers(lead, commit)
 	s.activate(lead)
 	s.sendEnd(lead, f, text, commit)
