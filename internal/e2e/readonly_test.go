@@ -164,3 +164,21 @@ func TestDumpThroughPgpool(t *testing.T) {
 		t.Errorf("a dump of %d bytes through pgpool, of %d from the server", len(through), len(direct))
 	}
 }
+
+// The node that answers COMMIT AND CHAIN begins the next transaction with the settings of the last, whatever it has missed of that one.
+func TestChainedReadOnlyTransactionKeepsItsSettings(t *testing.T) {
+	t.Parallel()
+	p := start(t, map[string]string{"statement_level_load_balance": "on", "backend_weight0": "0"})
+	c := connect(t, p, simple)
+	for _, sql := range []string{
+		"BEGIN READ ONLY", "SELECT 1", "SET work_mem = '5MB'", "SAVEPOINT s", "SET work_mem = '6MB'", "SELECT count(*) FROM pg_class",
+		"ROLLBACK TO s", "COMMIT AND CHAIN",
+	} {
+		exec(t, c, sql)
+	}
+	for _, sql := range []string{"SHOW work_mem", "SELECT min(current_setting('work_mem')) FROM pg_class"} {
+		if got := value(t, c, sql); got != "5MB" {
+			t.Errorf("%s: %s", sql, got)
+		}
+	}
+}
