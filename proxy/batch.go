@@ -64,6 +64,9 @@ func (s *session) sync() error {
 			return err
 		}
 		s.skipping = false
+		if again := s.syncLead(); again != nil { // what it was still to answer may have failed
+			lead = again
+		}
 	}
 	s.active = lead
 	s.syncOthers(lead, wrote)
@@ -72,8 +75,11 @@ func (s *session) sync() error {
 }
 
 // syncLead is the server that answers a Sync: the one that has written, else the active one, or any that was used; in a failed
-// transaction only one that knows of the failure. nil means that we answer.
+// transaction only one that knows of the failure, as the one does where the batch has failed. nil means that we answer.
 func (s *session) syncLead() *backend {
+	if b := s.active; s.batchFailed && s.failed() && b != nil && b.unsynced {
+		return b
+	}
 	var lead *backend
 	for _, b := range s.backends {
 		if b.unsynced && (lead == nil || b.wrote && !lead.wrote || b == s.active && b.wrote == lead.wrote) {
