@@ -355,8 +355,9 @@ func (s *session) sendsPin(b *backend, f *stmt.Facts, writes bool) {
 	if len(f.Configures) > 0 {
 		s.configured(b, f)
 	}
+	before := b.holds
 	b.holds |= s.holdingThrough(f, writes) &^ holdsSequence
-	b.probe = b.probe || b.holds&findable != 0 && (mayEndPin(f) || mayEndPin(subject))
+	b.probe = b.probe || b.holds&^before&findable != 0 || b.holds&findable != 0 && (mayEndPin(f) || mayEndPin(subject))
 }
 
 // asksVolatile reports whether it matters if the functions in a statement are volatile.

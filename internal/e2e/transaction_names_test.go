@@ -123,3 +123,21 @@ func TestFailedFunctionCallPins(t *testing.T) {
 		t.Error("another session was given the connection with the lock")
 	}
 }
+
+// A function that has left nothing pins nobody, wherever in a statement it is called.
+func TestHarmlessFunctionsDoNotPin(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1", "query_wait_timeout", "2s")
+	all := sessions(t, p, 2)
+	exec(t, all[0], "CREATE OR REPLACE FUNCTION leaves_nothing() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$")
+	for _, sql := range []string{
+		"EXPLAIN ANALYZE SELECT leaves_nothing()", "COPY (SELECT leaves_nothing()) TO STDOUT", "SELECT 1; SELECT leaves_nothing()", "SELECT leaves_nothing()",
+	} {
+		if err := all[0].PgConn().Exec(t.Context(), sql).Close(); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		if _, err := all[1].Exec(t.Context(), "SELECT 1"); err != nil {
+			t.Fatalf("after %s: %v", sql, err)
+		}
+	}
+}
