@@ -57,16 +57,20 @@ func newSharedAdmission(clients int, now time.Time) *admission {
 	return &admission{most: clients, firstPID: firstSharedPID, started: now}
 }
 
-// open counts an accepted socket; false means that it must be closed at once.
-func (a *admission) open() bool {
+// open counts an accepted socket. ok is false if it must be closed at once, late is true if a session is refused: it may only cancel.
+func (a *admission) open() (late, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.sockets >= a.bound {
-		return false
+	if a.sockets >= a.bound+lateSockets {
+		return true, false
 	}
 	a.sockets++
-	return true
+	return a.sockets > a.bound, true
 }
+
+// lateSockets are taken beyond the bound, to be asked what they want: a full server can be cancelled, and drivers read an error only
+// after the TLS negotiation.
+const lateSockets = 64
 
 func (a *admission) closed() {
 	a.mu.Lock()

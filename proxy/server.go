@@ -247,7 +247,8 @@ func (s *Server) accepted(fd int, from net.Addr) {
 		turnAway(fd, errShuttingDown)
 		return
 	}
-	if !s.admitted.open() {
+	late, ok := s.admitted.open()
+	if !ok {
 		turnAway(fd, errTooMany)
 		return
 	}
@@ -257,7 +258,7 @@ func (s *Server) accepted(fd int, from net.Addr) {
 			h = o
 		}
 	}
-	begin := func() { h.loop.Go("session", func(t *loop.Task) { s.welcome(t, h, fd, from) }) }
+	begin := func() { h.loop.Go("session", func(t *loop.Task) { s.welcome(t, h, fd, from, late) }) }
 	if h == s.homes[0] {
 		begin()
 	} else if !h.loop.Post(begin) {

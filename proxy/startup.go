@@ -21,8 +21,8 @@ import (
 	"gopgpool/pool"
 )
 
-// welcome is the whole life of a client's connection, as a task.
-func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
+// welcome is the whole life of a client's connection, as a task. One that is late gets no session.
+func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr, late bool) {
 	defer srv.admitted.closed()
 	conn, err := t.Adopt(fd)
 	if err != nil {
@@ -45,17 +45,17 @@ func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr) {
 		}
 	}()
 	s.logConnection()
-	s.over(s.ended(s.live()))
+	s.over(s.ended(s.live(late)))
 	sound = true
 }
 
 // live goes through the session's stages; its error is why the session is over.
-func (s *session) live() error {
+func (s *session) live(late bool) error {
 	if err := s.readStartup(); err != nil {
 		return err
 	}
 	s.share()
-	if s.admission().full() {
+	if late || s.admission().full() {
 		return errTooMany
 	}
 	s.id = s.srv.numbers.Add(1)

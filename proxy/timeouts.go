@@ -92,7 +92,7 @@ func (s *session) timed() bool {
 }
 
 // waitHint goes with query_wait_timeout.
-const waitHint = "default_pool_size bounds the server connections of a database and user, query_wait_timeout the wait for one."
+const waitHint = "default_pool_size, max_db_connections and max_user_connections bound the server connections, query_wait_timeout the wait for one."
 
 // idleLimitInForce is client_idle_limit. Where connections are shared client_idle_timeout takes its place, unless the session has set it.
 func (s *session) idleLimitInForce() time.Duration {

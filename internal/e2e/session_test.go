@@ -328,3 +328,33 @@ func TestAuthenticationTimeout(t *testing.T) {
 		socket.Close()
 	}
 }
+
+// A client beyond max_client_conn is told why, also where it begins with TLS, and what runs can be cancelled all the same.
+func TestMaxClientConn(t *testing.T) {
+	t.Parallel()
+	p := start(t, map[string]string{"max_client_conn": "1", "pool_mode": "transaction"})
+	conn := connect(t, p, simple)
+	if _, err := p.Connect(t.Context(), "sslmode=prefer"); sqlState(err) != "53300" {
+		t.Errorf("second client: %v", err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(t.Context(), "SELECT pg_sleep(60)")
+		done <- err
+	}()
+	var err error
+	eventually(t, "it is cancelled", func() bool {
+		if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err = <-done:
+			return true
+		default:
+			return false
+		}
+	})
+	if sqlState(err) != "57014" {
+		t.Error(err)
+	}
+}
