@@ -12,6 +12,7 @@ import (
 	"gopgpool/loop"
 	"gopgpool/pgwire"
 	"gopgpool/pool"
+	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
 )
 
@@ -369,6 +370,36 @@ func (s *session) admission() *admission {
 		return s.srv.shared
 	}
 	return s.srv.admitted
+}
+
+// confirmIdentity has a connection become the user or role that the session has set, and waits for it: nothing must run as somebody else
+// because that is not allowed any more.
+func (s *session) confirmIdentity(b *backend) error {
+	if b.unsynced || s.failed() || !s.journal.LacksIdentity(&b.mark) {
+		return nil
+	}
+	if f := s.in.Facts; s.unconfirmed != nil && f != nil && (f.Setting != nil && (f.Setting.Name == "role" || f.Setting.Name == "session_authorization") ||
+		f.Kind == stmt.KindDiscard && f.DiscardTarget == "all") {
+		s.journal.DropIdentity() // this statement is the way out
+		s.unconfirmed = nil
+		return nil
+	}
+	s.confirming, s.unconfirmed = true, nil
+	s.bringUp(b, b.node == s.writer())
+	err := s.drain(b)
+	s.confirming = false
+	switch {
+	case err != nil:
+		return err
+	case s.unconfirmed != nil:
+		if !b.dropped {
+			s.dropBackend(b)
+		}
+		return s.unconfirmed
+	case b.dropped:
+		return errChanged
+	}
+	return nil
 }
 
 // check asks a connection that has idled for long whether it still serves, before anything of the client's is sent (server_check_query).

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -399,4 +400,10 @@ func (s *session) injectExtended(b *backend, text string) {
 	b.push(expect{kind: pgwire.Bind, swallow: true})
 	b.queue2(pgwire.AppendExecute(nil, ""))
 	b.push(expect{kind: pgwire.Execute, swallow: true})
+}
+
+// maySetOwn reports whether a text that cannot be parsed (it is not in UTF-8, say) may set a parameter of the application's own (my.name),
+// which no probe would find.
+func maySetOwn(text []byte) bool {
+	return bytes.IndexByte(text, '.') >= 0 && bytes.Contains(bytes.ToLower(text), []byte("set"))
 }

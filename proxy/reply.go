@@ -112,7 +112,7 @@ func (s *session) relay(b *backend) error {
 // afterRelay gives up a connection that has been found out of step, once nothing is outstanding.
 func (s *session) afterRelay(b *backend) error {
 	if b.spent && b.outstanding() == 0 || b.mark.Spoiled() && b.outstanding() == 0 && !b.mark.Joined() {
-		if b.mark.Joined() {
+		if b.mark.Joined() && !s.failed() && !s.confirming {
 			return s.lostBackend(b, errOutOfStep)
 		}
 		s.dropBackend(b)
@@ -178,6 +178,9 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	pass = !e.swallow && !b.spent
 	switch typ {
 	case pgwire.ReadyForQuery:
+		if b.spent && s.journal.InTx() {
+			frame[5] = 'E' // the server does not know that the transaction has failed
+		}
 		return s.ready(b, frame[5])
 	case pgwire.CommandComplete, pgwire.EmptyQueryResponse, pgwire.PortalSuspended:
 		return pass, s.completed(b, e)
@@ -291,6 +294,10 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		s.logPreludeFailure(b, f)
 		b.spent = true
 		e.failed = true
+		if s.confirming {
+			s.unconfirmed = &clientError{Code: f.Code, Message: f.Message, Detail: f.Detail, Hint: f.Hint}
+			return false, nil
+		}
 		s.state.Failed()
 		if s.secret == nil { // a startup parameter is wrong: that ends a login
 			f.Severity = "FATAL"

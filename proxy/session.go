@@ -52,6 +52,8 @@ type session struct {
 	}
 	mayUseLike  auth.ServerMethod // connections opened like that may be used, whoever has opened them
 	mayUseKnown bool
+	confirming  bool     // what is sent ahead must succeed before anything else is sent, see confirmIdentity
+	unconfirmed error    // it has not
 	counted     bool     // among the clients of its database and user
 	signalled   int32    // the pid that a bound call of pg_cancel_backend or pg_terminate_backend means
 	ownNames    []string // settings my.name that functions or longer texts have made
@@ -523,7 +525,7 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 	if b := s.find(node); b != nil {
 		switch {
 		case !stale(b.c, v):
-			return b, nil
+			return b, s.confirmIdentity(b)
 		case fenced(b.c, v), !b.busy() && b.holds != 0:
 			if err := s.lostBackend(b, errNodeLeft); err != nil {
 				return nil, err
@@ -553,6 +555,9 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 		if err := s.check(b); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.confirmIdentity(b); err != nil {
+		return nil, err
 	}
 	return b, nil
 }

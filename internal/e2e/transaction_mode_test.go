@@ -343,3 +343,28 @@ func TestPinsOfPreparedStatements(t *testing.T) {
 		exec(t, other, "DISCARD SEQUENCES")
 	}
 }
+
+// A statement never runs as somebody else because the role it is to run as is gone.
+func TestNothingRunsWithoutItsRole(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	all := sessions(t, p, 2)
+	for _, sql := range []string{"CREATE ROLE e2e_gone", "CREATE TABLE e2e_roles (who text)", "GRANT ALL ON e2e_roles TO e2e_gone"} {
+		exec(t, all[1], sql)
+	}
+	defer onServer(t, 0, "DROP TABLE e2e_roles")
+	exec(t, all[0], "SET ROLE e2e_gone")
+	exec(t, all[0], "INSERT INTO e2e_roles SELECT current_user")
+	exec(t, all[1], "REVOKE ALL ON e2e_roles FROM e2e_gone")
+	exec(t, all[1], "DROP ROLE e2e_gone")
+	for _, sql := range []string{"INSERT INTO e2e_roles SELECT current_user", "BEGIN", "INSERT INTO e2e_roles SELECT current_user", "COMMIT"} {
+		if _, err := all[0].Exec(t.Context(), sql); strings.HasPrefix(sql, "INSERT") != (err != nil && strings.Contains(err.Error(), "22023")) {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if got := value(t, all[1], "SELECT string_agg(who, ',') FROM e2e_roles"); got != "e2e_gone" {
+		t.Errorf("rows of %s", got)
+	}
+	exec(t, all[0], "RESET ROLE")
+	exec(t, all[0], "SELECT 1")
+}

@@ -124,12 +124,30 @@ func (j *Journal) lacksSettings(m *Mark, writer bool, dst []Statement) []Stateme
 	if !j.shared || len(dst)-first < 2 {
 		return dst
 	}
-	var all strings.Builder
-	for _, s := range dst[first:] {
-		all.WriteString(s.Text)
-		all.WriteString("\n;\n") // a text may end in a comment
+	return append(dst[:first], together(dst[first:])...)
+}
+
+// together puts statements into one string, so that either all of them take effect or none. What client_encoding is set to has to be in force
+// before, for all texts are in it.
+func together(list []Statement) []Statement {
+	var all, encoding strings.Builder
+	for _, s := range list {
+		to := &all
+		if s.Name == "client_encoding" || s.Text == forget {
+			to = &encoding
+		}
+		to.WriteString(s.Text)
+		to.WriteString("\n;\n") // a text may end in a comment
 	}
-	return append(dst[:first], Statement{Text: all.String()})
+	switch {
+	case encoding.Len() == 0:
+		return []Statement{{Text: all.String()}}
+	case all.Len() == 0:
+		return []Statement{{Text: encoding.String()}}
+	case !slices.ContainsFunc(list, func(s Statement) bool { return s.Name == "client_encoding" }):
+		return []Statement{{Text: encoding.String() + all.String()}}
+	}
+	return []Statement{{Text: encoding.String()}, {Text: all.String()}}
 }
 
 // began appends the settings the session began with that a statement has taken away on the server: its own defaults are others.
@@ -214,3 +232,30 @@ func (j *Journal) Has(name string) bool {
 
 // Version rises with each setting that is made outside of transactions or committed.
 func (j *Journal) Version() uint64 { return j.seq }
+
+// LacksIdentity reports whether Lacks would yield a change of the user or role.
+func (j *Journal) LacksIdentity(m *Mark) bool {
+	if !m.joined && (m.settings != j.seq || m.foreign) {
+		for i := range j.settings {
+			if st := &j.settings[i]; st.isIdentity() && (st.seq > m.settings || m.foreign || m.settings < j.identity) {
+				return true
+			}
+		}
+	}
+	from := m.tx
+	if !m.joined {
+		from = 0
+	}
+	for i := min(from, len(j.tx)); j.inTx && i < len(j.tx); i++ {
+		if j.tx[i].isIdentity() {
+			return true
+		}
+	}
+	return false
+}
+
+// DropIdentity forgets the user and role the session has set: they cannot be set any more.
+func (j *Journal) DropIdentity() {
+	j.settings = slices.DeleteFunc(j.settings, func(s Statement) bool { return s.isIdentity() })
+	j.seq++
+}
