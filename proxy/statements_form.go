@@ -23,7 +23,7 @@ func (p *prepared) formOn(b *backend) uint64 {
 		return b.statements().Form(p.shared.id)
 	default:
 		for i := range p.forms {
-			if p.forms[i].b == b {
+			if p.forms[i].b == b && p.on(b) { // memory of a lease that is over serves others
 				return p.forms[i].form
 			}
 		}
@@ -92,9 +92,9 @@ func formOf(frame []byte) uint64 {
 		if !ok || len(after) < fixed {
 			break
 		}
-		mix(name)
-		mix(after[5:10]) // a byte that is hardly ever anything else parts name and type
-		mix(after[12:16])
+		mix(rest[:len(name)+1])
+		mix(after[6:10])  // type
+		mix(after[12:16]) // its modifier
 		rest = after[fixed:]
 	}
 	return max(h, 1)

@@ -34,6 +34,15 @@ func TestStatementsLRU(t *testing.T) {
 	if !st.Has(1) {
 		t.Error("it was prepared again")
 	}
+	if st.SetForm(1, 7); st.Form(1) != 7 || st.Form(2) != 0 {
+		t.Error("what the rows look like is known of what is there")
+	}
+	if st.Doubt(func(uint64) bool { return true }); st.Form(1) != 0 {
+		t.Error("the rows of what is doubtful are known")
+	}
+	if st.Add(1); st.Form(1) != 0 {
+		t.Error("prepared again, its rows may be others")
+	}
 	st.DropAll()
 	if _, over := st.Oldest(0); over || st.MayHave(1) || st.MayHave(4) {
 		t.Error("nothing is left")
