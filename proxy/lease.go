@@ -142,6 +142,9 @@ func (s *session) leaseOn(node cluster.NodeID) (*pool.Conn, error) {
 	}
 	if c != nil {
 		s.srv.pool.Return(c)
+		if s.wants.NoWait {
+			return nil, pool.ErrBusy
+		}
 		if err := s.reserve(node); err != nil {
 			return nil, err
 		}
