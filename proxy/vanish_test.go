@@ -145,7 +145,17 @@ func TestFloodOfConnections(t *testing.T) {
 	queued[0].Login()
 	await(t, "the others queue", func() bool { return p.queued() == bound-slots })
 	for range 30 {
-		p.dial(t).ExpectFatal("53300")
+		p.start(t, "late").ExpectFatal("53300")
+	}
+	await(t, "they are gone", func() bool { return p.sockets() == bound })
+	var silent []*fakepg.Client
+	for range lateSockets {
+		silent = append(silent, p.dial(t))
+	}
+	await(t, "they are there", func() bool { return p.sockets() == bound+lateSockets })
+	p.dial(t).ExpectFatal("53300") // without being asked
+	for _, c := range silent {
+		c.Close()
 	}
 	beside.check(t)
 	queued[4].Close() // leaves the queue
