@@ -19,6 +19,14 @@ func (s *session) orWriter(b *backend) (*backend, error) {
 	return s.on(b)
 }
 
+// writerOrFailed is the connection to the node that takes writes or, in a failed transaction, to one that knows of the failure.
+func (s *session) writerOrFailed() (*backend, error) {
+	if s.failed() && s.failedBackend() == nil {
+		return nil, errFailedTransaction
+	}
+	return s.orWriter(nil)
+}
+
 // on switches to b, or to the node that takes writes where b is nil.
 func (s *session) on(b *backend) (*backend, error) {
 	if b == nil {

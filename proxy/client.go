@@ -230,9 +230,9 @@ func (s *session) big() error {
 // unparsed are the facts of a statement too long to be looked at.
 var unparsed = &stmt.Facts{Kind: stmt.KindUnparsed, Class: stmt.ClassPrimary, MayTouchSession: true}
 
-// functionCall is the fast path: it goes where writes go.
+// functionCall is the fast path: it goes where writes go, or to a server that knows that the transaction has failed.
 func (s *session) functionCall(frame []byte, size int) error {
-	b, err := s.onWriterHeld()
+	b, err := s.writerOrFailed()
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuse(err)

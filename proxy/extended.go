@@ -114,7 +114,7 @@ func (s *session) sendParse(b *backend, p *prepared, frame []byte, size int) {
 
 // parseBig is a statement too long to be looked at: it lives where writes go and nowhere else.
 func (s *session) parseBig(name string, frame []byte, size int) error {
-	b, err := s.onWriterHeld()
+	b, err := s.writerOrFailed()
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
