@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gopgpool/cluster"
@@ -120,7 +121,8 @@ func (s *session) victims() []victim {
 	return out
 }
 
-// onLoop runs f on another loop, or on this one, and waits for it. It reports false if the loop has ended.
+// onLoop runs f on another loop, or on this one, and waits for it. It reports false if the loop has ended, or has not come to it within
+// cancelTimeout: f is not run then.
 func (srv *Server) onLoop(t *loop.Task, l *loop.Loop, f func()) bool {
 	if l == t.Loop() {
 		f()
@@ -128,14 +130,25 @@ func (srv *Server) onLoop(t *loop.Task, l *loop.Loop, f func()) bool {
 	}
 	ran := false
 	t.Offload(func() {
+		var taken atomic.Bool // by the loop, or by who gives up
 		done := make(chan struct{})
-		if !l.Post(func() { f(); close(done) }) {
+		posted := l.Post(func() {
+			if taken.CompareAndSwap(false, true) {
+				f()
+			}
+			close(done)
+		})
+		if !posted {
 			return
 		}
 		select {
 		case <-done:
 			ran = true
 		case <-time.After(cancelTimeout):
+			if !taken.CompareAndSwap(false, true) {
+				<-done
+				ran = true
+			}
 		}
 	})
 	return ran
