@@ -121,6 +121,26 @@ type batchNote struct {
 	e expect
 }
 
+// cutsBatch notes that a statement begins or ends a transaction in a batch that has made settings by then: what becomes of those when the
+// rest of the batch fails, or is rolled back, is asked for.
+func (s *session) cutsBatch(f *stmt.Facts) {
+	if !s.pooled || len(s.batchNotes) == 0 {
+		return
+	}
+	switch f.Kind {
+	case stmt.KindBegin, stmt.KindCommit, stmt.KindRollback, stmt.KindPrepareTransaction:
+	default:
+		if !commitsItself(f, false) {
+			return
+		}
+	}
+	for i := range s.batchNotes {
+		b := s.batchNotes[i].b
+		b.holds |= holdsSettings
+		b.probe = true
+	}
+}
+
 // endBatch keeps, or forgets, the settings an extended batch has made.
 func (s *session) endBatch() {
 	if !s.batchFailed {

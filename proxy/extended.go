@@ -367,6 +367,9 @@ func (s *session) execute(frame []byte) error {
 	if known && po.signal != nil {
 		return s.executeSignal(po.signal)
 	}
+	if known && po.p != nil {
+		s.cutsBatch(po.p.runs())
+	}
 	if known && po.p != nil && po.p.local {
 		return s.executeLocal(po.p)
 	}

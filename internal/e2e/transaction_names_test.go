@@ -141,3 +141,36 @@ func TestHarmlessFunctionsDoNotPin(t *testing.T) {
 		}
 	}
 }
+
+// Settings made in a batch that also begins or ends transactions: what has become of them is the session's, and nobody else's.
+func TestSettingsOfBatchesWithTransactions(t *testing.T) {
+	t.Parallel()
+	p := sharing(t, "1")
+	for _, c := range []struct {
+		batch []string
+		want  string
+	}{
+		{[]string{"SET work_mem = '5MB'", "BEGIN", "COMMIT", "SELECT 1/0"}, "5MB"},
+		{[]string{"SET work_mem = '5MB'", "COMMIT", "SELECT 1/0"}, "5MB"},
+		{[]string{"SET work_mem = '5MB'", "ROLLBACK"}, "4MB"},
+		{[]string{"SET work_mem = '5MB'", "ROLLBACK", "SELECT 1/0"}, "4MB"},
+		{[]string{"BEGIN", "SET work_mem = '5MB'", "COMMIT", "SET work_mem = '6MB'", "SELECT 1/0"}, "5MB"},
+	} {
+		all := sessions(t, p, 2)
+		pipeline := all[0].PgConn().StartPipeline(t.Context())
+		for _, sql := range c.batch {
+			pipeline.SendQueryParams(sql, nil, nil, nil, nil)
+		}
+		_ = pipeline.Sync()
+		_ = pipeline.Close() // some of the batches fail
+		if got := value(t, all[1], "SHOW work_mem"); got != "4MB" {
+			t.Errorf("%q: the next session has %s", c.batch, got)
+		}
+		if got := value(t, all[0], "SHOW work_mem"); got != c.want {
+			t.Errorf("%q: the session has %s, want %s", c.batch, got, c.want)
+		}
+		for _, conn := range all {
+			conn.Close(t.Context())
+		}
+	}
+}
