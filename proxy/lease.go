@@ -230,7 +230,7 @@ func (s *session) endLeases() error {
 	}
 	for i := 0; i < len(s.backends); {
 		b := s.backends[i]
-		if b.holds&findable != 0 && b.probe && b.unused() {
+		if b.holds&findable != 0 && b.probe && b.unused() && s.mayProbe(b) {
 			if s.journal.Behind(&b.mark) {
 				s.bringUp(b, b.node == s.writer())
 			} else {
@@ -375,9 +375,42 @@ func (s *session) admission() *admission {
 	return s.srv.admitted
 }
 
+// mayProbe reports whether it is a connection's turn to be asked: what is found on one is the session's from then on, and others follow. What
+// was set where writes go counts first.
+func (s *session) mayProbe(b *backend) bool {
+	const unknown = holdsUnknown | holdsSettings
+	for _, x := range s.backends {
+		if x != b && b.holds&unknown != 0 && (x.probing != nil || x.holds&unknown != 0 && x.node == s.writer()) {
+			return false
+		}
+	}
+	return true
+}
+
+// awaitProbes waits, before anything is sent to b, for what other connections are being asked: b might set what the answers would take back.
+func (s *session) awaitProbes(b *backend) error {
+	for i := 0; s.pooled && i < len(s.backends); i++ {
+		x := s.backends[i]
+		if x == b || x.probing == nil {
+			continue
+		}
+		if err := s.drain(x); err != nil {
+			return err
+		}
+		if b.dropped {
+			return errChanged
+		}
+		i = -1
+	}
+	return nil
+}
+
 // confirmIdentity has a connection become the user or role that the session has set, and waits for it: nothing must run as somebody else
 // because that is not allowed any more.
 func (s *session) confirmIdentity(b *backend) error {
+	if err := s.awaitProbes(b); err != nil {
+		return err
+	}
 	if b.unsynced || s.failed() || !s.journal.LacksIdentity(&b.mark) {
 		return nil
 	}
