@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 
 	"gopgpool/cluster"
@@ -176,6 +177,9 @@ func (s *session) holdingOf(f *stmt.Facts, writes bool) (h holding) {
 	}
 	if s.pooled && s.taints(f) || !s.pooled && f.MayTouchSession && writes && f.Setting == nil || f.Multi && f.MultiState {
 		h |= holdsUnknown
+	}
+	if f.Kind == stmt.KindUpdate && slices.ContainsFunc(f.Relations, func(n stmt.Name) bool { return n.Name == "pg_settings" }) {
+		h |= holdsUnknown // as good as SET (manual: pg_settings)
 	}
 	if f.Setting != nil && f.Setting.Name == "seed" {
 		h |= holdsSeed
