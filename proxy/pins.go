@@ -118,6 +118,9 @@ func (s *session) holdingThrough(f *stmt.Facts, writes bool) holding {
 
 // sequenceValues reports whether a statement, or one it runs by name, asks for what nextval has left on the connection.
 func (s *session) sequenceValues(f *stmt.Facts) bool {
+	if f.Kind == stmt.KindOther && f.Inner == nil {
+		return false // a definition (DEFAULT currval(...)), which runs nothing now
+	}
 	if namesSequenceValues(s.subject(f)) {
 		return true
 	}
