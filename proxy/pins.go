@@ -164,7 +164,7 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 		return
 	}
 	asks := s.sequenceValues(f)
-	if asks {
+	if asks || len(f.Functions) > 0 && namesSequenceValues(f) { // a default that asks for them counts, too
 		s.srv.asksSequences.Store(true)
 	}
 	switch {
