@@ -36,8 +36,9 @@ type Host struct {
 	encode *json.Encoder
 	decode *json.Decoder
 
-	net    *os.File // its network namespace
-	others []space  // its other namespaces
+	net    *os.File     // its network namespace
+	doors  sync.RWMutex // closed while the namespaces are being closed
+	others []space      // its other namespaces
 }
 
 type space struct {
@@ -131,6 +132,8 @@ func (h *Host) close() error {
 	case <-time.After(closeLimit):
 		errs = append(errs, fmt.Errorf("host %s does not end: is there a command that nobody waits for?", h.Name))
 	}
+	h.doors.Lock()
+	defer h.doors.Unlock()
 	for _, f := range append(h.others, space{file: h.net}) {
 		if f.file != nil {
 			errs = append(errs, f.file.Close())
@@ -168,13 +171,23 @@ func (h *Host) Within(f func() error) error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err
 		}
-		for _, s := range append([]space{{h.net, unix.CLONE_NEWNET}}, h.others...) {
-			if err := unix.Setns(int(s.file.Fd()), s.kind); err != nil {
-				return fmt.Errorf("enter %s: %w", h.Name, err)
-			}
+		if err := h.enter(); err != nil {
+			return err
 		}
 		return f()
 	})
+}
+
+// enter takes the thread to the host. A visitor may come late, when the host is being closed (a driver that cancels, say).
+func (h *Host) enter() error {
+	h.doors.RLock()
+	defer h.doors.RUnlock()
+	for _, s := range append([]space{{h.net, unix.CLONE_NEWNET}}, h.others...) {
+		if err := unix.Setns(int(s.file.Fd()), s.kind); err != nil {
+			return fmt.Errorf("enter %s: %w", h.Name, err)
+		}
+	}
+	return nil
 }
 
 // Command prepares a program that runs on the host as a user, in that user's home. It is started with [Host.Start] and ended with ctx.
