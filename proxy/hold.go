@@ -47,6 +47,10 @@ var (
 		Code: "08006", Message: "the server connection that the statement needs is no longer there",
 		Detail: "The statement was not sent to any server.",
 	}
+	errOpeningEnded = &clientError{
+		Severity: "FATAL", Code: "57P01", Message: "terminating connection due to administrator command",
+		Detail: "The server process was ended while the connection to it was opened; the statement was not sent to any server.",
+	}
 	errCancelled = &clientError{Code: "57014", Message: "canceling statement due to user request"}
 	errPromoted  = &clientError{
 		Code: "40001", Message: "the transaction cannot go on, its node was promoted",
@@ -173,7 +177,9 @@ func (s *session) again(a *attempt, err error) error {
 		return nil
 	case errors.Is(err, errChanged):
 		return errNodeGone
-	case errors.Is(err, errNodeLeft) && !a.renewed:
+	case endedOpening(err) && a.renewed:
+		return errOpeningEnded
+	case (errors.Is(err, errNodeLeft) || endedOpening(err)) && !a.renewed:
 		a.renewed = true
 		return nil
 	case err == nil, errors.Is(err, errSeeking):
@@ -191,6 +197,12 @@ func (s *session) again(a *attempt, err error) error {
 		return s.hold(a, v, retryStarting, err)
 	}
 	return err
+}
+
+// endedOpening reports a server process that was told to end while a session was opening its connection to it.
+func endedOpening(err error) bool {
+	var refused *pool.ServerError
+	return errors.As(err, &refused) && (refused.Fields.Code == "57P01" || refused.Fields.Code == "57P02")
 }
 
 // nodeOf is the node an error of opening a connection is about.
