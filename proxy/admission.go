@@ -190,3 +190,11 @@ func (s *slot) life(now time.Time, lifeTime time.Duration, maxClients int) (star
 	}
 	return s.start, s.clients, left
 }
+
+// admission is where the session has its place.
+func (s *session) admission() *admission {
+	if s.pooled {
+		return s.srv.shared
+	}
+	return s.srv.admitted
+}

@@ -29,7 +29,6 @@ type backend struct {
 
 	sequences   bool      // what nextval has left here, if anything, is this session's
 	unsure      bool      // of sequences: nobody has looked after whose values they are
-	hadTemp     bool      // temporary objects were made: the server process keeps their schema
 	probe       bool      // something may have ended what holds tells: worth while to ask
 	probing     *probed   // the question under way
 	holds       holding   // state that would be lost with the connection

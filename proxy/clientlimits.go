@@ -48,3 +48,18 @@ func tooManyOf(what, name, parameter string) error {
 		Hint: "See the parameter " + parameter + ".",
 	}
 }
+
+// count counts the session among the clients of its database and user.
+func (s *session) count() error {
+	err := s.srv.clients.enter(s.startup.Database, s.startup.User, s.pooling.MaxDBClients, s.pooling.MaxUserClients)
+	s.counted = err == nil
+	return err
+}
+
+// uncount ends that.
+func (s *session) uncount() {
+	if s.counted {
+		s.counted = false
+		s.srv.clients.leave(s.startup.Database, s.startup.User)
+	}
+}

@@ -419,6 +419,7 @@ func (s *session) prepareExecute(e *expect, po *portal, b *backend) {
 	if s.perNode {
 		s.logPerNode(b, 'E', p.text)
 	}
+	s.sendsText(b, f, p.text)
 	b.remember(p.text)
 	s.home.counters.Statement(b.node, f.Counter)
 }

@@ -85,7 +85,7 @@ func listed(names []string, name string) bool {
 func onlyAtStart(name string) bool {
 	switch strings.ToLower(name) {
 	case "ignore_system_indexes", "post_auth_delay", "pre_auth_delay", "jit_debugging_support", "jit_profiling_support", "log_connections", "log_disconnections",
-		"session_preload_libraries", "local_preload_libraries", "replication":
+		"session_preload_libraries", "local_preload_libraries":
 		return true
 	}
 	return false
@@ -367,14 +367,6 @@ func (s *session) tryOut(c *pool.Conn) ([]pgwire.Param, string, error) {
 	return r.Params, r.Isolation, nil
 }
 
-// admission is where the session has its place.
-func (s *session) admission() *admission {
-	if s.pooled {
-		return s.srv.shared
-	}
-	return s.srv.admitted
-}
-
 // mayProbe reports whether it is a connection's turn to be asked: what is found on one is the session's from then on, and others follow. What
 // was set where writes go counts first.
 func (s *session) mayProbe(b *backend) bool {
@@ -405,12 +397,17 @@ func (s *session) awaitProbes(b *backend) error {
 	return nil
 }
 
-// confirmIdentity has a connection become the user or role that the session has set, and waits for it: nothing must run as somebody else
-// because that is not allowed any more.
-func (s *session) confirmIdentity(b *backend) error {
+// makeFit does what has to be over before the client's next statement is sent to a connection.
+func (s *session) makeFit(b *backend) error {
 	if err := s.awaitProbes(b); err != nil {
 		return err
 	}
+	return s.confirmIdentity(b)
+}
+
+// confirmIdentity has a connection become the user or role that the session has set, and waits for it: nothing must run as somebody else
+// because that is not allowed any more.
+func (s *session) confirmIdentity(b *backend) error {
 	if b.unsynced || s.failed() || !s.journal.LacksIdentity(&b.mark) {
 		return nil
 	}
@@ -452,20 +449,5 @@ func (s *session) govern() {
 	}
 	for i := range s.srv.store.Current().Nodes {
 		s.srv.pool.Place(s.keyFor(cluster.NodeID(i)), bounds(p))
-	}
-}
-
-// count counts the session among the clients of its database and user.
-func (s *session) count() error {
-	err := s.srv.clients.enter(s.startup.Database, s.startup.User, s.pooling.MaxDBClients, s.pooling.MaxUserClients)
-	s.counted = err == nil
-	return err
-}
-
-// uncount ends that.
-func (s *session) uncount() {
-	if s.counted {
-		s.counted = false
-		s.srv.clients.leave(s.startup.Database, s.startup.User)
 	}
 }

@@ -60,7 +60,7 @@ func (s *session) pinReason() string {
 const (
 	// findable is what a probe would find.
 	findable = holdsTemp | holdsListen | holdsLock | holdsCursor | holdsPrepared | holdsSettings | holdsUnknown
-	// lasting is what ends with DISCARD ALL at the earliest, and what not even that takes away.
+	// foreverHeld is what no reset takes away.
 	foreverHeld = holdsSeed | holdsLibrary | holdsMarked
 )
 
@@ -205,8 +205,6 @@ func (s *session) askPins(b *backend) {
 	sql := probeObjects
 	if p.full {
 		sql += probeSettings
-	}
-	if p.full {
 		for _, name := range s.ownSettingNames() {
 			name = vsession.Literal(name)
 			sql += "\nUNION ALL SELECT 's', " + name + ", pg_catalog.current_setting(" + name + ", true)"
@@ -243,7 +241,7 @@ UNION ALL SELECT 'n', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_c
 UNION ALL SELECT 'c', '', '' WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors)
 UNION ALL SELECT 'p', name::pg_catalog.text, '' FROM pg_catalog.pg_prepared_statements`
 	probeSettings = `
-UNION ALL SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name !~ '^transaction_'
+UNION ALL SELECT 's', name, setting FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' AND name OPERATOR(pg_catalog.!~) '^transaction_'
 UNION ALL SELECT 'u', '', SESSION_USER::pg_catalog.text
 UNION ALL SELECT 'r', '', pg_catalog.current_setting('role')`
 )
@@ -380,12 +378,8 @@ func (s *session) taints(f *stmt.Facts) bool {
 	}
 	names, ok := s.temps.Look(f, s.policy.AsksTemp(), s.t.Now())
 	for i, n := range f.Functions {
-		name := n.Name
-		if n.Schema != "" {
-			name = n.Schema + "." + name
-		}
 		switch {
-		case !stmt.MayTouchSession(n), s.cfg.Pools.SafeFunctionList.Match(name):
+		case !stmt.MayTouchSession(n), s.cfg.Pools.SafeFunctionList.Match(qualified(&n)):
 		case !ok, names.Unknown, i >= 16, names.Volatile&(1<<i) != 0:
 			return true
 		}
@@ -403,6 +397,13 @@ func (s *session) injectExtended(b *backend, text string) {
 	b.push(expect{kind: pgwire.Bind, swallow: true})
 	b.queue2(pgwire.AppendExecute(nil, ""))
 	b.push(expect{kind: pgwire.Execute, swallow: true})
+}
+
+// sendsText notes what a text that cannot be parsed may leave behind.
+func (s *session) sendsText(b *backend, f *stmt.Facts, text []byte) {
+	if s.pooled && f.Kind == stmt.KindUnparsed && maySetOwn(text) {
+		b.holds |= holdsMarked
+	}
 }
 
 // maySetOwn reports whether a text that cannot be parsed (it is not in UTF-8, say) may set a parameter of the application's own (my.name),

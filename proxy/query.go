@@ -107,9 +107,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	s.ownSequences(f, b)
 	e := expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)}
 	s.stakes(b, &e)
-	if s.pooled && f.Kind == stmt.KindUnparsed && maySetOwn(text) {
-		b.holds |= holdsMarked
-	}
+	s.sendsText(b, f, text)
 	b.push(e)
 	if s.perNode {
 		s.logPerNode(b, 'Q', text)

@@ -134,7 +134,7 @@ func (s *session) staysForever(b *backend) bool {
 	if s.pooled {
 		return b.holds&foreverHeld != 0
 	}
-	return b.hadTemp || b.holds&holdsLibrary != 0 // the temporary schema is empty, but can be seen
+	return b.holds&holdsLibrary != 0
 }
 
 // reusable reports whether the connection is at a point from which it can be reset.
@@ -143,7 +143,7 @@ func (s *session) reusable(b *backend) bool {
 		b.r < b.w || b.conn.HungUp() || b.unsynced || s.copyIn == b || stale(b.c, s.srv.store.Current()) || s.srv.renewals.outdated(b.c) {
 		return false
 	}
-	if !s.pooled && b.node == s.writer() && s.temps.Had() { // a new session could tell: SET temp_buffers is refused there
+	if !s.pooled && b.node == s.writer() && s.temps.Had() { // a new session could tell: their schema is there, and SET temp_buffers is refused
 		return false
 	}
 	// Our own statements may be outstanding (the COMMIT of a server the client does not hear); the client's must not.

@@ -525,7 +525,7 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 	if b := s.find(node); b != nil {
 		switch {
 		case !stale(b.c, v):
-			return b, s.confirmIdentity(b)
+			return b, s.makeFit(b)
 		case fenced(b.c, v), !b.busy() && b.holds != 0:
 			if err := s.lostBackend(b, errNodeLeft); err != nil {
 				return nil, err
@@ -556,7 +556,7 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 			return nil, err
 		}
 	}
-	if err := s.confirmIdentity(b); err != nil {
+	if err := s.makeFit(b); err != nil {
 		return nil, err
 	}
 	return b, nil

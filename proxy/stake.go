@@ -195,10 +195,6 @@ func (s *session) holdingOf(f *stmt.Facts, writes bool) (h holding) {
 
 // heldBy is what a function leaves behind that matters where connections are shared.
 func (s *session) heldBy(f *stmt.Name) holding {
-	name := f.Name
-	if f.Schema != "" {
-		name = f.Schema + "." + name
-	}
 	switch {
 	case f.Name == "setseed":
 		return holdsSeed
@@ -206,10 +202,18 @@ func (s *session) heldBy(f *stmt.Name) holding {
 		return 0
 	case f.Name == "currval" || f.Name == "lastval":
 		return holdsSequence
-	case keepsBackend(f.Name), s.cfg.Pools.UnsafeFunctionList.Match(name):
+	case keepsBackend(f.Name), s.cfg.Pools.UnsafeFunctionList.Match(qualified(f)):
 		return holdsMarked
 	}
 	return 0
+}
+
+// qualified is a function's name as the lists of functions have it.
+func qualified(f *stmt.Name) string {
+	if f.Schema == "" {
+		return f.Name
+	}
+	return f.Schema + "." + f.Name
 }
 
 // keepsBackend reports the functions of PostgreSQL that bind something to the server process which no question finds.
@@ -248,7 +252,6 @@ func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 		b.holds |= holdsSettings
 	}
 	b.probe = b.probe || s.pooled && b.holds&^before&findable != 0
-	b.hadTemp = b.hadTemp || b.holds&holdsTemp != 0
 }
 
 // suspect is a server that has ended an idle connection by an administrator's command: it shuts down, or only this connection was
