@@ -184,9 +184,10 @@ func TestKillSession(t *testing.T) {
 			if err := idle.Ping(t.Context()); err != nil {
 				t.Errorf("another session: %v", err)
 			}
-			if _, err := boss.Exec(t.Context(), "PGPOOL KILL "+number); sqlState(err) != "42704" {
-				t.Errorf("KILL of nobody: %v", err)
-			}
+			eventually(t, "the session is gone, KILL finds nobody", func() bool {
+				_, err := boss.Exec(t.Context(), "PGPOOL KILL "+number)
+				return sqlState(err) == "42704"
+			})
 			if _, err := connect(t, p, simple, "user="+role).Exec(t.Context(), "PGPOOL PAUSE"); sqlState(err) != "42501" {
 				t.Errorf("PAUSE by a user without rights: %v", err)
 			}
