@@ -18,11 +18,12 @@ func (l *loader) build(assigned assignments) *Config {
 	c.Watchdog.Heartbeat = make([]HeartbeatPeer, l.nodes(assigned, "heartbeat_port"))
 	for i := range params().rows {
 		p := &params().rows[i]
-		if p.Family == NotNumbered || p.Family == FamilyHealthCheck {
+		if p.Family == NotNumbered || p.Family.inherits() {
 			l.fill(c, p, noIndex)
 		}
 	}
 	c.completeHealth(assigned)
+	c.completeBackendTLS(assigned)
 	for i := range params().rows {
 		if p := &params().rows[i]; p.Family != NotNumbered {
 			l.fillNumbered(c, p)
@@ -68,7 +69,7 @@ func (l *loader) fill(c *Config, p *Param, n int) {
 }
 
 func (l *loader) fillDefault(c *Config, p *Param, n int) {
-	if n != noIndex && p.Family == FamilyHealthCheck {
+	if n != noIndex && p.Family.inherits() {
 		return // the index-free value is there already
 	}
 	if _, isInt := p.at(c, n).(*int); isInt && p.Family != NotNumbered && p.Default == "0" {
@@ -101,7 +102,7 @@ func (c *Config) indexes(p *Param) []int {
 		count = len(c.Watchdog.Nodes)
 	case FamilyHeartbeat:
 		count = len(c.Watchdog.Heartbeat)
-	case FamilyHealthCheck, NotNumbered:
+	case FamilyHealthCheck, FamilyBackendTLS, NotNumbered:
 	}
 	for n := range count {
 		set[n] = true
@@ -116,6 +117,17 @@ func (c *Config) completeHealth(assigned assignments) {
 		if k.index != noIndex && params().byName[k.name].Family == FamilyHealthCheck {
 			h := c.HealthCheck.Global
 			c.HealthCheck.Nodes[k.index] = &h
+		}
+	}
+}
+
+// completeBackendTLS does the same for TLS towards the servers.
+func (c *Config) completeBackendTLS(assigned assignments) {
+	c.BackendTLS.Nodes = make(map[int]*NodeTLS)
+	for k := range assigned {
+		if k.index != noIndex && params().byName[k.name].Family == FamilyBackendTLS {
+			t := c.BackendTLS.Global
+			c.BackendTLS.Nodes[k.index] = &t
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package conf
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Config is a whole pgpool.conf: one section per part of the daemon. It is immutable once Load or Reload returned it, so
 // sections may be copied and kept freely. File names that the manual calls relative to pgpool.conf are absolute here; SHOW
@@ -18,6 +21,7 @@ type Config struct {
 	Backends       []Backend // index = node id; gaps have Port 0
 	Auth           Auth
 	SSL            SSL
+	BackendTLS     BackendTLS
 	Logging        Logging
 	Files          Files
 	LoadBalance    LoadBalance
@@ -134,7 +138,14 @@ type Auth struct {
 	PoolPasswd                 string        // absolute; "" = no password file
 	AuthenticationTimeout      time.Duration // 0 = off
 	AllowClearTextFrontendAuth bool
-	AllowInsecureKeyFile       bool // ours
+	AllowInsecureKeyFile       bool           // ours
+	IdentFile                  string         // ours; absolute
+	AuthUser                   string         // ours; "" = auth_query is off
+	AuthQuery                  string         // ours
+	AuthDbname                 string         // ours; "" = the client's database
+	AuthDelay                  time.Duration  // ours; 0 = off
+	MaxStartupsPerAddress      int            // ours; 0 = any number
+	ProxyProtocolNetworks      []netip.Prefix // ours
 }
 
 // SSL is TLS towards clients and servers.
@@ -150,6 +161,31 @@ type SSL struct {
 	SSLEcdhCurve           string
 	SSLDhParamsFile        string
 	SSLPassphraseCommand   string
+	SSLMinProtocolVersion  ProtocolVersion // ours
+	SSLMaxProtocolVersion  ProtocolVersion // ours; ProtocolAny = the newest
+}
+
+// BackendTLS is TLS towards the servers (ours; libpq's names).
+type BackendTLS struct {
+	Global NodeTLS          // the index-free parameters
+	Nodes  map[int]*NodeTLS // nodes with values of their own, complete; read-only
+}
+
+// For returns what holds for a node: nameN where it is given, else name.
+func (b *BackendTLS) For(node int) NodeTLS {
+	if n, ok := b.Nodes[node]; ok {
+		return *n
+	}
+	return b.Global
+}
+
+// NodeTLS is how connections to a server are encrypted, and what makes us believe that it is the right one.
+type NodeTLS struct {
+	Mode     SSLMode
+	Cert     string // absolute; "" = none is shown to the server
+	Key      string // absolute
+	RootCert string // absolute; "" = ssl_ca_cert
+	CRL      string // absolute; "" = none
 }
 
 // Logging is what is written to the log and told to clients.

@@ -37,7 +37,7 @@ const sampleHead = `# pgpool.conf: every parameter with its default. Generated f
 `
 
 func (p *Param) sampleName() string {
-	if p.Family == NotNumbered || p.Family == FamilyHealthCheck {
+	if p.Family == NotNumbered || p.Family.inherits() {
 		return p.Name
 	}
 	return p.Name + "0"
@@ -50,8 +50,11 @@ func (p *Param) sampleValue() string {
 	}
 	switch p.Type {
 	case TypeBool, TypeInt, TypeMode, TypeReal, TypeDuration, TypeSize, TypeEnum:
+		if value == "" {
+			break
+		}
 		return value
-	case TypeString, TypePath, TypeList, TypePatterns, TypeRedirects, TypeRelationships, TypeFlags, TypeDestinations:
+	case TypeString, TypePath, TypeList, TypePatterns, TypeRedirects, TypeRelationships, TypeFlags, TypeDestinations, TypeNetworks:
 	}
 	return "'" + value + "'"
 }
@@ -76,7 +79,7 @@ func (p *Param) sampleNote() string {
 			notes = append(notes, "without unit: "+p.Unit)
 		}
 	case TypeBool, TypeMode, TypeReal, TypeString, TypePath, TypeList, TypePatterns, TypeRedirects, TypeRelationships, TypeFlags,
-		TypeDestinations:
+		TypeDestinations, TypeNetworks:
 	}
 	switch p.Context {
 	case Start:
@@ -85,7 +88,7 @@ func (p *Param) sampleNote() string {
 		notes = append(notes, "session")
 	case Reload:
 	}
-	if p.Family == FamilyHealthCheck {
+	if p.Family.inherits() {
 		notes = append(notes, "for all nodes; "+p.Name+"0 for node 0")
 	}
 	if p.Ours {
@@ -123,7 +126,7 @@ func (p *Param) referenceRow(r *reporter) {
 	name := p.Name
 	switch p.Family {
 	case NotNumbered:
-	case FamilyHealthCheck:
+	case FamilyHealthCheck, FamilyBackendTLS:
 		name += "[N]"
 	case FamilyBackend, FamilyWatchdog, FamilyHeartbeat:
 		name += "N"

@@ -51,7 +51,7 @@ func TestSampleIsTheDefault(t *testing.T) {
 	}
 	standard := defaultAt(mainFile)
 	for _, p := range Params() {
-		if p.Family != NotNumbered && p.Family != FamilyHealthCheck {
+		if p.Family != NotNumbered && !p.Family.inherits() {
 			if _, ok := c.assigned[key{p.Name, 0}]; !ok {
 				t.Errorf("%s0 is missing", p.Name)
 			}

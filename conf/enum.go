@@ -45,6 +45,58 @@ func clusteringModes() []enumValue {
 
 func (m ClusteringMode) String() string { return enumName(m, clusteringModes()) }
 
+// SSLMode is backend_sslmode, with libpq's meanings.
+type SSLMode uint8
+
+// The modes. SSLModeAuto, the default, is prefer with ssl = on (verify-ca where ssl_ca_cert is set) and disable without.
+const (
+	SSLModeAuto SSLMode = iota
+	SSLModeDisable
+	SSLModeAllow
+	SSLModePrefer
+	SSLModeRequire
+	SSLModeVerifyCA
+	SSLModeVerifyFull
+)
+
+func sslModes() []enumValue {
+	return []enumValue{
+		{name: "auto", value: uint8(SSLModeAuto)},
+		{name: "disable", value: uint8(SSLModeDisable)},
+		{name: "allow", value: uint8(SSLModeAllow)},
+		{name: "prefer", value: uint8(SSLModePrefer)},
+		{name: "require", value: uint8(SSLModeRequire)},
+		{name: "verify-ca", value: uint8(SSLModeVerifyCA)},
+		{name: "verify-full", value: uint8(SSLModeVerifyFull)},
+	}
+}
+
+func (m SSLMode) String() string { return enumName(m, sslModes()) }
+
+// ProtocolVersion is a version of TLS.
+type ProtocolVersion uint8
+
+// The versions. ProtocolAny sets no bound.
+const (
+	ProtocolAny ProtocolVersion = iota
+	TLSv1
+	TLSv11
+	TLSv12
+	TLSv13
+)
+
+func protocolVersions() []enumValue {
+	return []enumValue{
+		{name: "", value: uint8(ProtocolAny)},
+		{name: "TLSv1", value: uint8(TLSv1)},
+		{name: "TLSv1.1", value: uint8(TLSv11)},
+		{name: "TLSv1.2", value: uint8(TLSv12)},
+		{name: "TLSv1.3", value: uint8(TLSv13)},
+	}
+}
+
+func (v ProtocolVersion) String() string { return enumName(v, protocolVersions()) }
+
 // NodeInfoLayout is pcp_node_info_layout.
 type NodeInfoLayout uint8
 

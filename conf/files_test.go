@@ -3,6 +3,7 @@ package conf
 import (
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -79,6 +80,8 @@ func valueText(at any) string {
 		return *at
 	case *[]string:
 		return fmt.Sprintf("%q", *at)
+	case *[]netip.Prefix:
+		return fmt.Sprint(*at)
 	case *Patterns:
 		return at.Text
 	case *RedirectList:

@@ -16,7 +16,7 @@ func resolve(name string) (*Param, int, *valueError) {
 	if p.Family == NotNumbered {
 		return p, noIndex, nil
 	}
-	if index == noIndex && p.Family != FamilyHealthCheck {
+	if index == noIndex && !p.Family.inherits() {
 		return nil, noIndex, &valueError{text: fmt.Sprintf("parameter %q expects the index value", name)}
 	}
 	if index > p.Family.maxIndex() {

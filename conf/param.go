@@ -26,6 +26,7 @@ const (
 	TypeRelationships
 	TypeFlags
 	TypeDestinations
+	TypeNetworks
 )
 
 func (t Type) String() string {
@@ -56,7 +57,7 @@ func (t Type) String() string {
 		return "object list"
 	case TypeFlags:
 		return "flags"
-	case TypeDestinations:
+	case TypeDestinations, TypeNetworks:
 		return "list"
 	}
 	return fmt.Sprintf("Type(%d)", uint8(t))
@@ -94,11 +95,15 @@ const (
 	FamilyWatchdog
 	FamilyHeartbeat
 	FamilyHealthCheck
+	FamilyBackendTLS
 )
+
+// inherits tells that the index-free name is a value of its own, for all nodes without one.
+func (f Family) inherits() bool { return f == FamilyHealthCheck || f == FamilyBackendTLS }
 
 // group is the name PGPOOL SHOW knows the family by.
 func (f Family) group() string {
-	return [...]string{"", "backend", "watchdog", "heartbeat", "health_check"}[f]
+	return [...]string{"", "backend", "watchdog", "heartbeat", "health_check", "backend_ssl"}[f]
 }
 
 // maxIndex is the highest index the family accepts.
@@ -169,6 +174,8 @@ func (p *Param) Allowed() string {
 		return "ALLOW_TO_FAILOVER or DISALLOW_TO_FAILOVER, |ALWAYS_PRIMARY"
 	case TypeDestinations:
 		return "stderr, syslog"
+	case TypeNetworks:
+		return "addresses or address/length, separated by ,"
 	case TypeString, TypePath:
 	}
 	if p.Max > 0 {

@@ -2,6 +2,7 @@ package conf
 
 import (
 	"math"
+	"net/netip"
 	"sync"
 	"time"
 )
@@ -45,6 +46,7 @@ func areas() []area {
 		{title: "Backends", rows: backendRows()},
 		{title: "Authentication", rows: authRows()},
 		{title: "TLS", rows: sslRows()},
+		{title: "TLS towards the servers", rows: backendTLSRows()},
 		{title: "Logging", rows: loggingRows()},
 		{title: "Files", rows: fileRows()},
 		{title: "Load balancing", rows: loadBalanceRows()},
@@ -122,6 +124,17 @@ func enum[E ~uint8](name string, ctx Context, values []enumValue, def, doc strin
 		Name: name, Type: TypeEnum, Context: ctx, enum: values, Default: def, Doc: doc,
 		at: func(c *Config, _ int) any { return enumRef(at(c)) },
 	}
+}
+
+// numberedEnum is numbered for an enum.
+func numberedEnum[E ~uint8](f Family, p Param, at func(c *Config, n int) *E) Param {
+	p.Family = f
+	p.at = func(c *Config, n int) any { return enumRef(at(c, n)) }
+	return p
+}
+
+func networks(name string, ctx Context, def, doc string, at func(*Config) *[]netip.Prefix) Param {
+	return Param{Name: name, Type: TypeNetworks, Context: ctx, sep: ',', Default: def, Doc: doc, at: scalar(at)}
 }
 
 func scalar[T any](at func(*Config) *T) func(*Config, int) any {

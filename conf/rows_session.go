@@ -1,6 +1,9 @@
 package conf
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 func modeRows() []Param {
 	return []Param{
@@ -110,6 +113,10 @@ func processRows() []Param {
 	}
 }
 
+// defaultAuthQuery leaves out who may not log in, and the password that has expired.
+const defaultAuthQuery = "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END " +
+	"FROM pg_authid WHERE rolname = $1 AND rolcanlogin"
+
 func authRows() []Param {
 	return []Param{
 		boolean("enable_pool_hba", Reload, "off",
@@ -127,6 +134,27 @@ func authRows() []Param {
 		ours(boolean("allow_insecure_key_file", Start, "off",
 			"use a password key file that others may read",
 			func(c *Config) *bool { return &c.Auth.AllowInsecureKeyFile })),
+		ours(path("ident_file", Reload, "pool_ident.conf",
+			"user name maps of pool_hba.conf's option map",
+			func(c *Config) *string { return &c.Auth.IdentFile })),
+		ours(text("auth_user", Reload, "",
+			"user who asks a server for passwords that pool_passwd lacks; empty asks not",
+			func(c *Config) *string { return &c.Auth.AuthUser })),
+		ours(text("auth_query", Reload, defaultAuthQuery,
+			"query for a user's name and password, $1 is the name",
+			func(c *Config) *string { return &c.Auth.AuthQuery })),
+		ours(text("auth_dbname", Reload, "",
+			"database in which auth_query runs; empty is the client's",
+			func(c *Config) *string { return &c.Auth.AuthDbname })),
+		ours(duration("auth_delay", Reload, "ms", 0, "250",
+			"time between a failed login and its error; 0 answers at once",
+			func(c *Config) *time.Duration { return &c.Auth.AuthDelay })),
+		ours(integer("max_startups_per_address", Reload, 0, maxInt, "1000",
+			"connections of one address that may be logging in at a time; 0 sets no bound",
+			func(c *Config) *int { return &c.Auth.MaxStartupsPerAddress })),
+		ours(networks("proxy_protocol_networks", Reload, "",
+			"networks whose connections begin with a PROXY protocol header",
+			func(c *Config) *[]netip.Prefix { return &c.Auth.ProxyProtocolNetworks })),
 	}
 }
 
@@ -165,5 +193,43 @@ func sslRows() []Param {
 		text("ssl_passphrase_command", Start, "",
 			"command that prints the pass phrase of ssl_key",
 			func(c *Config) *string { return &c.SSL.SSLPassphraseCommand }),
+		ours(enum("ssl_min_protocol_version", Reload, protocolVersions(), "TLSv1.2",
+			"oldest version of TLS that clients may use",
+			func(c *Config) *ProtocolVersion { return &c.SSL.SSLMinProtocolVersion })),
+		ours(enum("ssl_max_protocol_version", Reload, protocolVersions(), "",
+			"newest version of TLS that clients may use; empty sets no bound",
+			func(c *Config) *ProtocolVersion { return &c.SSL.SSLMaxProtocolVersion })),
+	}
+}
+
+// backendTLS is the place of a backend_ssl* parameter: of all nodes, or of one that has values of its own.
+func (c *Config) backendTLS(n int) *NodeTLS {
+	if n == noIndex {
+		return &c.BackendTLS.Global
+	}
+	if t, ok := c.BackendTLS.Nodes[n]; ok {
+		return t
+	}
+	t := c.BackendTLS.Global
+	return &t
+}
+
+func backendTLSRows() []Param {
+	const f = FamilyBackendTLS
+	file := func(name, doc string, at func(c *Config, n int) *string) Param {
+		return ours(numbered(f, path(name, Reload, "", doc, nil), at))
+	}
+	return []Param{
+		ours(numberedEnum(f, enum[SSLMode]("backend_sslmode", Reload, sslModes(), "auto",
+			"TLS to the server and checks of its certificate; auto follows ssl", nil),
+			func(c *Config, n int) *SSLMode { return &c.backendTLS(n).Mode })),
+		file("backend_sslcert", "certificate shown to the server, PEM, with its chain",
+			func(c *Config, n int) *string { return &c.backendTLS(n).Cert }),
+		file("backend_sslkey", "private key of backend_sslcert, PEM",
+			func(c *Config, n int) *string { return &c.backendTLS(n).Key }),
+		file("backend_sslrootcert", "authorities the server's certificate must come from, PEM; empty is ssl_ca_cert",
+			func(c *Config, n int) *string { return &c.backendTLS(n).RootCert }),
+		file("backend_sslcrl", "list of server certificates that were revoked",
+			func(c *Config, n int) *string { return &c.backendTLS(n).CRL }),
 	}
 }

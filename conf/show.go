@@ -64,7 +64,7 @@ func (c *Config) Show(name string) (Shown, error) {
 
 // groups are the families in the order of PGPOOL SHOW ALL.
 func groups() []Family {
-	return []Family{FamilyBackend, FamilyWatchdog, FamilyHeartbeat, FamilyHealthCheck}
+	return []Family{FamilyBackend, FamilyWatchdog, FamilyHeartbeat, FamilyHealthCheck, FamilyBackendTLS}
 }
 
 func (c *Config) item(p *Param, n int) Item {
@@ -120,7 +120,7 @@ func (c *Config) shownIndexes(f Family) []int {
 		}
 	}
 	switch f {
-	case FamilyHealthCheck:
+	case FamilyHealthCheck, FamilyBackendTLS:
 		list = append(list, noIndex)
 		fallthrough
 	case FamilyBackend:

@@ -93,12 +93,16 @@ func wantSettingError(t *testing.T, what string, err error, want SettingError) {
 // TestShowAll: 199 rows of Pgpool-II with two backends, and ours.
 func TestShowAll(t *testing.T) {
 	c := mustLoad(t, twoNodes)
-	ours := 0
+	ours, group := 0, 0
 	for _, p := range Params() {
-		if p.Ours {
+		switch {
+		case p.Family == FamilyBackendTLS:
+			group += 3 // for all nodes and for two
+		case p.Ours:
 			ours++
 		}
 	}
+	ours += group
 	items := c.ShowAll()
 	if len(items) != 199+ours {
 		t.Errorf("%d rows, want 199 and %d", len(items), ours)
@@ -106,7 +110,7 @@ func TestShowAll(t *testing.T) {
 	if items[0].Name != "backend_hostname0" || items[12].Name != "health_check_period" {
 		t.Errorf("groups do not come first: %v", itemTexts(items[:13]))
 	}
-	plain := items[12+8+16:]
+	plain := items[12+8+16+group:]
 	if !slices.IsSortedFunc(plain, func(a, b Item) int { return len(b.Name) - len(a.Name) }) {
 		t.Error("longest names do not come first")
 	}

@@ -139,7 +139,7 @@ func TestRowsAreWellFormed(t *testing.T) {
 func TestPlacesAreDistinct(t *testing.T) {
 	standard := Default()
 	for _, p := range Params() {
-		if p.Family != NotNumbered && p.Family != FamilyHealthCheck {
+		if p.Family != NotNumbered && !p.Family.inherits() {
 			continue
 		}
 		c := *standard
@@ -148,7 +148,7 @@ func TestPlacesAreDistinct(t *testing.T) {
 			t.Errorf("%s: %v", p.Name, bad.text)
 		}
 		for _, q := range Params() {
-			if q.Family != NotNumbered && q.Family != FamilyHealthCheck {
+			if q.Family != NotNumbered && !q.Family.inherits() {
 				continue
 			}
 			changed := !sameValue(q.at(&c, noIndex), q.at(standard, noIndex))
@@ -180,6 +180,8 @@ func otherValue(p *Param) string {
 		return "a:primary"
 	case TypeRelationships:
 		return "a:b"
+	case TypeNetworks:
+		return "10.0.0.0/8"
 	case TypeDestinations:
 		return "syslog"
 	case TypeReal, TypeFlags, TypeString, TypePath, TypeList, TypePatterns:

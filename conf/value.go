@@ -3,6 +3,7 @@ package conf
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -60,6 +61,8 @@ func (p *Param) parse(c *Config, n int, text string) (warnings []string, err *va
 		return nil, p.parseFlags(at, text)
 	case *LogDestination:
 		return nil, p.parseDestinations(at, text)
+	case *[]netip.Prefix:
+		return nil, p.parseNetworks(at, text)
 	}
 	panic("conf: no reader for parameter " + p.Name)
 }
@@ -221,5 +224,24 @@ func (p *Param) parseDestinations(at *LogDestination, text string) *valueError {
 		}
 	}
 	*at = d
+	return nil
+}
+
+// parseNetworks takes an address without a length for itself alone.
+func (p *Param) parseNetworks(at *[]netip.Prefix, text string) *valueError {
+	var networks []netip.Prefix
+	for _, e := range splitList(text, p.sep) {
+		network, err := netip.ParsePrefix(e)
+		if ip, err2 := netip.ParseAddr(e); err2 == nil && ip.Zone() == "" {
+			network, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			bad := p.invalid(text)
+			bad.detail = "not a network: " + e
+			return bad
+		}
+		networks = append(networks, network.Masked())
+	}
+	*at = networks
 	return nil
 }
