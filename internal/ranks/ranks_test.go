@@ -22,9 +22,10 @@ const module = "gopgpool"
 // rankOf is import order. A new package is added here and to docs/architecture.md in the same commit.
 var rankOf = map[string]int{
 	"conf": 0, "cluster": 0, "loop": 0, "pgwire": 0, "logging": 0,
-	"auth": 1, "proxy/stmt": 1, "proxy/vsession": 1,
+	"auth": 1, "auth/proxyproto": 1, "tlsconf": 1, "proxy/stmt": 1, "proxy/vsession": 1,
 	"watchdog/machine": 1, "watchdog/disk": 1, "watchdog/mesh": 1, "watchdog/pulse": 1, "watchdog/lifecheck": 1,
 	"watchdog/vip": 1, "watchdog/ipc": 1,
+	"auth/ldap": 2, "auth/pam": 2, "auth/query": 2,
 	"pool": 2, "health": 2, "failover": 2, "pcp": 2, "recovery": 2, "watchdog": 2,
 	"proxy/relcache": 3, "proxy/route": 3, "proxy/qcache": 3, "proxy/listen": 3, "proxy/show": 3,
 	"proxy": 4,
@@ -36,7 +37,7 @@ const cmdRank = 5
 // servesPrograms are the internal packages that programs may import, and which programs.
 var servesPrograms = map[string][]string{
 	"internal/pgcluster": {"cmd/pgpool_setup", "cmd/pgpool_demo", "cmd/watchdog_setup"},
-	"internal/getopt":    {"cmd/pgpool", "cmd/pcp", "cmd/wd_cli"},
+	"internal/getopt":    {"cmd/pgpool", "cmd/pcp", "cmd/wd_cli", "cmd/pg_enc", "cmd/pg_md5"},
 }
 
 // pkg is one directory with Go files. Imports are those of this module, without its name.
