@@ -14,6 +14,8 @@ const (
 	TypeHost
 	TypeHostSSL
 	TypeHostNoSSL
+	TypeHostGSSEnc   // PostgreSQL's; never matches, there is no GSSAPI encryption here
+	TypeHostNoGSSEnc // PostgreSQL's; the same as TypeHost here
 )
 
 func (t ConnType) String() string {
@@ -26,6 +28,10 @@ func (t ConnType) String() string {
 		return "hostssl"
 	case TypeHostNoSSL:
 		return "hostnossl"
+	case TypeHostGSSEnc:
+		return "hostgssenc"
+	case TypeHostNoGSSEnc:
+		return "hostnogssenc"
 	}
 	return "none"
 }
@@ -38,11 +44,6 @@ type Token struct {
 
 func (t Token) is(keyword string) bool { return !t.Quoted && t.Text == keyword }
 
-// Option is a name=value behind the method.
-type Option struct {
-	Name, Value string
-}
-
 // Rule is one record of pool_hba.conf. Its slices belong to the [Rules] and are read only.
 type Rule struct {
 	File string
@@ -52,7 +53,17 @@ type Rule struct {
 	Databases []Token
 	Users     []Token
 	Method    Method
-	Options   []Option
+
+	// ClientCert is what is asked of the client's certificate beside the method; ClientCertVerifyFull with method cert.
+	// ClientName is the part of it that is compared with the user.
+	ClientCert ClientCertCheck
+	ClientName ClientName
+
+	// Map is the map of pool_ident.conf that compares an outside name with the user, "" if they must be equal.
+	Map string
+
+	LDAP LDAPOptions // of method ldap
+	PAM  PAMOptions  // of method pam
 
 	address address
 }
@@ -80,7 +91,16 @@ type address struct {
 // and so refuses everybody.
 type Rules struct {
 	list    []Rule
+	idents  *Idents
 	notices []Notice
+}
+
+// Idents are the maps of pool_ident.conf that were given to [ParseHBA].
+func (r *Rules) Idents() *Idents {
+	if r == nil {
+		return nil
+	}
+	return r.idents
 }
 
 // Len is the number of records.

@@ -17,12 +17,17 @@ type Client struct {
 	// this host with their networks. Gather them when [Rules.Needs] says so; otherwise no record needs them.
 	Names      []string
 	Interfaces []netip.Prefix
+
+	// Roles are the roles the user is a member of, itself included; empty and not nil for a user the servers do not
+	// know. nil: not needed, or not learnt.
+	Roles []string
 }
 
 // Needs are facts about a client that cost I/O.
 type Needs struct {
 	Names      bool
 	Interfaces bool
+	Roles      bool
 }
 
 // Verdict is the kind of a [Reason].
@@ -108,12 +113,13 @@ func (r *Rule) matchesType(c Client) bool {
 	switch r.Type {
 	case TypeLocal:
 		return c.Local
-	case TypeHost:
+	case TypeHost, TypeHostNoGSSEnc:
 		return !c.Local
 	case TypeHostSSL:
 		return !c.Local && c.TLS
 	case TypeHostNoSSL:
 		return !c.Local && !c.TLS
+	case TypeHostGSSEnc:
 	}
 	return false
 }

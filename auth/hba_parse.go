@@ -192,11 +192,8 @@ func (p *recordParser) method() string {
 		return problem
 	}
 	p.rule.Method = methodNamed(token.Text)
-	switch {
-	case p.rule.Method == 0:
+	if p.rule.Method == 0 {
 		return `invalid authentication method "` + token.Text + `"`
-	case !p.rule.Method.Built():
-		return `authentication method "` + token.Text + `" is not built into this release`
 	}
 	return ""
 }
@@ -213,7 +210,7 @@ func (p *recordParser) options() string {
 }
 
 func (p *recordParser) option(text string) string {
-	name, value, ok := strings.Cut(text, "=")
+	name, _, ok := strings.Cut(text, "=")
 	switch {
 	case !ok:
 		return "authentication option not in name=value format: " + text
@@ -228,7 +225,6 @@ func (p *recordParser) option(text string) string {
 	default:
 		return `unrecognized authentication option name: "` + name + `"`
 	}
-	p.rule.Options = append(p.rule.Options, Option{Name: name, Value: value})
 	return ""
 }
 

@@ -3,7 +3,7 @@ package auth
 // Method is the fourth column of pool_hba.conf.
 type Method uint8
 
-// The methods of Pgpool-II. [Method.Built] tells which of them this release can carry out.
+// The methods of Pgpool-II, and peer.
 const (
 	MethodTrust Method = iota + 1
 	MethodReject
@@ -13,6 +13,7 @@ const (
 	MethodCert
 	MethodPAM
 	MethodLDAP
+	MethodPeer // PostgreSQL's: the name of the operating system's user behind a Unix socket
 )
 
 func (m Method) String() string {
@@ -33,16 +34,15 @@ func (m Method) String() string {
 		return "pam"
 	case MethodLDAP:
 		return "ldap"
+	case MethodPeer:
+		return "peer"
 	}
 	return "none"
 }
 
-// Built reports whether a record may name the method; one that names another refuses the whole file.
-func (m Method) Built() bool { return m >= MethodTrust && m <= MethodSCRAM }
-
 // methodNamed is the inverse of String; 0 if there is no such method.
 func methodNamed(name string) Method {
-	for m := MethodTrust; m <= MethodLDAP; m++ {
+	for m := MethodTrust; m <= MethodPeer; m++ {
 		if m.String() == name {
 			return m
 		}
