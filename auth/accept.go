@@ -56,17 +56,37 @@ type Acceptor interface {
 	Identity() Identity
 }
 
+// Party is the client's side of an exchange, and what the exchange needs of the process.
+type Party struct {
+	User string
+
+	// Entry is the user's entry, of whatever kind; an exchange that cannot succeed with it still runs, and ends like one
+	// with a wrong password.
+	Entry Entry
+
+	// Cache is the process's; Random is for this exchange alone.
+	Cache  *Cache
+	Random Random
+
+	// Binding is the tls-server-end-point data of the client's TLS connection, nil without one: SCRAM-SHA-256-PLUS is
+	// offered if it is there.
+	Binding []byte
+
+	// Check asks LDAP or PAM, where the plan's judge is outside. It may block, and is called on no loop. Its error is the
+	// refusal: an *[Error] is used as it is, any other is the log's.
+	Check func(password string) error
+}
+
 // NewAcceptor carries out a plan with a client. It is nil where the plan asks nothing; then the client's identity is
-// plan.Unasked. entry is the user's entry, of whatever kind; an exchange that cannot succeed with it still runs, and
-// ends like one with a wrong password.
-func NewAcceptor(plan Plan, user string, entry Entry, cache *Cache, random Random) Acceptor {
+// plan.Unasked.
+func NewAcceptor(plan Plan, p Party) Acceptor {
 	switch plan.Ask {
 	case AskCleartext:
-		return &cleartextAcceptor{plan: plan, user: user, entry: entry}
+		return &cleartextAcceptor{plan: plan, user: p.User, entry: p.Entry}
 	case AskMD5:
-		return &md5Acceptor{plan: plan, user: user, entry: entry, salt: [4]byte(random[:4])}
+		return &md5Acceptor{plan: plan, user: p.User, entry: p.Entry, salt: [4]byte(p.Random[:4])}
 	case AskSCRAM:
-		return newScramAcceptor(plan, user, entry, cache, random)
+		return newScramAcceptor(plan, p)
 	case AskNothing:
 	}
 	return nil

@@ -34,14 +34,14 @@ type scramAcceptor struct {
 	talk     *scram.ServerConversation
 }
 
-func newScramAcceptor(plan Plan, user string, entry Entry, cache *Cache, random Random) *scramAcceptor {
-	password, known := entry.Clear()
+func newScramAcceptor(plan Plan, p Party) *scramAcceptor {
+	password, known := p.Entry.Clear()
 	return &scramAcceptor{
 		plan:  plan,
-		user:  user,
+		user:  p.User,
 		known: known,
-		job:   cache.verifier(user, password, known),
-		nonce: base64.StdEncoding.EncodeToString(random[:]),
+		job:   p.Cache.verifier(p.User, password, known),
+		nonce: base64.StdEncoding.EncodeToString(p.Random[:]),
 	}
 }
 

@@ -10,6 +10,7 @@ const (
 	SourceNone Source = iota
 	SourceEntry
 	SourceClient
+	SourceKey // the client's SCRAM key, passed through
 )
 
 func (s Source) String() string {
@@ -20,6 +21,8 @@ func (s Source) String() string {
 		return "pool_passwd"
 	case SourceClient:
 		return "client"
+	case SourceKey:
+		return "client's key"
 	}
 	return "none"
 }
@@ -48,7 +51,7 @@ func Answer(f Facts, id Identity) (Credential, Source, error) {
 		}
 		return Credential{user: f.User}, SourceNone, nil
 	}
-	if (id.By == ByTrust || id.By == ByEntry) && f.Entry.Serves(f.Server) {
+	if (id.By == ByTrust || id.By == ByEntry || id.By == ByOther) && f.Entry.Serves(f.Server) {
 		return EntryCredential(f.User, f.Entry), SourceEntry, nil
 	}
 	if hasSent {
@@ -83,7 +86,7 @@ func MayReuse(f Facts, id Identity, o Opened) (proved Identity, ok bool) {
 	switch id.By {
 	case ByEntry:
 		return id, true
-	case ByTrust:
+	case ByTrust, ByOther:
 		return id, o.Server == ServerTrust || f.Entry.Serves(o.Server)
 	case ByServer:
 		return id, o.Server == ServerTrust

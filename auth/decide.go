@@ -4,11 +4,18 @@ package auth
 type Facts struct {
 	User string
 
-	// HBA is enable_pool_hba; Method then is that of the record that matched.
-	HBA    bool
-	Method Method
+	// HBA is enable_pool_hba; Rule then is the record that matched. Only [Decide] looks at it.
+	HBA  bool
+	Rule Rule
 
-	// Entry is the user's in pool_passwd, or the zero value.
+	// TLS: the client has come by TLS, showing Cert. Peer is the operating system's user at the other end of a Unix
+	// socket, "" if unknown. Idents is what the map= of records refers to.
+	TLS    bool
+	Cert   ClientCert
+	Peer   string
+	Idents Identities
+
+	// Entry is the user's in pool_passwd or as auth_query gave it, or the zero value. An entry that has expired is none.
 	Entry Entry
 
 	// AllowClearText is allow_clear_text_frontend_auth.
@@ -17,6 +24,20 @@ type Facts struct {
 	// Server is what a server asks: of a connection opened for this login, or as remembered with an idle one that
 	// might be reused. Unasked if there is neither so far.
 	Server ServerMethod
+}
+
+// Identities are the maps of pool_ident.conf.
+type Identities interface {
+	// Allows reports whether the map lets who is systemName outside be role inside.
+	Allows(mapName, systemName, role string) bool
+}
+
+// ClientCert is the certificate a client has shown in its TLS handshake; the zero value is none. Verified: its chain
+// and the revocation lists were checked against ssl_ca_cert. CN and DN are its subject's common name and its whole
+// distinguished name in the form of RFC 2253; empty where it has none.
+type ClientCert struct {
+	Presented, Verified bool
+	CN, DN              string
 }
 
 // Ask is the challenge sent to a client.
@@ -48,11 +69,12 @@ func (a Ask) String() string {
 type Judge uint8
 
 // The judges. JudgeServer: a server is logged in to with exactly what the client sent, or it matches the [Proof] of a
-// connection that was; until then the client is nobody.
+// connection that was; until then the client is nobody. JudgeOutside: LDAP or PAM, by [Party].Check.
 const (
 	JudgeNobody Judge = iota
 	JudgeEntry
 	JudgeServer
+	JudgeOutside
 )
 
 // Plan is what to do with a client.
@@ -79,6 +101,7 @@ const (
 	ByTrust             // a record with method trust
 	ByEntry             // compared with pool_passwd
 	ByServer            // a server took the client's password
+	ByOther             // certificate, peer, LDAP or PAM
 )
 
 // Identity is what a client has shown. It may carry the password the client sent, and never prints it.
@@ -107,6 +130,8 @@ func (id Identity) String() string {
 		return "by pool_passwd"
 	case ByServer:
 		return "by server"
+	case ByOther:
+		return "by other means"
 	case ByNothing:
 	}
 	return "not shown"
@@ -125,7 +150,7 @@ func Decide(f Facts) (Plan, error) {
 }
 
 func decideByRule(f Facts) (Plan, error) {
-	switch f.Method {
+	switch f.Rule.Method {
 	case MethodTrust:
 		return decideTrust(f), nil
 	case MethodPassword:

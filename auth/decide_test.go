@@ -34,9 +34,9 @@ func (w world) outcome(t *testing.T) string {
 		return "refused: " + err.Error()
 	}
 	asked, id := "-", plan.Unasked
-	if acceptor := NewAcceptor(plan, f.User, f.Entry, cache, NewRandom()); acceptor != nil {
+	if acceptor := NewAcceptor(plan, Party{User: f.User, Entry: f.Entry, Cache: cache, Random: NewRandom()}); acceptor != nil {
 		asked = map[Ask]string{AskCleartext: "c", AskMD5: "m", AskSCRAM: "s"}[plan.Ask]
-		serverErr, clientErr := converse(t, acceptor, NewLogin(PasswordCredential(f.User, w.sends), cache))
+		serverErr, clientErr := converse(t, acceptor, NewLogin(PasswordCredential(f.User, w.sends), cache, nil))
 		if clientErr != nil {
 			t.Fatal(clientErr)
 		}
@@ -55,7 +55,7 @@ func (w world) outcome(t *testing.T) string {
 
 func (w world) login(t *testing.T, cache *Cache, credential Credential, source Source) string {
 	t.Helper()
-	login := NewLogin(credential, cache)
+	login := NewLogin(credential, cache, nil)
 	ask := map[ServerMethod]Ask{ServerPassword: AskCleartext, ServerMD5: AskMD5, ServerSCRAM: AskSCRAM}[w.server]
 	if ask == AskNothing {
 		if _, err := login.Next(0, nil); err != nil {
@@ -63,7 +63,7 @@ func (w world) login(t *testing.T, cache *Cache, credential Credential, source S
 		}
 		return "ok"
 	}
-	server := NewAcceptor(planFor(ask), w.facts.User, ParseEntry("TEXTsecret", Key{}), cache, NewRandom())
+	server := NewAcceptor(planFor(ask), Party{User: w.facts.User, Entry: ParseEntry("TEXTsecret", Key{}), Cache: cache, Random: NewRandom()})
 	serverErr, clientErr := converse(t, server, login)
 	if serverErr != nil || clientErr != nil {
 		return "refused by server"
@@ -120,7 +120,7 @@ func TestMatrix(t *testing.T) {
 	}
 	for _, tt := range tests {
 		facts := Facts{
-			User: testUser, HBA: tt.hba != "off", Method: methodNamed(tt.hba), Entry: entries[tt.entry],
+			User: testUser, HBA: tt.hba != "off", Rule: Rule{Method: methodNamed(tt.hba)}, Entry: entries[tt.entry],
 			AllowClearText: tt.clear, Server: Unasked,
 		}
 		for server, want := range map[ServerMethod]string{
@@ -141,7 +141,7 @@ func TestMatrixWrongPassword(t *testing.T) {
 		} {
 			for _, server := range []ServerMethod{ServerTrust, ServerPassword, ServerMD5, ServerSCRAM} {
 				facts := Facts{
-					User: testUser, HBA: hba != "off", Method: methodNamed(hba), Entry: entry, AllowClearText: true,
+					User: testUser, HBA: hba != "off", Rule: Rule{Method: methodNamed(hba)}, Entry: entry, AllowClearText: true,
 					Server: Unasked,
 				}
 				got := (world{facts, server, "wrong"}).outcome(t)
@@ -154,9 +154,9 @@ func TestMatrixWrongPassword(t *testing.T) {
 }
 
 func TestDecideRefuses(t *testing.T) {
-	_, err := Decide(Facts{User: testUser, HBA: true, Method: MethodReject})
+	_, err := Decide(Facts{User: testUser, HBA: true, Rule: Rule{Method: MethodReject}})
 	wantClientError(t, err, "28000", "client authentication failed")
-	_, err = Decide(Facts{User: testUser, HBA: true, Method: MethodLDAP})
+	_, err = Decide(Facts{User: testUser, HBA: true, Rule: Rule{Method: MethodLDAP}})
 	wantClientError(t, err, "28000", "client authentication failed")
 	_, err = Decide(Facts{User: testUser, Server: 7})
 	wantClientError(t, err, "28000", "failed to authenticate with backend")

@@ -96,8 +96,8 @@ func TestAcceptorAgainstLogin(t *testing.T) {
 	for _, tt := range tests {
 		name := tt.ask.String() + " " + tt.entry[:3] + " " + tt.password[:1]
 		entry := ParseEntry(tt.entry, key)
-		acceptor := NewAcceptor(planFor(tt.ask), testUser, entry, cache, NewRandom())
-		serverErr, clientErr := converse(t, acceptor, NewLogin(PasswordCredential(testUser, tt.password), cache))
+		acceptor := NewAcceptor(planFor(tt.ask), Party{User: testUser, Entry: entry, Cache: cache, Random: NewRandom()})
+		serverErr, clientErr := converse(t, acceptor, NewLogin(PasswordCredential(testUser, tt.password), cache, nil))
 		if clientErr != nil {
 			t.Errorf("%s: client: %v", name, clientErr)
 		}
@@ -129,8 +129,8 @@ func TestLoginWithHash(t *testing.T) {
 	cache := testCache()
 	plain := ParseEntry("TEXTsecret", Key{})
 	for ask, ok := range map[Ask]bool{AskMD5: true, AskCleartext: false, AskSCRAM: false} {
-		server := NewAcceptor(planFor(ask), testUser, plain, cache, NewRandom())
-		serverErr, clientErr := converse(t, server, NewLogin(EntryCredential(testUser, entry), cache))
+		server := NewAcceptor(planFor(ask), Party{User: testUser, Entry: plain, Cache: cache, Random: NewRandom()})
+		serverErr, clientErr := converse(t, server, NewLogin(EntryCredential(testUser, entry), cache, nil))
 		if serverErr != nil || (clientErr == nil) != ok {
 			t.Errorf("%v: server %v, client %v, want success %t", ask, serverErr, clientErr, ok)
 		}
@@ -149,7 +149,7 @@ func TestMD5Vector(t *testing.T) {
 }
 
 func TestCleartextForServer(t *testing.T) {
-	acceptor := NewAcceptor(Plan{Ask: AskCleartext, Judge: JudgeServer}, testUser, Entry{}, nil, Random{})
+	acceptor := NewAcceptor(Plan{Ask: AskCleartext, Judge: JudgeServer}, Party{User: testUser})
 	if _, err := acceptor.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestPasswordMessageRefused(t *testing.T) {
 		for name, body := range map[string]string{
 			"empty": "", "no end": "secret", "zero inside": "se\x00cret\x00", "long": strings.Repeat("x", 70000) + "\x00",
 		} {
-			acceptor := NewAcceptor(planFor(ask), testUser, ParseEntry("secret", Key{}), nil, Random{})
+			acceptor := NewAcceptor(planFor(ask), Party{User: testUser, Entry: ParseEntry("secret", Key{}), Cache: nil, Random: Random{}})
 			_, err := acceptor.Next([]byte(body))
 			var e *Error
 			if !errors.As(err, &e) || e.SQLState() != "08P01" {
@@ -179,7 +179,7 @@ func TestPasswordMessageRefused(t *testing.T) {
 			}
 		}
 	}
-	acceptor := NewAcceptor(planFor(AskCleartext), testUser, ParseEntry("TEXT", Key{}), nil, Random{})
+	acceptor := NewAcceptor(planFor(AskCleartext), Party{User: testUser, Entry: ParseEntry("TEXT", Key{}), Cache: nil, Random: Random{}})
 	_, err := acceptor.Next([]byte{0})
 	wantClientError(t, err, "28P01", `password authentication failed for user "alice"`)
 }

@@ -135,7 +135,7 @@ func FuzzPasswordMessages(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte, salt uint32) {
 		random := Random(binary.BigEndian.AppendUint32(make([]byte, 20), salt))
 		for _, ask := range []Ask{AskCleartext, AskMD5} {
-			a := NewAcceptor(planFor(ask), testUser, ParseEntry("TEXTcorrect horse", Key{}), nil, random)
+			a := NewAcceptor(planFor(ask), Party{User: testUser, Entry: ParseEntry("TEXTcorrect horse", Key{}), Cache: nil, Random: random})
 			step, err := a.Next(body)
 			if (err == nil) != step.Done {
 				t.Fatalf("%+v %v", step, err)

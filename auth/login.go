@@ -38,16 +38,18 @@ const (
 // Login is one login to one server. It is used by one goroutine at a time and not again after an error or Done.
 // Errors are *[Error]; a refusal by the server itself comes as an ErrorResponse and is the caller's to handle.
 type Login struct {
-	cred  Credential
-	cache *Cache
-	asked ServerMethod
-	state loginState
-	scram *scramLogin
+	cred    Credential
+	cache   *Cache
+	binding []byte
+	asked   ServerMethod
+	state   loginState
+	scram   *scramLogin
 }
 
-// NewLogin prepares a login. cache may be shared by all logins of the process.
-func NewLogin(cred Credential, cache *Cache) *Login {
-	return &Login{cred: cred, cache: cache, asked: Unasked}
+// NewLogin prepares a login. cache may be shared by all logins of the process. binding is the tls-server-end-point data
+// of the connection to the server, nil if that is not on TLS; it is not changed.
+func NewLogin(cred Credential, cache *Cache, binding []byte) *Login {
+	return &Login{cred: cred, cache: cache, binding: binding, asked: Unasked}
 }
 
 // Asked is what the server asked for, Unasked before it did.

@@ -41,7 +41,7 @@ func rfcAcceptor(t testing.TB) *scramAcceptor {
 }
 
 func rfcAcceptorWith(verifier scram.StoredCredentials) *scramAcceptor {
-	a := newScramAcceptor(planFor(AskSCRAM), "user", ParseEntry("TEXTpencil", Key{}), testCache(), Random{})
+	a := newScramAcceptor(planFor(AskSCRAM), Party{User: "user", Entry: ParseEntry("TEXTpencil", Key{}), Cache: testCache()})
 	a.job.from.put(a.job.key, verifier)
 	a.nonce = rfcServerNonce
 	return a
@@ -86,13 +86,13 @@ func rfcLogin(t testing.TB) *Login {
 	cache := testCache()
 	keys := &loginKeys{client: rfcClient(t), factors: map[scram.KeyFactors]bool{}}
 	cache.logins.put(cache.mac("login", "pencil"), keys)
-	return NewLogin(PasswordCredential("user", "pencil"), cache)
+	return NewLogin(PasswordCredential("user", "pencil"), cache, nil)
 }
 
 func TestScramLoginVector(t *testing.T) {
 	l := rfcLogin(t)
 	for round := range 2 {
-		l = NewLogin(l.cred, l.cache)
+		l = NewLogin(l.cred, l.cache, nil)
 		step, err := l.Next(10, []byte("SCRAM-SHA-256-PLUS\x00SCRAM-SHA-256\x00\x00"))
 		if err != nil || string(step.Body) != string(initialResponse("SCRAM-SHA-256", rfcClientFirst)) {
 			t.Fatalf("%q %v", step.Body, err)
@@ -248,12 +248,12 @@ func TestScramFromHostileServer(t *testing.T) {
 func TestUnknownUserLooksKnown(t *testing.T) {
 	cache := testCache()
 	course := func(user string, entry Entry) (messages []string, work int, message string) {
-		plan, err := Decide(Facts{User: user, HBA: true, Method: MethodSCRAM, Entry: entry})
+		plan, err := Decide(Facts{User: user, HBA: true, Rule: Rule{Method: MethodSCRAM}, Entry: entry})
 		if err != nil {
 			t.Fatal(err)
 		}
-		acceptor := NewAcceptor(plan, user, entry, cache, Random{})
-		login := NewLogin(PasswordCredential(user, "wrong"), testCache())
+		acceptor := NewAcceptor(plan, Party{User: user, Entry: entry, Cache: cache, Random: Random{}})
+		login := NewLogin(PasswordCredential(user, "wrong"), testCache(), nil)
 		step, err := acceptor.Start()
 		for err == nil {
 			if step.Work != nil {
@@ -305,8 +305,8 @@ func TestDoomedPlanRefusesEvenTheRightPassword(t *testing.T) {
 	for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM} {
 		plan := planFor(ask)
 		plan.doomed = passwordFailed(testUser, "doomed", "")
-		acceptor := NewAcceptor(plan, testUser, ParseEntry("secret", Key{}), cache, NewRandom())
-		err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, "secret"), cache))
+		acceptor := NewAcceptor(plan, Party{User: testUser, Entry: ParseEntry("secret", Key{}), Cache: cache, Random: NewRandom()})
+		err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, "secret"), cache, nil))
 		if !errors.Is(err, plan.doomed) {
 			t.Errorf("%v: %v", ask, err)
 		}
@@ -334,8 +334,8 @@ func BenchmarkScramReconnect(b *testing.B) {
 	cache := testCache()
 	entry := ParseEntry("TEXTsecret", Key{})
 	for b.Loop() {
-		acceptor := NewAcceptor(planFor(AskSCRAM), testUser, entry, cache, NewRandom())
-		login := NewLogin(PasswordCredential(testUser, "secret"), cache)
+		acceptor := NewAcceptor(planFor(AskSCRAM), Party{User: testUser, Entry: entry, Cache: cache, Random: NewRandom()})
+		login := NewLogin(PasswordCredential(testUser, "secret"), cache, nil)
 		step, err := acceptor.Start()
 		for err == nil && !step.Done {
 			step, err = workOff(acceptor, step, err)

@@ -30,10 +30,10 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		Facts{User: testUser, Entry: entry},
 		Opened{Proof: NewProof(password, random)},
 		passwords, &PasswordFile{key: key},
-		NewLogin(PasswordCredential(testUser, password), testCache()), NewCache(random, 1),
+		NewLogin(PasswordCredential(testUser, password), testCache(), nil), NewCache(random, 1),
 	}
 	for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM} {
-		acceptor := NewAcceptor(planFor(ask), testUser, entry, testCache(), random)
+		acceptor := NewAcceptor(planFor(ask), Party{User: testUser, Entry: entry, Cache: testCache(), Random: random})
 		_, err := acceptor.Next([]byte(password + "\x00"))
 		values = append(values, acceptor, err)
 	}
@@ -77,16 +77,16 @@ func TestErrorsDoNotTell(t *testing.T) {
 		for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM} {
 			bodies := []string{sent, sent + "\x00", sent + "\x00x", "SCRAM-SHA-256\x00\x00\x00\x00\x0c" + sent, "n,,n=" + sent}
 			for _, body := range bodies {
-				acceptor := NewAcceptor(planFor(ask), testUser, entry, cache, Random{})
+				acceptor := NewAcceptor(planFor(ask), Party{User: testUser, Entry: entry, Cache: cache, Random: Random{}})
 				_, err := acceptor.Next([]byte(body))
 				check("acceptor", err)
 			}
-			acceptor := NewAcceptor(planFor(ask), testUser, entry, cache, NewRandom())
-			err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, sent), cache))
+			acceptor := NewAcceptor(planFor(ask), Party{User: testUser, Entry: entry, Cache: cache, Random: NewRandom()})
+			err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, sent), cache, nil))
 			check("exchange", err)
 		}
 		for _, code := range []int32{0, 3, 5, 7, 10, 11, 12} {
-			l := NewLogin(EntryCredential(testUser, entry), cache)
+			l := NewLogin(EntryCredential(testUser, entry), cache, nil)
 			_, err := l.Next(code, []byte(stored))
 			check("login", err)
 			_, err = l.Next(code, []byte(stored))

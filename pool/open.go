@@ -186,7 +186,7 @@ func (o *Opening) Login(t *loop.Task, cred auth.Credential, cache *auth.Cache) (
 }
 
 func (o *Opening) login(t *loop.Task, cred auth.Credential, cache *auth.Cache) error {
-	login := auth.NewLogin(cred, cache)
+	login := auth.NewLogin(cred, cache, nil)
 	body := o.first
 	for {
 		step, err := login.Next(int32(binary.BigEndian.Uint32(body)), body[4:])

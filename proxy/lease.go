@@ -162,7 +162,7 @@ func (s *session) leaseOn(node cluster.NodeID) (*pool.Conn, error) {
 // loginFacts are what is known of the client for logins of ours.
 func (s *session) loginFacts() auth.Facts {
 	return auth.Facts{
-		User: s.startup.User, HBA: s.cfg.Auth.EnablePoolHba, Method: s.rule, Entry: s.entry,
+		User: s.startup.User, HBA: s.cfg.Auth.EnablePoolHba, Entry: s.entry,
 		AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Server: auth.Unasked,
 	}
 }

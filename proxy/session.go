@@ -32,7 +32,6 @@ type session struct {
 	startup  *pgwire.Startup
 	identity auth.Identity
 	entry    auth.Entry
-	rule     auth.Method
 	key      pool.Key // Node is filled in when a connection is wanted
 	params   []pgwire.Param
 	id       uint64 // of all sessions of the process

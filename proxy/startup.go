@@ -248,7 +248,7 @@ func (s *session) authFacts() (auth.Facts, error) {
 	rules := s.srv.rules.Load()
 	c := s.hbaClient(rules)
 	rule, reason := rules.Match(c, s.startup.Database, s.startup.User)
-	f.Method, s.rule = rule.Method, rule.Method
+	f.Rule = rule
 	if rule.Method == auth.MethodReject {
 		return f, auth.Refusal(c, s.startup.Database, s.startup.User, reason)
 	}
@@ -336,7 +336,7 @@ func (s *session) admit(f auth.Facts) error {
 
 // challenge carries out the exchange with the client.
 func (s *session) challenge(plan auth.Plan, f auth.Facts) (auth.Identity, error) {
-	a := auth.NewAcceptor(plan, f.User, f.Entry, s.srv.authKeys, auth.NewRandom())
+	a := auth.NewAcceptor(plan, auth.Party{User: f.User, Entry: f.Entry, Cache: s.srv.authKeys, Random: auth.NewRandom()})
 	if a == nil {
 		return plan.Unasked, nil
 	}
