@@ -14,10 +14,12 @@ import (
 // A Conn is owned by one task, or by nobody while it idles (see Park). Only its owner may read, write and wait; whatever else
 // runs on the loop may close it. A deadline is looked at with the precision of the loop's turns, see Loop.Now.
 type Conn struct {
-	loop  *Loop
-	owner *Task
-	sock  socket
-	slot  uint32 // where the poller finds it
+	loop   *Loop
+	owner  *Task
+	sock   socket
+	stream bytestream // what is read and written: sock, or the encryption above it
+	tls    *TLS
+	slot   uint32 // where the poller finds it
 
 	readable  bool // a read may yield something
 	writable  bool // a write may yield something
@@ -33,14 +35,19 @@ type Conn struct {
 
 // socket is the system's side of a connection.
 type socket interface {
-	// read and write return errAgain where they would block; read returns 0 without an error at the end of the stream.
-	read([]byte) (int, error)
-	write([]byte) (int, error)
-	pending() bool // a read would yield something, if only an end or an error
+	bytestream
 	close()
 	abort()
 	local() net.Addr
 	remote() net.Addr
+}
+
+// bytestream is what bytes come from and go to.
+type bytestream interface {
+	// read and write return errAgain where they would block; read returns 0 without an error at the end of the stream.
+	read([]byte) (int, error)
+	write([]byte) (int, error)
+	pending() bool // a read would yield something, if only an end or an error
 }
 
 // errAgain is "nothing now", the only error TryRead and TryWrite never show.
@@ -51,7 +58,7 @@ func (c *Conn) TryRead(b []byte) (n int, err error) {
 	if c.closed {
 		return 0, net.ErrClosed
 	}
-	n, err = c.sock.read(b)
+	n, err = c.stream.read(b)
 	switch {
 	case errors.Is(err, errAgain):
 		c.readable = false
@@ -74,7 +81,7 @@ func (c *Conn) TryWrite(b []byte) (n int, err error) {
 		return 0, net.ErrClosed
 	}
 	for n < len(b) {
-		k, err := c.sock.write(b[n:])
+		k, err := c.stream.write(b[n:])
 		if errors.Is(err, errAgain) {
 			c.writable = false
 			return n, nil
@@ -93,7 +100,7 @@ func (c *Conn) Readable() bool { return c.readable || c.closed }
 // Unread is Readable without its doubt: it asks the system where the last read filled its buffer and cannot know what is left.
 func (c *Conn) Unread() bool {
 	if c.readable && !c.hup && !c.closed {
-		c.readable = c.sock.pending()
+		c.readable = c.stream.pending()
 	}
 	return c.Readable()
 }
@@ -180,6 +187,9 @@ func (c *Conn) wait(i Interest, until time.Time) error {
 func (c *Conn) Close() error {
 	if c.closed {
 		return nil
+	}
+	if c.tls != nil {
+		c.tls.end()
 	}
 	c.leave()
 	c.sock.close()
@@ -268,6 +278,9 @@ func (c *Conn) disown() {
 
 // event is called by the poller.
 func (c *Conn) event(in, out, hup bool) {
+	if c.tls != nil {
+		c.tls.wire.news(hup)
+	}
 	c.readable = c.readable || in || hup
 	c.writable = c.writable || out || hup
 	c.hup = c.hup || hup

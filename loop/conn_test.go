@@ -200,8 +200,8 @@ func TestClosedConn(t *testing.T) {
 					w.Errorf("wait %+v: %d", i, got)
 				}
 			}
-			if fd := c.Release(); fd != -1 {
-				w.Errorf("released descriptor %d of a closed connection", fd)
+			if l := c.Release(); l.FD != -1 {
+				w.Errorf("released descriptor %d of a closed connection", l.FD)
 			}
 			t.Take(c)
 			if c.Owner() != nil || len(t.conns) != 0 {

@@ -28,6 +28,9 @@
 // turn of the loop first polls without leaving the processor; only an idle loop blocks in the kernel, where Go's scheduler
 // can see it.
 //
+// [Conn.StartTLS] puts encryption below a connection: flags, waiting and partial writes mean the plain text from then on, and data that
+// has been decrypted and not been read counts as readable.
+//
 // Fairness: Read and Write yield after a bounded number of bytes. Who uses TryRead and TryWrite bounds himself.
 //
 // Rules for code on a loop: no runtime.LockOSThread once the first task was made, no wait inside a callback from C, no

@@ -34,6 +34,7 @@ type Loop struct {
 	timers  timerHeap
 	runq    []*Task  // tasks with something to look at, in order
 	batch   []*Task  // runq's other half
+	records []byte   // lent to a connection on TLS while it encrypts
 	swap    []func() // posted's other half
 	tasks   map[*Task]struct{}
 	current *Task // whose code runs, nil for the loop's own

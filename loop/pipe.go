@@ -18,7 +18,7 @@ func (l *Loop) Pipe(size int) (*Conn, *Peer) {
 	p := &pipe{toLoop: stream{size: size}, toPeer: stream{size: size}}
 	p.changed.L = &p.mu
 	p.sock = &virtualSocket{pipe: p, poller: v}
-	c := &Conn{loop: l, sock: p.sock, writable: true}
+	c := &Conn{loop: l, sock: p.sock, stream: p.sock, writable: true}
 	_ = v.add(c) // refuses only descriptors
 	return c, &Peer{pipe: p}
 }

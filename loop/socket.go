@@ -13,7 +13,7 @@ import (
 // Adopt puts a connected, non-blocking stream descriptor on the task's loop and makes the task its owner. The Conn
 // closes fd; on an error the caller keeps it. The Conn's Readable begins as false and tells the truth after the next turn.
 func (t *Task) Adopt(fd int) (*Conn, error) {
-	c := &Conn{loop: t.loop, sock: fdSocket(fd), writable: true}
+	c := &Conn{loop: t.loop, sock: fdSocket(fd), stream: fdSocket(fd), writable: true}
 	if err := t.loop.poll.add(c); err != nil {
 		return nil, err
 	}
@@ -29,19 +29,41 @@ func (c *Conn) FD() int {
 	return -1
 }
 
-// Release takes the connection off its loop without closing it and returns the descriptor, which is the caller's from now
-// on (to Adopt it on another loop). It returns -1 for a closed connection; a virtual one is closed by it.
-func (c *Conn) Release() int {
+// Loose is a connection on no loop.
+type Loose struct {
+	FD  int // -1: there is none
+	tls *TLS
+}
+
+// Close closes the descriptor.
+func (l Loose) Close() {
+	if l.FD >= 0 {
+		unix.Close(l.FD)
+	}
+}
+
+// Release takes the connection off its loop without closing it; the result is the caller's from now on, to be put on another loop by
+// AdoptLoose, or closed. A closed connection, or a virtual one, which is closed by it, gives FD -1.
+func (c *Conn) Release() Loose {
 	if c.closed {
-		return -1
+		return Loose{FD: -1}
 	}
 	fd := c.FD()
 	if fd < 0 {
 		c.Close()
-		return -1
+		return Loose{FD: -1}
 	}
 	c.leave()
-	return fd
+	return Loose{FD: fd, tls: c.tls}
+}
+
+// AdoptLoose is Adopt for a connection that another loop has released, with its encryption.
+func (t *Task) AdoptLoose(l Loose) (*Conn, error) {
+	c, err := t.Adopt(l.FD)
+	if err == nil {
+		c.resume(l.tls)
+	}
+	return c, err
 }
 
 // DialError is a connection attempt that failed; Timeout reports that time ran out.

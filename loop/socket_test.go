@@ -393,25 +393,25 @@ func TestReleaseAndAdopt(t *testing.T) {
 		ran := make(chan error, 1)
 		go func() { ran <- other.Run(ctx) }()
 
-		moved := make(chan int, 1)
+		moved := make(chan Loose, 1)
 		p, done := w.connected("first", func(_ *Task, c *Conn) {
 			b := make([]byte, 2)
 			if n, err := c.Read(b); n != 2 || err != nil {
 				w.Errorf("%q, %v", b[:n], err)
 			}
-			fd := c.Release()
-			if !c.Closed() || c.Owner() != nil || fd < 0 {
-				w.Errorf("released %d: closed %v, owner %v", fd, c.Closed(), c.Owner())
+			l := c.Release()
+			if !c.Closed() || c.Owner() != nil || l.FD < 0 {
+				w.Errorf("released %d: closed %v, owner %v", l.FD, c.Closed(), c.Owner())
 			}
 			c.Close()
-			moved <- fd
+			moved <- l
 		})
 		_, _ = p.Write([]byte("abcd"))
 		<-done
 		second := make(chan struct{})
 		other.GoFrom("second", func(t *Task) {
 			defer close(second)
-			c, err := t.Adopt(<-moved)
+			c, err := t.AdoptLoose(<-moved)
 			if err != nil {
 				w.Error(err)
 				return

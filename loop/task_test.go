@@ -224,7 +224,7 @@ func TestPostOrder(t *testing.T) {
 }
 
 // endless is a socket whose peer floods and swallows without limit.
-type endless struct{ socket }
+type endless struct{ bytestream }
 
 func (endless) read(b []byte) (int, error)  { return len(b), nil }
 func (endless) write(b []byte) (int, error) { return len(b), nil }
@@ -242,13 +242,13 @@ func TestFairness(t *testing.T) {
 			onEngines(t, func(w *world) {
 				moved, most := 0, 0
 				flood := func(t *Task, c *Conn) {
-					c.sock = endless{c.sock}
+					c.stream = endless{c.stream}
 					b := make([]byte, 1000)
 					for !t.Stopped() {
 						n, _ := tt.move(c, b)
 						moved += n
 					}
-					c.sock = c.sock.(endless).socket
+					c.stream = c.stream.(endless).bytestream
 				}
 				tasks := make(chan *Task, 1)
 				_, flooded := w.connected("flood", func(t *Task, c *Conn) {

@@ -179,8 +179,8 @@ func TestVirtualDial(t *testing.T) {
 					if string(b[:n]) != "hello from 192.0.2.1:5432" || err != nil {
 						w.Errorf("%q, %v", b[:n], err)
 					}
-					if fd := c.Release(); fd != -1 || !c.Closed() {
-						w.Errorf("released %d", fd)
+					if l := c.Release(); l.FD != -1 || !c.Closed() {
+						w.Errorf("released %d", l.FD)
 					}
 					if _, err := t.Adopt(0); !errors.Is(err, errEngine) {
 						w.Errorf("adopted: %v", err)

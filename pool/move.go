@@ -3,8 +3,6 @@ package pool
 import (
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"gopgpool/loop"
 )
 
@@ -34,25 +32,23 @@ func (c *Conn) bringTo(t *loop.Task) bool {
 
 // start sends the connection to its task; for the connection's loop, the connection being parked.
 func (f *flight) start() {
-	fd := f.conn.Wire.Release()
-	if !f.task.Loop().Post(func() { f.land(fd) }) && fd >= 0 {
-		unix.Close(fd)
+	loose := f.conn.Wire.Release()
+	if !f.task.Loop().Post(func() { f.land(loose) }) {
+		loose.Close()
 	}
 }
 
 // land puts the connection on the task's loop.
-func (f *flight) land(fd int) {
-	f.landed, f.lost = true, fd < 0
+func (f *flight) land(loose loop.Loose) {
+	f.landed, f.lost = true, loose.FD < 0
 	if f.forsaken {
-		if fd >= 0 {
-			unix.Close(fd)
-		}
+		loose.Close()
 		return
 	}
-	if fd >= 0 {
-		wire, err := f.task.Adopt(fd)
+	if !f.lost {
+		wire, err := f.task.AdoptLoose(loose)
 		if err != nil {
-			unix.Close(fd)
+			loose.Close()
 			f.lost = true
 		} else {
 			f.conn.Wire, f.conn.home = wire, f.task.Loop()
