@@ -49,6 +49,7 @@ func FuzzPasswords(f *testing.F) {
 	f.Add([]byte("u:TEXTx\nv:AEShSltKZkF9x25a89JlEFPeA==\r\n"), "u", "TEXTy")
 	f.Add([]byte(`a\:b:md5`+strings.Repeat("0", 32)+`:x:y`), "a:b", `\`)
 	f.Add([]byte("\n:\n\\\n"), "x\r", "")
+	f.Add([]byte("u:SCRAM-SHA-256$4096:a$b:c\nv:SCRAM-SHA-256$4096\\:a"), "u", "SCRAM-SHA-256$1:a$b:c:d")
 	f.Fuzz(func(t *testing.T, data []byte, user, entry string) {
 		p, _ := ParsePasswords("f", data, NewKey("mysecretkey"))
 		e := p.Lookup(user)
@@ -58,7 +59,7 @@ func FuzzPasswords(f *testing.F) {
 		if user == "" || strings.ContainsAny(user+entry, "\n\x00\r") {
 			return
 		}
-		updated := UpdatePasswords(data, user, entry)
+		updated := UpdatePasswords(data, PasswordLine{user, entry})
 		after, _ := ParsePasswords("f", updated, NewKey("mysecretkey"))
 		if after.Lookup(user) != ParseEntry(entry, NewKey("mysecretkey")) && !strings.Contains(string(data), "\x00") {
 			t.Fatalf("%q does not hold the entry", updated)

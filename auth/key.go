@@ -4,13 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
-// maxKeyLength is where the pass phrase ends however long its line is; existing AES entries were made so.
-const maxKeyLength = 255
+// MaxKeyLength is where the pass phrase ends, in bytes, however long its line is; existing AES entries were made so.
+const MaxKeyLength = 255
 
 // ErrKeyFileMode is a key file others may read.
 var ErrKeyFileMode = errors.New("has group or world access; permissions should be u=rw (0600) or less")
@@ -34,9 +36,14 @@ func KeyFilePath(option, environment, home string) string {
 // may access is refused with [ErrKeyFileMode] unless allowInsecure (allow_insecure_key_file); then key and error are
 // both returned, for the caller to warn. Errors name the path.
 func LoadKey(path string, allowInsecure bool) (Key, error) {
-	info, err := os.Stat(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe is refused, not waited for
 	if err != nil {
 		return Key{}, nil //nolint:nilerr // the manual's rule: no file, no key
+	}
+	defer f.Close() // only read
+	info, err := f.Stat()
+	if err != nil {
+		return Key{}, fmt.Errorf("pool key file: %w", err)
 	}
 	modeErr := CheckKeyFile(info.Mode())
 	if modeErr != nil {
@@ -45,9 +52,9 @@ func LoadKey(path string, allowInsecure bool) (Key, error) {
 			return Key{}, modeErr
 		}
 	}
-	data, err := os.ReadFile(path)
+	data, err := io.ReadAll(io.LimitReader(f, MaxKeyLength+1))
 	if err != nil {
-		return Key{}, nil //nolint:nilerr // as above
+		return Key{}, fmt.Errorf("pool key file: %w", err)
 	}
 	return ParseKey(data), modeErr
 }
@@ -70,5 +77,5 @@ func ParseKey(data []byte) Key {
 		return Key{}
 	}
 	line, _, _ := bytes.Cut(data, []byte{'\n'})
-	return NewKey(string(line[:min(len(line), maxKeyLength)]))
+	return NewKey(string(line[:min(len(line), MaxKeyLength)]))
 }

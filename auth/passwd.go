@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Notice is something a file's reader should log, but that refuses nothing.
+// Notice is something a file's reader should log, but that refuses nothing. Line 0 is the file as a whole.
 type Notice struct {
 	File string
 	Line int
@@ -19,6 +19,9 @@ type Notice struct {
 }
 
 func (n Notice) String() string {
+	if n.Line == 0 {
+		return n.Text + ` (file "` + n.File + `")`
+	}
 	return n.Text + ` (line ` + strconv.Itoa(n.Line) + ` of file "` + n.File + `")`
 }
 
@@ -57,8 +60,13 @@ func ParsePasswords(name string, data []byte, key Key) (*Passwords, []Notice) {
 			notices = append(notices, Notice{File: name, Line: number, Text: problem})
 			continue
 		}
-		if _, known := p.entries[user]; !known && user != "" {
-			p.entries[user] = ParseEntry(password, key)
+		if _, known := p.entries[user]; known || user == "" {
+			continue
+		}
+		entry := ParseEntry(password, key)
+		p.entries[user] = entry
+		if entry.Undecryptable() {
+			notices = append(notices, Notice{File: name, Line: number, Text: ErrDecrypt.Error() + ": verify the valid pool_key exists"})
 		}
 	}
 	return p, notices
@@ -87,8 +95,23 @@ func splitPasswordLine(line string) (user, password, problem string) {
 	case strings.ContainsRune(line, 0):
 		return "", "", "zero byte"
 	}
-	password, _, _ = passwordField(rest)
-	return user, password, ""
+	return user, storedPassword(rest), ""
+}
+
+// storedPassword is the second field. A SCRAM verifier as it stands in pg_authid has two colons of its own, which nobody quotes:
+// SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey.
+func storedPassword(s string) string {
+	const verifierPrefix = "SCRAM-SHA-256$"
+	field, rest, more := passwordField(s)
+	if !strings.HasPrefix(field, verifierPrefix) {
+		return field
+	}
+	for more && strings.Count(field, ":") < 2 {
+		var next string
+		next, rest, more = passwordField(rest)
+		field += ":" + next
+	}
+	return field
 }
 
 // passwordField reads up to the next colon that is not quoted.
@@ -106,16 +129,24 @@ func passwordField(s string) (field, rest string, more bool) {
 	return b.String(), "", false
 }
 
-// LoadPasswords reads the file. An empty path is the feature switched off: an empty file.
+// LoadPasswords reads the file. An empty path is the feature switched off: an empty file. A file that everybody can read is worth a
+// notice, if anything is in it.
 func LoadPasswords(path string, key Key) (*Passwords, []Notice, error) {
 	if path == "" {
 		return &Passwords{}, nil, nil
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("pool_passwd: %w", err)
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return nil, nil, fmt.Errorf("pool_passwd: %w", err)
 	}
 	p, notices := ParsePasswords(path, data, key)
+	if p.Len() > 0 && info.Mode().IsRegular() && info.Mode().Perm()&0o007 != 0 {
+		notices = append(notices, Notice{File: path, Text: "pool_passwd can be read or written by everybody; its mode should be 0600 or 0640"})
+	}
 	return p, notices, nil
 }
 
@@ -135,7 +166,11 @@ type passwordState struct {
 	modified  time.Time
 	size      int64
 	file      os.FileInfo
+	settled   bool // long enough after the last change: another one would have another time
 }
+
+// clockGrain is more than the steps in which file systems tell the time of a change.
+const clockGrain = 100 * time.Millisecond
 
 // OpenPasswordFile reads the file for the first time.
 func OpenPasswordFile(path string, key Key) (*PasswordFile, []Notice, error) {
@@ -146,7 +181,8 @@ func OpenPasswordFile(path string, key Key) (*PasswordFile, []Notice, error) {
 	return f, f.loaded.Load().notices, nil
 }
 
-// Current is the file as it is now: one stat, and a read where time, size or inode differ from the last read. It does
+// Current is the file as it is now: one stat, and a read where time, size or inode differ from the last read, or where that read
+// followed a change so closely that the next one may look the same. It does
 // I/O on a local file; if that fails, the last contents stay in force and come with the error.
 func (f *PasswordFile) Current() (*Passwords, error) {
 	state := f.loaded.Load()
@@ -172,6 +208,9 @@ func (f *PasswordFile) Reload() ([]Notice, error) {
 }
 
 func (f *PasswordFile) fresh(s *passwordState) bool {
+	if !s.settled {
+		return false
+	}
 	info, err := os.Stat(f.path)
 	return err == nil && info.ModTime().Equal(s.modified) && info.Size() == s.size && os.SameFile(info, s.file)
 }
@@ -190,6 +229,7 @@ func (f *PasswordFile) readLocked() error {
 			return fmt.Errorf("pool_passwd: %w", err)
 		}
 		state.file, state.modified, state.size = info, info.ModTime(), info.Size()
+		state.settled = time.Since(state.modified).Abs() > clockGrain
 	}
 	var err error
 	state.passwords, state.notices, err = LoadPasswords(f.path, f.key)
@@ -198,31 +238,4 @@ func (f *PasswordFile) readLocked() error {
 	}
 	f.loaded.Store(state)
 	return nil
-}
-
-// UpdatePasswords gives pool_passwd with the user's entry replaced in place, or appended: the rule of pg_md5 -m and
-// pg_enc -m. Other lines stay byte for byte, but a last line without its end gets one.
-func UpdatePasswords(data []byte, user, entry string) []byte {
-	line := quotePasswordField(user) + ":" + quotePasswordField(entry) + "\n"
-	var out []byte
-	done := false
-	for old := range bytes.SplitAfterSeq(data, []byte{'\n'}) {
-		text := strings.TrimSuffix(string(old), "\n")
-		if name, _, more := passwordField(trimCR(text)); !done && more && name == user {
-			out, done = append(out, line...), true
-			continue
-		}
-		out = append(out, old...)
-	}
-	if !done {
-		if len(out) > 0 && out[len(out)-1] != '\n' {
-			out = append(out, '\n')
-		}
-		out = append(out, line...)
-	}
-	return out
-}
-
-func quotePasswordField(s string) string {
-	return strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(s)
 }

@@ -116,7 +116,7 @@ func TestUpdatePasswords(t *testing.T) {
 		{"a:1\n\n", "u", `b:\`, "a:1\n\nu:b\\:\\\\\n"},
 	}
 	for _, tt := range tests {
-		got := string(UpdatePasswords([]byte(tt.before), tt.user, tt.entry))
+		got := string(UpdatePasswords([]byte(tt.before), PasswordLine{tt.user, tt.entry}))
 		if got != tt.want {
 			t.Errorf("%q: %q, want %q", tt.before, got, tt.want)
 		}
