@@ -39,7 +39,7 @@ func TestShow(t *testing.T) {
 		{"user_redirect_preference_list", false, "user_redirect_preference_list="},
 		{"sr_check_password", false, "sr_check_password=*****"},
 		{"pool_passwd", false, "pool_passwd=*****"},
-		{"wd_authkey", false, "wd_authkey=clear"},
+		{"wd_authkey", false, "wd_authkey=*****"},
 		{"backend_port1", false, "backend_port1=5433"},
 		{"backend_port5", false, "backend_port5=0"},
 		{"backend_hostname5", false, "backend_hostname5="},

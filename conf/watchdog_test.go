@@ -184,7 +184,7 @@ func TestWatchdogReload(t *testing.T) {
 		"hostname1 = 'x'":                         "hostname1 server2>x restart",
 		"wd_port1 = 9001":                         "wd_port1 9000>9001 restart",
 		"pgpool_port1 = 9001":                     "pgpool_port1 9999>9001 restart",
-		"wd_authkey = 'other'":                    "wd_authkey k>other restart",
+		"wd_authkey = 'other'":                    "wd_authkey *****>***** restart",
 		"heartbeat_hostname1 = 'x'":               "heartbeat_hostname1 server2>x restart",
 		"heartbeat_port1 = 9001":                  "heartbeat_port1 9694>9001 restart",
 		"heartbeat_device1 = 'eth0'":              "heartbeat_device1 >eth0 restart",
