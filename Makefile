@@ -14,6 +14,7 @@
 #   make leak      sessions that leave state behind and vanish, see leak.mk
 #   make regress   PostgreSQL's own suites, directly and through pgpool, compared; REGRESSFLAGS='-configs session', see docs/regress.md
 #   make drivers   the checklist of every database driver, directly and through pgpool; docs/drivers.md, DRIVERSFLAGS='-drivers pgx -v'
+#   make authmatrix   logins in every combination of rules, passwords and TLS, see auth.mk
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
@@ -110,4 +111,5 @@ include leak.mk
 include ha.mk
 include wd.mk
 include sim.mk
+include auth.mk
 include extension/Makefile

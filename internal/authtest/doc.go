@@ -1,0 +1,9 @@
+// Package authtest lets real clients (psql, pgx, JDBC) log in through pgpool to a real server, in every combination of the rule in
+// pool_hba.conf, the stored password, the server's method and the client's TLS. testdata/matrix.txt is the table of what must come
+// of it; beside the right password or certificate each line is tried with wrong ones, with users who may not log in, and while a
+// server connection of the same user idles. Further tests carry out what needs a story: certificates exchanged under sessions,
+// cancelling, copying and a backlog through TLS, checks of the servers' certificates.
+//
+// It owns the certificates (made by openssl for each run) and the clients, of which psql and Java are one process each for a whole run.
+// Servers and pgpools are package pgcluster's. What a decision is made of is tested in package auth.
+package authtest

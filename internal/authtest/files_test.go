@@ -1,0 +1,115 @@
+package authtest
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// authority is a certificate authority in a directory of its own, run by openssl.
+type authority struct {
+	dir  string
+	next int // serial number of the next certificate
+	gone []string
+}
+
+// leaf is a certificate and its key as files.
+type leaf struct{ cert, key string }
+
+const opensslConf = `[req]
+distinguished_name = dn
+prompt = no
+[dn]
+CN = unused
+[authority]
+basicConstraints = critical,CA:TRUE
+keyUsage = keyCertSign,cRLSign
+subjectKeyIdentifier = hash
+[ca]
+default_ca = here
+[here]
+database = index.txt
+default_md = sha256
+`
+
+func openssl(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "openssl", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("openssl %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func newAuthority(t *testing.T, dir, name string) *authority {
+	t.Helper()
+	a := &authority{dir: dir, next: 16}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "openssl.cnf"), []byte(opensslConf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	openssl(t, dir, "req", "-config", "openssl.cnf", "-x509", "-extensions", "authority", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN="+name, "-days", "30")
+	a.list(t)
+	return a
+}
+
+// root is the file of the authority's own certificate, crl that of its list of revoked ones.
+func (a *authority) root() string { return filepath.Join(a.dir, "ca.crt") }
+func (a *authority) crl() string  { return filepath.Join(a.dir, "ca.crl") }
+
+// issue makes a certificate; names are of subjectAltName, "DNS:localhost" for example.
+func (a *authority) issue(t *testing.T, file, cn string, names ...string) leaf {
+	t.Helper()
+	args := []string{
+		"req", "-config", "openssl.cnf", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-newkey", "ec", "-pkeyopt",
+		"ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file + ".key", "-out", file + ".crt", "-subj", "/O=Tests/CN=" + cn,
+		"-days", "20", "-set_serial", fmt.Sprint(a.next),
+	}
+	a.next++
+	if len(names) > 0 {
+		args = append(args, "-addext", "subjectAltName="+strings.Join(names, ","))
+	}
+	openssl(t, a.dir, args...)
+	return leaf{filepath.Join(a.dir, file+".crt"), filepath.Join(a.dir, file+".key")}
+}
+
+// revoked makes a certificate that is on the list.
+func (a *authority) revoked(t *testing.T, file, cn string) leaf {
+	t.Helper()
+	a.gone = append(a.gone, fmt.Sprintf("R\t491231235959Z\t250101000000Z\t%02X\tunknown\t/O=Tests/CN=%s\n", a.next, cn))
+	return a.issue(t, file, cn)
+}
+
+// list writes the list of revoked certificates.
+func (a *authority) list(t *testing.T) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(a.dir, "index.txt"), []byte(strings.Join(a.gone, "")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	openssl(t, a.dir, "ca", "-config", "openssl.cnf", "-gencrl", "-crldays", "20", "-keyfile", "ca.key", "-cert", "ca.crt", "-out", "ca.crl")
+}
+
+// der is the key in the form that Java's driver reads.
+func (l leaf) der(t *testing.T) string {
+	t.Helper()
+	out := l.key + ".pk8"
+	if _, err := os.Stat(out); err != nil {
+		openssl(t, filepath.Dir(l.key), "pkcs8", "-topk8", "-nocrypt", "-outform", "DER", "-in", l.key, "-out", out)
+	}
+	return out
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
