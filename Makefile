@@ -1,7 +1,7 @@
 # The two commands of a fresh machine are `make demo` and `make test`. What is missing (a C compiler, a PostgreSQL server) is
 # installed through apt for root; for others the exact command is printed, see scripts/need.
 #
-#   make build     every program of cmd/ into bin/, with the names of pcp
+#   make build     every program of cmd/ into bin/, with the names of pcp and pg_enc
 #   make install   the programs and sample scripts into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
@@ -51,11 +51,13 @@ build: need-compiler
 	@mkdir -p bin
 	$(GO) build -o bin/ ./cmd/...
 	@for name in $(PCP_NAMES); do ln -sf pcp bin/$$name; done
+	@ln -sf pg_enc bin/pg_md5
 
 install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/etc
-	install bin/pgpool bin/pgpool_setup bin/watchdog_setup bin/wd_cli bin/pcp $(DESTDIR)$(PREFIX)/bin
+	install bin/pgpool bin/pgpool_setup bin/watchdog_setup bin/wd_cli bin/pcp bin/pg_enc $(DESTDIR)$(PREFIX)/bin
 	for name in $(PCP_NAMES); do ln -sf pcp $(DESTDIR)$(PREFIX)/bin/$$name; done
+	ln -sf pg_enc $(DESTDIR)$(PREFIX)/bin/pg_md5
 	install -m 644 pgpool.conf.sample $(DESTDIR)$(PREFIX)/etc
 	install -d $(DESTDIR)$(PREFIX)/share/pgpool/scripts
 	install samples/scripts/* $(DESTDIR)$(PREFIX)/share/pgpool/scripts

@@ -5,11 +5,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
-	"golang.org/x/term"
+	"gopgpool/internal/terminal"
 )
 
 // promptTerminal asks on the terminal without echo. Where there is no terminal, stderr and a line of stdin take its place.
@@ -19,41 +17,19 @@ func promptTerminal(text string) (string, error) {
 		defer tty.Close() // nothing is buffered
 		return askTerminal(tty, tty, text)
 	}
-	if term.IsTerminal(int(os.Stdin.Fd())) {
+	if terminal.Is(os.Stdin) {
 		return askTerminal(os.Stdin, os.Stderr, text)
 	}
 	return askPlain(os.Stdin, os.Stderr, text)
 }
 
-// askTerminal gives the terminal its echo back whatever ends the question.
+// askTerminal takes the end of the input for an empty password.
 func askTerminal(in, out *os.File, text string) (string, error) {
-	state, err := term.GetState(int(in.Fd()))
-	if err != nil {
-		return "", err
-	}
-	signals, answered, restored := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		defer close(restored)
-		select {
-		case <-answered:
-		case s := <-signals:
-			_ = term.Restore(int(in.Fd()), state)
-			_, _ = fmt.Fprintln(out)
-			number, _ := s.(syscall.Signal)
-			os.Exit(128 + int(number))
-		}
-	}()
-	_, _ = fmt.Fprint(out, text)
-	password, err := term.ReadPassword(int(in.Fd()))
-	signal.Stop(signals)
-	close(answered)
-	<-restored
-	_, _ = fmt.Fprintln(out)
+	password, err := terminal.Ask(in, out, text)
 	if errors.Is(err, io.EOF) {
-		err = nil // an empty password
+		err = nil
 	}
-	return string(password), err
+	return password, err
 }
 
 // askPlain reads a line byte by byte: what is behind it is not ours.

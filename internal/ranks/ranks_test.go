@@ -37,7 +37,8 @@ const cmdRank = 5
 // servesPrograms are the internal packages that programs may import, and which programs.
 var servesPrograms = map[string][]string{
 	"internal/pgcluster": {"cmd/pgpool_setup", "cmd/pgpool_demo", "cmd/watchdog_setup"},
-	"internal/getopt":    {"cmd/pgpool", "cmd/pcp", "cmd/wd_cli", "cmd/pg_enc", "cmd/pg_md5"},
+	"internal/getopt":    {"cmd/pgpool", "cmd/pcp", "cmd/wd_cli", "cmd/pg_enc"},
+	"internal/terminal":  {"cmd/pcp", "cmd/pg_enc"},
 }
 
 // pkg is one directory with Go files. Imports are those of this module, without its name.

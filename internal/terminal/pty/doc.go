@@ -1,0 +1,2 @@
+// Package pty is a terminal for tests, with the person before it.
+package pty
