@@ -3,7 +3,6 @@ package tlsconf
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
@@ -24,7 +23,7 @@ func PeerOf(cs *tls.ConnectionState) Peer {
 		return Peer{}
 	}
 	c := cs.PeerCertificates[0]
-	return Peer{Presented: true, Verified: len(cs.VerifiedChains) > 0, CN: commonName(c), DN: distinguishedName(c)}
+	return Peer{Presented: true, Verified: len(cs.VerifiedChains) > 0, CN: commonName(c), DN: distinguishedName(c.RawSubject)}
 }
 
 func commonName(c *x509.Certificate) string {
@@ -41,40 +40,46 @@ func commonName(c *x509.Certificate) string {
 	return ""
 }
 
-// distinguishedName writes the subject: the last attribute first, parts of one name joined by a plus sign.
-func distinguishedName(c *x509.Certificate) string {
-	var rdns pkix.RDNSequence
-	if rest, err := asn1.Unmarshal(c.RawSubject, &rdns); err != nil || len(rest) > 0 {
+// attribute is one of a relative name. Its value is read by us: crypto/x509 drops what is no text, and two names would look alike.
+type attribute struct {
+	Type  asn1.ObjectIdentifier
+	Value asn1.RawValue
+}
+
+// relativeNameSET is a SET by its name (encoding/asn1).
+type relativeNameSET []attribute
+
+// distinguishedName writes a subject: the last name first, parts of one name joined by a plus sign; "" if it cannot be read.
+func distinguishedName(raw []byte) string {
+	var names []relativeNameSET
+	if rest, err := asn1.Unmarshal(raw, &names); err != nil || len(rest) > 0 {
 		return ""
 	}
 	var b strings.Builder
-	for i := len(rdns) - 1; i >= 0; i-- {
+	for i := len(names) - 1; i >= 0; i-- {
 		if b.Len() > 0 {
 			b.WriteByte(',')
 		}
-		for j, a := range rdns[i] {
+		for j, a := range names[i] {
 			if j > 0 {
 				b.WriteByte('+')
 			}
-			writeAttribute(&b, a)
+			a.write(&b)
 		}
 	}
 	return b.String()
 }
 
-func writeAttribute(b *strings.Builder, a pkix.AttributeTypeAndValue) {
+func (a attribute) write(b *strings.Builder) {
 	oid := a.Type.String()
 	name, known := attributeName(oid)
-	value, text := a.Value.(string)
-	if !known || !text {
-		b.WriteString(oid + "=")
-		if der, err := asn1.Marshal(a.Value); err == nil {
-			b.WriteString("#" + strings.ToUpper(hex.EncodeToString(der)))
-		}
+	var text string
+	if _, err := asn1.Unmarshal(a.Value.FullBytes, &text); err != nil || !known {
+		b.WriteString(oid + "=#" + strings.ToUpper(hex.EncodeToString(a.Value.FullBytes)))
 		return
 	}
 	b.WriteString(name + "=")
-	writeEscaped(b, value)
+	writeEscaped(b, text)
 }
 
 // writeEscaped writes a value by the rules of RFC 2253, bytes beyond ASCII in hexadecimal.
