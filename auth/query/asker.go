@@ -11,6 +11,7 @@ import (
 
 	"gopgpool/auth"
 	"gopgpool/cluster"
+	"gopgpool/tlsconf"
 )
 
 // Account is who asks.
@@ -38,7 +39,7 @@ type Parts struct {
 	// Password finds an account's password: the parameter's value where it is set, else the entry of pool_passwd, else empty.
 	Password func(user, param string) (string, error)
 	// TLS tells how a node is spoken to; nil is without TLS.
-	TLS func(node cluster.NodeID, host string) (TLS, error)
+	TLS func(node cluster.NodeID, host string) tlsconf.Server
 }
 
 // Asker asks servers about users. Its methods may be called from any goroutine; they block. Run closes what they open.

@@ -2,21 +2,15 @@ package query
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
 	"net"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-)
 
-// TLS is how a node is spoken to. The zero value is without TLS.
-type TLS struct {
-	Config   *tls.Config // nil: without TLS
-	Optional bool        // go on without where the server has none
-}
+	"gopgpool/conf"
+	"gopgpool/tlsconf"
+)
 
 // terms are how long things may take.
 type terms struct{ timeout, connect time.Duration }
@@ -82,20 +76,29 @@ func (a *Asker) open(ctx context.Context, k key, t terms) (*conn, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, t.connect, errSlow)
 		defer cancel()
 	}
-	secure := TLS{}
+	server := tlsconf.Server{Mode: conf.SSLModeDisable}
 	if a.parts.TLS != nil {
-		var err error
-		if secure, err = a.parts.TLS(k.home.node, k.home.host); err != nil {
-			return nil, err
+		server = a.parts.TLS(k.home.node, k.home.host)
+	}
+	var err error
+	for _, w := range ways(server) {
+		var c *conn
+		if c, err = a.login(ctx, k, t, w); err == nil || !w.retry(err) {
+			return c, err
 		}
 	}
+	return nil, err
+}
+
+// login opens a connection in one of the ways.
+func (a *Asker) login(ctx context.Context, k key, t terms, w way) (*conn, error) {
 	life, kill := context.WithCancel(context.Background())
 	cfg := a.base.Copy()
 	cfg.Host, cfg.Port = k.home.host, uint16(k.home.port)
 	cfg.User, cfg.Password, cfg.Database = k.user, k.password, k.database
 	cfg.RuntimeParams = sessionParams(t.timeout)
 	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
-		return dial(ctx, life, network, address, secure)
+		return dial(ctx, life, network, address, w)
 	}
 	pg, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
@@ -106,7 +109,7 @@ func (a *Asker) open(ctx context.Context, k key, t terms) (*conn, error) {
 }
 
 // dial connects; what it opens is cut when life ends. The driver dials again to cancel a statement it does not wait for.
-func dial(ctx, life context.Context, network, address string, secure TLS) (net.Conn, error) {
+func dial(ctx, life context.Context, network, address string, w way) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
@@ -116,44 +119,12 @@ func dial(ctx, life context.Context, network, address string, secure TLS) (net.C
 		return nil, err
 	}
 	context.AfterFunc(life, func() { _ = c.Close() })
-	if secure.Config == nil {
-		return c, nil
-	}
-	upgraded, err := startTLS(ctx, c, secure)
+	upgraded, err := w.upgrade(ctx, c)
 	if err != nil {
 		_ = c.Close()
 		return nil, err
 	}
 	return upgraded, nil
-}
-
-var (
-	sslRequest = [...]byte{0, 0, 0, 8, 4, 210, 22, 47}
-	errNoTLS   = errors.New("the server does not support TLS")
-)
-
-// startTLS asks a server for TLS. Exactly its one byte of answer is read in clear.
-func startTLS(ctx context.Context, c net.Conn, secure TLS) (net.Conn, error) {
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if _, err := c.Write(sslRequest[:]); err != nil {
-		return nil, err
-	}
-	var answer [1]byte
-	if _, err := c.Read(answer[:]); err != nil {
-		return nil, err
-	}
-	switch {
-	case answer[0] == 'S':
-		over := tls.Client(c, secure.Config)
-		if err := over.HandshakeContext(ctx); err != nil {
-			return nil, fmt.Errorf("TLS: %w", err)
-		}
-		return over, nil
-	case answer[0] == 'N' && secure.Optional:
-		return c, nil
-	}
-	return nil, errNoTLS
 }
 
 // ask is one round trip.
@@ -188,17 +159,25 @@ func copyRow(values [][]byte) row {
 // broken reports whether a connection cannot be used any more.
 func (c *conn) broken() bool { return c.pg.IsClosed() }
 
+// farewell is how long a server may take over the end of a connection when we are about to end ourselves.
+const farewell = time.Second
+
 // finish closes a connection and gives its place back. Whether the server heard it makes no difference.
 func (a *Asker) finish(c *conn) {
 	defer a.calls.Done()
 	defer a.free()
 	defer c.kill()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	_ = c.pg.Close(ctx)
 	select {
 	case <-c.pg.CleanupDone(): // a statement is being cancelled, or was
+		return
 	case <-a.stop:
+	}
+	select {
+	case <-c.pg.CleanupDone():
+	case <-ctx.Done():
 		c.kill()
 		<-c.pg.CleanupDone()
 	}

@@ -142,7 +142,7 @@ func describe(ctx context.Context, err error) error {
 		return answer
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &network):
+	case errors.As(err, &network) && !errors.Is(err, errHandshake):
 		return network
 	case errors.As(err, &whole) && whole.Unwrap() != nil:
 		return whole.Unwrap()
