@@ -6,6 +6,7 @@ import (
 	"encoding/asn1"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -49,22 +50,22 @@ type attribute struct {
 // relativeNameSET is a SET by its name (encoding/asn1).
 type relativeNameSET []attribute
 
-// distinguishedName writes a subject: the last name first, parts of one name joined by a plus sign; "" if it cannot be read.
+// distinguishedName writes a subject: the last name first, and the last part of a name, with plus signs between parts; "" if it cannot be read.
 func distinguishedName(raw []byte) string {
 	var names []relativeNameSET
 	if rest, err := asn1.Unmarshal(raw, &names); err != nil || len(rest) > 0 {
 		return ""
 	}
 	var b strings.Builder
-	for i := len(names) - 1; i >= 0; i-- {
-		if b.Len() > 0 {
-			b.WriteByte(',')
-		}
-		for j, a := range names[i] {
+	for i, set := range slices.Backward(names) {
+		for j, a := range slices.Backward(set) {
+			a.write(&b)
 			if j > 0 {
 				b.WriteByte('+')
 			}
-			a.write(&b)
+		}
+		if i > 0 {
+			b.WriteByte(',')
 		}
 	}
 	return b.String()
