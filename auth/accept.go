@@ -16,9 +16,6 @@ const (
 	codeSASLFinal    int32 = 12
 )
 
-// scramSHA256 is the one SASL mechanism we offer and choose; no channel binding.
-const scramSHA256 = "SCRAM-SHA-256"
-
 // Bounds on the body of a client's 'p' message.
 const (
 	maxPasswordMessage = 65535
@@ -82,7 +79,7 @@ type Party struct {
 func NewAcceptor(plan Plan, p Party) Acceptor {
 	switch plan.Ask {
 	case AskCleartext:
-		return &cleartextAcceptor{plan: plan, user: p.User, entry: p.Entry}
+		return &cleartextAcceptor{plan: plan, party: p}
 	case AskMD5:
 		return &md5Acceptor{plan: plan, user: p.User, entry: p.Entry, salt: [4]byte(p.Random[:4])}
 	case AskSCRAM:
@@ -90,57 +87,6 @@ func NewAcceptor(plan Plan, p Party) Acceptor {
 	case AskNothing:
 	}
 	return nil
-}
-
-// cleartextAcceptor asks for the password itself.
-type cleartextAcceptor struct {
-	plan     Plan
-	user     string
-	entry    Entry
-	password string
-}
-
-func (a *cleartextAcceptor) Start() (Step, error) {
-	return Step{Send: true, Code: codeCleartext, MaxMessage: maxPasswordMessage}, nil
-}
-
-func (a *cleartextAcceptor) Next(body []byte) (Step, error) {
-	password, err := passwordIn(body, maxPasswordMessage)
-	if err != nil {
-		return Step{}, err
-	}
-	if password == "" {
-		return Step{}, passwordFailed(a.user, "clear text authentication failed", "empty password returned by client")
-	}
-	a.password = password
-	if a.plan.Judge == JudgeServer {
-		return Step{Done: true}, nil
-	}
-	matches := a.matches(password)
-	if a.plan.doomed != nil {
-		return Step{}, a.plan.doomed
-	}
-	if !matches {
-		return Step{}, passwordFailed(a.user, "clear text authentication failed", mismatch)
-	}
-	return Step{Done: true}, nil
-}
-
-func (a *cleartextAcceptor) matches(password string) bool {
-	if a.entry.kind == EntryMD5 {
-		return equal(MD5Hash(password, a.user), a.entry.hash)
-	}
-	clear, ok := a.entry.Clear()
-	return equal(password, clear) && ok
-}
-
-func (a *cleartextAcceptor) Resume() (Step, error) { return Step{}, outOfTurn() }
-
-func (a *cleartextAcceptor) Identity() Identity {
-	if a.plan.Judge == JudgeServer {
-		return Identity{By: ByNothing, sent: a.password}
-	}
-	return Identity{By: ByEntry, sent: a.password}
 }
 
 // md5Acceptor asks for the MD5 of the stored hash and a salt.

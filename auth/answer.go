@@ -34,8 +34,8 @@ type Opened struct {
 	Proof  Proof
 }
 
-// Answer picks what to log in to a server with. f.Server is what that server asks. The entry comes first, the
-// client's own password second. The error is an *[Error]; it refuses
+// Answer picks what to log in to a server with. f.Server is what that server asks. The entry comes first, then the key
+// of the client's SCRAM exchange, then the client's own password. The error is an *[Error]; it refuses
 //
 //   - a client that so far has shown nothing, on a server that would let anybody in, where the rules want a password;
 //   - a client that has shown nothing because another server asked for nothing, on a server that asks.
@@ -53,6 +53,9 @@ func Answer(f Facts, id Identity) (Credential, Source, error) {
 	}
 	if (id.By == ByTrust || id.By == ByEntry || id.By == ByOther) && f.Entry.Serves(f.Server) {
 		return EntryCredential(f.User, f.Entry), SourceEntry, nil
+	}
+	if f.Server == ServerSCRAM && id.key != nil {
+		return Credential{user: f.User, key: id.key}, SourceKey, nil
 	}
 	if hasSent {
 		return PasswordCredential(f.User, sent), SourceClient, nil

@@ -1,5 +1,7 @@
 package auth
 
+import "strings"
+
 // Facts are what is known about a login before the client is asked anything.
 type Facts struct {
 	User string
@@ -13,10 +15,17 @@ type Facts struct {
 	TLS    bool
 	Cert   ClientCert
 	Peer   string
-	Idents Identities
+	Idents *Idents
+
+	// Roles are those the user is a member of, itself included, where the maps need them.
+	Roles []string
 
 	// Entry is the user's in pool_passwd or as auth_query gave it, or the zero value. An entry that has expired is none.
 	Entry Entry
+
+	// Verifiers: entries come from servers, so nearly all are SCRAM verifiers. Under md5 a user without an entry then is
+	// asked for SCRAM as those with one are.
+	Verifiers bool
 
 	// AllowClearText is allow_clear_text_frontend_auth.
 	AllowClearText bool
@@ -24,12 +33,6 @@ type Facts struct {
 	// Server is what a server asks: of a connection opened for this login, or as remembered with an idle one that
 	// might be reused. Unasked if there is neither so far.
 	Server ServerMethod
-}
-
-// Identities are the maps of pool_ident.conf.
-type Identities interface {
-	// Allows reports whether the map lets who is systemName outside be role inside.
-	Allows(mapName, systemName, role string) bool
 }
 
 // ClientCert is the certificate a client has shown in its TLS handshake; the zero value is none. Verified: its chain
@@ -90,6 +93,8 @@ type Plan struct {
 	Unasked Identity
 
 	doomed *Error // the exchange cannot succeed; its outcome once it is over
+	method Method // whose answer Party.Check gives: LDAP or PAM
+	keep   bool   // what Party.Check approved may be tried on servers
 }
 
 // By says what a client's identity rests on.
@@ -104,10 +109,12 @@ const (
 	ByOther             // certificate, peer, LDAP or PAM
 )
 
-// Identity is what a client has shown. It may carry the password the client sent, and never prints it.
+// Identity is what a client has shown. It may carry the password the client sent, or the key recovered from its SCRAM
+// exchange, and never prints them.
 type Identity struct {
 	By   By
 	sent string
+	key  *clientKey
 }
 
 // Sent is the password as the client sent it in clear, if it did.
@@ -150,28 +157,96 @@ func Decide(f Facts) (Plan, error) {
 }
 
 func decideByRule(f Facts) (Plan, error) {
+	if err := f.certificateLacking(); err != nil {
+		return Plan{}, err
+	}
 	switch f.Rule.Method {
 	case MethodTrust:
-		return decideTrust(f), nil
+		return decideUnasked(f, ByTrust), nil
 	case MethodPassword:
-		if !f.Entry.Present() {
-			return Plan{Ask: AskCleartext, Judge: JudgeServer}, nil
-		}
-		return f.byEntry(AskCleartext, f.Entry.CanCleartext()), nil
+		return f.decidePassword(), nil
 	case MethodMD5:
-		return f.byEntry(AskMD5, f.Entry.CanMD5()), nil
+		return f.decideMD5(), nil
 	case MethodSCRAM:
 		return f.byEntry(AskSCRAM, f.Entry.CanSCRAM()), nil
-	case MethodReject, MethodCert, MethodPAM, MethodLDAP:
+	case MethodCert:
+		if !f.certified() {
+			return Plan{}, certFailed(f.User)
+		}
+		return decideUnasked(f, ByOther), nil
+	case MethodPeer:
+		if !f.known(f.Peer) {
+			return Plan{}, peerFailed(f.User, f.Peer)
+		}
+		return decideUnasked(f, ByOther), nil
+	case MethodLDAP:
+		return f.byOutside(f.Rule.LDAP.BackendUsePasswd || f.AllowClearText), nil
+	case MethodPAM:
+		return f.byOutside(false), nil
+	case MethodReject:
 	}
 	return Plan{}, &Error{ClientMessage: refusedText, Hint: seeLog, SQLSTATE: stateInvalidAuth, LogText: refusedText}
 }
 
-// decideTrust asks nothing, but where a server wants a password that only the client can know.
-func decideTrust(f Facts) Plan {
-	trusted := Plan{Unasked: Identity{By: ByTrust}}
+// certificateLacking is the option clientcert, whatever the method.
+func (f Facts) certificateLacking() error {
+	valid := f.TLS && f.Cert.Presented && f.Cert.Verified
+	switch check := f.Rule.ClientCert; {
+	case f.Rule.Method == MethodReject, check == ClientCertNone, f.Rule.Method == MethodCert:
+		return nil
+	case !valid:
+		return certRequired()
+	case check == ClientCertVerifyFull && !f.certified():
+		return certFailed(f.User)
+	}
+	return nil
+}
+
+// certified reports whether the client's certificate says that it is the user.
+func (f Facts) certified() bool {
+	if !f.TLS || !f.Cert.Presented || !f.Cert.Verified {
+		return false
+	}
+	if f.Rule.ClientName == ClientNameDN {
+		return f.known(f.Cert.DN)
+	}
+	return f.known(f.Cert.CN)
+}
+
+// known reports whether a name from outside is the user's: by exact case, or as the record's map says.
+func (f Facts) known(name string) bool {
+	if name == "" || strings.ContainsRune(name, 0) {
+		return false
+	}
+	return f.Idents.Allows(f.Rule.Map, name, f.User, f.Roles...)
+}
+
+func (f Facts) decidePassword() Plan {
+	if !f.Entry.Present() {
+		return Plan{Ask: AskCleartext, Judge: JudgeServer}
+	}
+	return f.byEntry(AskCleartext, f.Entry.CanCleartext())
+}
+
+// decideMD5 asks users that have a SCRAM verifier for SCRAM: it is no less than the record wants.
+func (f Facts) decideMD5() Plan {
+	if f.Entry.Kind() == EntrySCRAM || f.Verifiers && !f.Entry.Present() {
+		return f.byEntry(AskSCRAM, f.Entry.CanSCRAM())
+	}
+	return f.byEntry(AskMD5, f.Entry.CanMD5())
+}
+
+// byOutside asks for a password that LDAP or PAM judges. keep tells that it may be tried on servers too.
+func (f Facts) byOutside(keep bool) Plan {
+	return Plan{Ask: AskCleartext, Judge: JudgeOutside, method: f.Rule.Method, keep: keep}
+}
+
+// decideUnasked asks nothing of a client that needs to show no password, but where a server wants one that only the
+// client can know.
+func decideUnasked(f Facts, by By) Plan {
+	welcome := Plan{Unasked: Identity{By: by}}
 	if !f.AllowClearText || f.Entry.Present() {
-		return trusted
+		return welcome
 	}
 	switch f.Server {
 	case Unasked:
@@ -180,7 +255,7 @@ func decideTrust(f Facts) Plan {
 		return Plan{Ask: AskCleartext, Judge: JudgeServer}
 	case ServerTrust, ServerMD5, ServerSCRAM:
 	}
-	return trusted
+	return welcome
 }
 
 // decideByServer is enable_pool_hba = off: the client is asked what the server asks.
@@ -191,10 +266,7 @@ func decideByServer(f Facts) (Plan, error) {
 	case ServerTrust:
 		return Plan{}, nil
 	case ServerPassword:
-		if !f.Entry.Present() {
-			return Plan{Ask: AskCleartext, Judge: JudgeServer}, nil
-		}
-		return f.byEntry(AskCleartext, f.Entry.CanCleartext()), nil
+		return f.decidePassword(), nil
 	case ServerMD5, ServerSCRAM:
 		return decideHashed(f), nil
 	}
@@ -204,16 +276,16 @@ func decideByServer(f Facts) (Plan, error) {
 // decideHashed is a server that asks md5 or SCRAM: the exchange cannot be passed through, so either pool_passwd knows
 // a password, or the client may be asked for it in clear.
 func decideHashed(f Facts) Plan {
-	ask := AskMD5
+	ask, serves := AskMD5, f.Entry.CanMD5()
 	if f.Server == ServerSCRAM {
-		ask = AskSCRAM
+		ask, serves = AskSCRAM, f.Entry.CanSCRAM() // a verifier: the key that the exchange yields
 	}
 	switch {
-	case f.Entry.Serves(f.Server):
+	case serves:
 		return f.byEntry(ask, true)
 	case f.AllowClearText && !f.Entry.Present():
 		return Plan{Ask: AskCleartext, Judge: JudgeServer}
-	case f.AllowClearText && f.Entry.CanCleartext(): // md5 entry, SCRAM server
+	case f.AllowClearText && f.Entry.CanCleartext(): // md5 entry and SCRAM server, or the reverse
 		return f.byEntry(AskCleartext, true)
 	}
 	plan := f.byEntry(ask, false)

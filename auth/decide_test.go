@@ -156,8 +156,6 @@ func TestMatrixWrongPassword(t *testing.T) {
 func TestDecideRefuses(t *testing.T) {
 	_, err := Decide(Facts{User: testUser, HBA: true, Rule: Rule{Method: MethodReject}})
 	wantClientError(t, err, "28000", "client authentication failed")
-	_, err = Decide(Facts{User: testUser, HBA: true, Rule: Rule{Method: MethodLDAP}})
-	wantClientError(t, err, "28000", "client authentication failed")
 	_, err = Decide(Facts{User: testUser, Server: 7})
 	wantClientError(t, err, "28000", "failed to authenticate with backend")
 	_, _, err = Answer(Facts{User: testUser, HBA: true, Server: 7}, Identity{By: ByEntry})

@@ -9,7 +9,7 @@ import (
 // EntryKind is the form of a pool_passwd entry.
 type EntryKind uint8
 
-// The forms of the manual. EntrySCRAM is recognised but serves for nothing.
+// The forms of the manual.
 const (
 	EntryNone EntryKind = iota
 	EntryPlain
@@ -41,10 +41,13 @@ type Entry struct {
 	clear  string // plain and AES
 	hash   string // md5: "md5" and 32 hexadecimal digits
 	broken bool   // AES that could not be decrypted
+
+	verifier verifier // SCRAM, if it could be read
 }
 
 // ParseEntry types a password field after its prefix: the part behind the colon in pool_passwd, or the value of a
-// parameter such as sr_check_password. AES entries are decrypted with key.
+// parameter such as sr_check_password. AES entries are decrypted with key. What begins like a SCRAM verifier of
+// PostgreSQL and is none serves for nothing, nor does one with more iterations than we would ever compute.
 func ParseEntry(field string, key Key) Entry {
 	if text, ok := strings.CutPrefix(field, "TEXT"); ok {
 		return Entry{kind: EntryPlain, clear: text}
@@ -56,8 +59,9 @@ func ParseEntry(field string, key Key) Entry {
 	if strings.HasPrefix(field, "md5") && len(field) == md5Length {
 		return Entry{kind: EntryMD5, hash: field}
 	}
-	if strings.HasPrefix(field, "SCRAM-SHA-256$") {
-		return Entry{kind: EntrySCRAM}
+	if strings.HasPrefix(field, verifierPrefix) {
+		v, _ := parseVerifier(field)
+		return Entry{kind: EntrySCRAM, verifier: v}
 	}
 	return Entry{kind: EntryPlain, clear: field}
 }
@@ -75,7 +79,7 @@ func (e Entry) Clear() (string, bool) { return e.clear, e.clear != "" && !e.brok
 func (e Entry) Undecryptable() bool { return e.broken }
 
 // CanCleartext reports whether a password sent in clear can be compared with the entry.
-func (e Entry) CanCleartext() bool { return e.CanMD5() }
+func (e Entry) CanCleartext() bool { return e.CanMD5() || e.CanSCRAM() }
 
 // CanMD5 reports whether the entry serves for md5, towards clients and servers.
 func (e Entry) CanMD5() bool {
@@ -83,19 +87,21 @@ func (e Entry) CanMD5() bool {
 	return ok || e.kind == EntryMD5
 }
 
-// CanSCRAM reports whether the entry serves for SCRAM-SHA-256, towards clients and servers.
+// CanSCRAM reports whether a client can be checked by SCRAM-SHA-256. Towards servers a verifier does not serve by itself,
+// but the key that such a check yields does.
 func (e Entry) CanSCRAM() bool {
 	_, ok := e.Clear()
-	return ok
+	return ok || e.verifier.usable()
 }
 
-// Serves reports whether the entry answers what a server asks.
+// Serves reports whether the entry alone answers what a server asks.
 func (e Entry) Serves(m ServerMethod) bool {
 	switch m {
 	case ServerTrust:
 		return true
 	case ServerPassword, ServerSCRAM:
-		return e.CanSCRAM()
+		_, ok := e.Clear()
+		return ok
 	case ServerMD5:
 		return e.CanMD5()
 	case Unasked:

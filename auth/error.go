@@ -1,5 +1,7 @@
 package auth
 
+import "errors"
+
 // SQLSTATE codes of login failures.
 const (
 	stateInvalidPassword = "28P01"
@@ -44,6 +46,60 @@ func passwordFailed(user, logText, logDetail string) *Error {
 		SQLSTATE:      stateInvalidPassword,
 		LogText:       logText,
 		LogDetail:     logDetail,
+	}
+}
+
+// certRequired is a client without the certificate its record asks for besides the method.
+func certRequired() *Error {
+	const text = "connection requires a valid client certificate"
+	return &Error{ClientMessage: text, SQLSTATE: stateInvalidAuth, LogText: text}
+}
+
+// certFailed is a certificate that is missing, not verified or of somebody else.
+func certFailed(user string) *Error {
+	return &Error{
+		ClientMessage: `certificate authentication failed for user "` + user + `"`,
+		SQLSTATE:      stateInvalidAuth,
+		LogText:       "CERT authentication failed",
+		LogDetail:     "no valid certificate presented",
+	}
+}
+
+func peerFailed(user, peer string) *Error {
+	detail := "the operating system's user behind the socket is not known"
+	if peer != "" {
+		detail = `the operating system's user "` + peer + `" may not log in as "` + user + `"`
+	}
+	return &Error{
+		ClientMessage: `Peer authentication failed for user "` + user + `"`,
+		SQLSTATE:      stateInvalidAuth,
+		LogText:       `Peer authentication failed for user "` + user + `"`,
+		LogDetail:     detail,
+	}
+}
+
+// outsideFailed is what LDAP or PAM did not approve. To the client it reads like any wrong password.
+func outsideFailed(user string, method Method, cause error) *Error {
+	var e *Error
+	if errors.As(cause, &e) {
+		return e
+	}
+	text := `LDAP authentication with pgpool failed for user "` + user + `"`
+	if method == MethodPAM {
+		text = "failed authentication against PAM"
+	}
+	return passwordFailed(user, text, cause.Error())
+}
+
+// bindingFailed is a client and a server that do not see the same TLS connection, or one of which was led to believe
+// so: somebody may stand between them.
+func bindingFailed(detail string) *Error {
+	return &Error{
+		ClientMessage: "SCRAM channel binding check failed",
+		Detail:        detail,
+		SQLSTATE:      stateInvalidAuth,
+		LogText:       "SCRAM channel binding check failed",
+		LogDetail:     detail,
 	}
 }
 

@@ -7,6 +7,7 @@ type Credential struct {
 	user  string
 	clear string
 	hash  string // md5 entry
+	key   *clientKey
 }
 
 // EntryCredential uses a pool_passwd entry. One that serves for nothing gives a credential that does neither.
@@ -114,22 +115,32 @@ func (l *Login) md5(salt []byte) (Step, error) {
 	return Step{Send: true, Body: cstring(md5Response(hash, salt))}, nil
 }
 
-// scramStart takes the list of mechanisms: strings, each with a NUL, the last one empty.
+// scramStart takes the list of mechanisms: strings, each with a NUL, the last one empty. The channel is bound wherever
+// that is possible.
 func (l *Login) scramStart(body []byte) (Step, error) {
-	if l.cred.clear == "" {
+	if l.cred.clear == "" && l.cred.key == nil {
 		return Step{}, l.lacking()
 	}
+	plain, plus := false, false
 	for _, mechanism := range bytes.Split(body, []byte{0}) {
-		if string(mechanism) == scramSHA256 {
-			var err error
-			if l.scram, err = newScramLogin(l.cache, l.cred.clear); err != nil {
-				return Step{}, err
-			}
-			l.state = loginSCRAM
-			return Step{Send: true, Body: l.scram.initialResponse()}, nil
-		}
+		plain = plain || string(mechanism) == scramSHA256
+		plus = plus || string(mechanism) == scramSHA256Plus
 	}
-	return Step{}, serverFailed(backendText(ServerSCRAM), "the server does not offer "+scramSHA256)
+	channel := channelUnbound
+	switch {
+	case len(l.binding) > 0 && plus:
+		channel = channelBound
+	case !plain:
+		return Step{}, serverFailed(backendText(ServerSCRAM), "the server does not offer "+scramSHA256)
+	case len(l.binding) > 0:
+		channel = channelNotOffered
+	}
+	var err error
+	if l.scram, err = newScramLogin(l, channel); err != nil {
+		return Step{}, err
+	}
+	l.state = loginSCRAM
+	return Step{Send: true, Body: l.scram.initialResponse()}, nil
 }
 
 func (l *Login) scramNext(code int32, body []byte) (Step, error) {

@@ -24,3 +24,12 @@ func (a *cleartextAcceptor) Format(s fmt.State, _ rune) { redact(s, "Acceptor") 
 func (a *md5Acceptor) Format(s fmt.State, _ rune) { redact(s, "Acceptor") }
 
 func (a *scramAcceptor) Format(s fmt.State, _ rune) { redact(s, "Acceptor") }
+
+// Format prints no content.
+func (k *clientKey) Format(s fmt.State, _ rune) { redact(s, "clientKey") }
+
+// Format prints no content.
+func (v verifier) Format(s fmt.State, _ rune) { redact(s, "verifier") }
+
+// Format prints no content.
+func (p Party) Format(s fmt.State, _ rune) { redact(s, "Party") }

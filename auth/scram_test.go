@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,23 +29,20 @@ func rfcClient(t testing.TB) *scram.Client {
 	return client.WithNonceGenerator(func() string { return rfcClientNonce })
 }
 
-func rfcAcceptor(t testing.TB) *scramAcceptor {
-	salt, err := base64.StdEncoding.DecodeString("W22ZaJ0SNY7soEsUEjb6gQ==")
-	if err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := rfcClient(t).GetStoredCredentialsWithError(scram.KeyFactors{Salt: string(salt), Iters: 4096})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return rfcAcceptorWith(verifier)
-}
+// rfcVerifier is what a server of PostgreSQL's would store for the password of that exchange.
+const rfcVerifier = "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:" +
+	"wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
 
-func rfcAcceptorWith(verifier scram.StoredCredentials) *scramAcceptor {
-	a := newScramAcceptor(planFor(AskSCRAM), Party{User: "user", Entry: ParseEntry("TEXTpencil", Key{}), Cache: testCache()})
-	a.job.from.put(a.job.key, verifier)
+func rfcAcceptor(testing.TB) *scramAcceptor {
+	a := newScramAcceptor(planFor(AskSCRAM), Party{User: "user", Entry: ParseEntry(rfcVerifier, Key{}), Cache: testCache()})
 	a.nonce = rfcServerNonce
 	return a
+}
+
+// verifierText writes a verifier as PostgreSQL does.
+func verifierText(v verifier) string {
+	b64 := base64.StdEncoding.EncodeToString
+	return verifierPrefix + strconv.Itoa(v.iterations) + ":" + b64([]byte(v.salt)) + "$" + b64(v.stored[:]) + ":" + b64(v.server[:])
 }
 
 func initialResponse(mechanism, message string) []byte {
@@ -84,8 +82,8 @@ func TestScramAcceptorVector(t *testing.T) {
 // rfcLogin is a login whose first message is the RFC's, with the keys' cache shared for further ones.
 func rfcLogin(t testing.TB) *Login {
 	cache := testCache()
-	keys := &loginKeys{client: rfcClient(t), factors: map[scram.KeyFactors]bool{}}
-	cache.logins.put(cache.mac("login", "pencil"), keys)
+	id := cache.mac("login", "pencil")
+	cache.logins.put(id, &loginKeys{id: id, client: rfcClient(t), factors: map[scram.KeyFactors]bool{}})
 	return NewLogin(PasswordCredential("user", "pencil"), cache, nil)
 }
 
@@ -154,7 +152,9 @@ func TestScramFromHostileClient(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: message %d: %v", tt.name, i, err)
 			}
-			_, err = a.Next(m)
+			var step Step
+			step, err = a.Next(m)
+			_, err = workOff(a, step, err)
 		}
 		var e *Error
 		if !errors.As(err, &e) || e.SQLState() != tt.state {
@@ -244,59 +244,138 @@ func TestScramFromHostileServer(t *testing.T) {
 	}
 }
 
-// What an unknown user sees differs in nothing from what a known one with a wrong password sees.
+// course is what a client with a wrong password goes through: messages, expensive steps, and the refusal.
+func course(t *testing.T, cache *Cache, user string, entry Entry) (messages []string, work int, refusal string) {
+	t.Helper()
+	plan, err := Decide(Facts{User: user, HBA: true, Rule: Rule{Method: MethodSCRAM}, Entry: entry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	acceptor := NewAcceptor(plan, Party{User: user, Entry: entry, Cache: cache})
+	login := NewLogin(PasswordCredential(user, "wrong"), testCache(), nil)
+	step, err := acceptor.Start()
+	for err == nil {
+		if step.Work != nil {
+			work++
+			step.Work()
+			step, err = acceptor.Resume()
+			continue
+		}
+		text := string(step.Body)
+		if _, after, ok := strings.Cut(text, ",s="); ok {
+			text = after
+		}
+		messages = append(messages, text)
+		reply, clientErr := login.Next(step.Code, step.Body)
+		if reply, clientErr = workOff(login, reply, clientErr); clientErr != nil {
+			t.Fatal(clientErr)
+		}
+		step, err = acceptor.Next(reply.Body)
+	}
+	var e *Error
+	if !errors.As(err, &e) {
+		t.Fatal(err)
+	}
+	return messages, work, e.SQLSTATE + e.ClientMessage + e.Detail + e.Hint
+}
+
+func verifierWith(t testing.TB, password string, factors scram.KeyFactors) Entry {
+	t.Helper()
+	client, err := scram.SHA256.NewClientUnprepped("", password, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stored, err := client.WithMinIterations(1).GetStoredCredentialsWithError(factors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := verifier{iterations: factors.Iters, salt: factors.Salt, stored: digest(stored.StoredKey), server: digest(stored.ServerKey)}
+	entry := ParseEntry(verifierText(v), Key{})
+	if !entry.CanSCRAM() {
+		t.Fatal("the verifier cannot be read")
+	}
+	return entry
+}
+
+// What an unknown user sees differs in nothing from what a known one with a wrong password sees, and costs the same:
+// one key derivation, also once the known user's keys are remembered.
 func TestUnknownUserLooksKnown(t *testing.T) {
-	cache := testCache()
-	course := func(user string, entry Entry) (messages []string, work int, message string) {
-		plan, err := Decide(Facts{User: user, HBA: true, Rule: Rule{Method: MethodSCRAM}, Entry: entry})
-		if err != nil {
-			t.Fatal(err)
+	for _, learned := range []bool{false, true} {
+		cache := testCache()
+		factors := scram.KeyFactors{Salt: strings.Repeat("s", scramSalt), Iters: scramIterations}
+		if learned {
+			factors = scram.KeyFactors{Salt: strings.Repeat("s", 20), Iters: 5000}
 		}
-		acceptor := NewAcceptor(plan, Party{User: user, Entry: entry, Cache: cache, Random: Random{}})
-		login := NewLogin(PasswordCredential(user, "wrong"), testCache(), nil)
-		step, err := acceptor.Start()
-		for err == nil {
-			if step.Work != nil {
-				work++
-				step.Work()
-				step, err = acceptor.Resume()
-				continue
+		entries := map[string]Entry{
+			"verifier": verifierWith(t, "secret", factors), "TEXT": ParseEntry("TEXTsecret", Key{}),
+			"md5": ParseEntry(MD5Hash("secret", "u"), Key{}), "AES": ParseEntry("AESxxxx", Key{}),
+			"SCRAM": ParseEntry("SCRAM-SHA-256$x", Key{}), "none": {},
+		}
+		if learned {
+			course(t, cache, "v", entries["verifier"])
+		}
+		for range 2 { // the second time keys are remembered
+			unknown, unknownWork, unknownText := course(t, cache, "u", Entry{})
+			for name, entry := range entries {
+				known, work, text := course(t, cache, "u", entry)
+				if name == "verifier" { // its salt is the server's, of the same length
+					known[1] = salted(unknown[1], known[1])
+				}
+				if strings.Join(known, "|") != strings.Join(unknown, "|") {
+					t.Errorf("%s: messages differ:\n%q\n%q", name, known, unknown)
+				}
+				if work != 1 || unknownWork != 1 {
+					t.Errorf("%s: work %d, unknown %d", name, work, unknownWork)
+				}
+				if text != unknownText {
+					t.Errorf("%s: %q and %q", name, text, unknownText)
+				}
 			}
-			text := string(step.Body)
-			if _, after, ok := strings.Cut(text, ",s="); ok {
-				text = after
+			right := NewAcceptor(planFor(AskSCRAM), Party{User: "u", Entry: entries["TEXT"], Cache: cache, Random: NewRandom()})
+			if err, _ := converse(t, right, NewLogin(PasswordCredential("u", "secret"), cache, nil)); err != nil {
+				t.Fatal(err)
 			}
-			messages = append(messages, text)
-			reply, clientErr := login.Next(step.Code, step.Body)
-			if reply, clientErr = workOff(login, reply, clientErr); clientErr != nil {
-				t.Fatal(clientErr)
-			}
-			step, err = acceptor.Next(reply.Body)
 		}
-		var e *Error
-		if !errors.As(err, &e) {
-			t.Fatal(err)
-		}
-		return messages, work, e.SQLSTATE + e.ClientMessage + e.Detail + e.Hint
-	}
-	entry := ParseEntry("TEXTsecret", Key{})
-	for round, wantWork := range []int{1, 0} {
-		known, knownWork, knownText := course("u", entry)
-		unknown, unknownWork, unknownText := course("u", Entry{})
-		if strings.Join(known, "|") != strings.Join(unknown, "|") { // salts too: they depend on the name alone
-			t.Errorf("messages differ:\n%q\n%q", known, unknown)
-		}
-		if knownWork != wantWork || unknownWork != wantWork {
-			t.Errorf("round %d: work %d known, %d unknown, want %d", round, knownWork, unknownWork, wantWork)
-		}
-		if knownText != unknownText {
-			t.Errorf("%q and %q", knownText, unknownText)
+		one, _, _ := course(t, cache, "u1", Entry{})
+		two, _, _ := course(t, cache, "u2", Entry{})
+		if one[1] == two[1] {
+			t.Error("two users share a salt")
 		}
 	}
-	one, _, _ := course("u1", Entry{})
-	two, _, _ := course("u2", Entry{})
-	if one[1] == two[1] {
-		t.Error("two users share a salt")
+}
+
+// salted puts the salt of one first message in place of another's if both are equally long.
+func salted(from, to string) string {
+	salt, _, _ := strings.Cut(from, ",")
+	old, rest, _ := strings.Cut(to, ",")
+	if len(salt) != len(old) {
+		return to
+	}
+	return salt + "," + rest
+}
+
+// Verifiers out of bounds do not change what other users are shown.
+func TestShapeLearned(t *testing.T) {
+	usual := shape{iterations: scramIterations, salt: scramSalt}
+	tests := []struct {
+		iterations, salt int
+		want             shape
+	}{
+		{4096, 16, shape{4096, 16, true}},
+		{10000, 24, shape{10000, 24, true}},
+		{4095, 16, usual},
+		{32769, 16, usual},
+		{4096, 8, usual},
+		{4096, 33, usual},
+	}
+	for _, tt := range tests {
+		cache := testCache()
+		if got := cache.learn(verifier{iterations: tt.iterations, salt: strings.Repeat("x", tt.salt)}); got != tt.want {
+			t.Errorf("%d iterations, salt of %d bytes: %+v", tt.iterations, tt.salt, got)
+		}
+		if got := cache.learn(verifier{iterations: 9999, salt: strings.Repeat("x", 16)}); tt.want.learned && got != tt.want {
+			t.Errorf("a second verifier changes the shape: %+v", got)
+		}
 	}
 }
 
