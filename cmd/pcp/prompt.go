@@ -15,21 +15,12 @@ func promptTerminal(text string) (string, error) {
 	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
 	if err == nil {
 		defer tty.Close() // nothing is buffered
-		return askTerminal(tty, tty, text)
+		return terminal.Ask(tty, tty, text)
 	}
 	if terminal.Is(os.Stdin) {
-		return askTerminal(os.Stdin, os.Stderr, text)
+		return terminal.Ask(os.Stdin, os.Stderr, text)
 	}
 	return askPlain(os.Stdin, os.Stderr, text)
-}
-
-// askTerminal takes the end of the input for an empty password.
-func askTerminal(in, out *os.File, text string) (string, error) {
-	password, err := terminal.Ask(in, out, text)
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return password, err
 }
 
 // askPlain reads a line byte by byte: what is behind it is not ours.

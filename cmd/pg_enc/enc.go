@@ -45,7 +45,7 @@ func (i *invocation) encPassword(o options) (string, error) {
 	if len(o.words) > 0 && !o.prompt {
 		return o.words[0], checkEncPassword(o.words[0])
 	}
-	password, err := i.answer("db password: ")
+	password, err := i.ask("db password: ")
 	if err != nil {
 		return "", err
 	}
@@ -66,7 +66,7 @@ func (i *invocation) key(o options) (auth.Key, error) {
 	phrase := o.key
 	if o.promptForKey {
 		var err error
-		if phrase, err = i.answer("encryption key: "); err != nil {
+		if phrase, err = i.ask("encryption key: "); err != nil {
 			return auth.Key{}, err
 		}
 		if phrase == "" {

@@ -39,7 +39,7 @@ func (i *invocation) hash(args []string) error {
 func (i *invocation) md5Password(o options) (password string, err error) {
 	switch {
 	case o.prompt:
-		if password, err = i.answer("password: "); err != nil {
+		if password, err = i.ask("password: "); err != nil {
 			return "", err
 		}
 	case len(o.words) == 0:

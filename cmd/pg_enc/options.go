@@ -26,7 +26,6 @@ var (
 	errNoTerminal = errors.New("stdin is not tty")
 	errNoKey      = errors.New("encryption key not provided")
 	errNoConfig   = errors.New("Unable to get configuration. Exiting...\n") //nolint:staticcheck // the text scripts know
-	errNoAnswer   = errors.New("no password was given")
 )
 
 // usageError is a command line that is not understood: with the text on stderr there comes the usage, where status tells.
@@ -40,10 +39,10 @@ func (e usageError) Error() string { return e.text }
 // encFlags are the options of pg_enc, in the order in which ambiguous ones are listed.
 func encFlags(o *options) *pflag.FlagSet {
 	fs := newFlags("pg_enc")
+	commonFlags(fs, o)
 	fs.StringVarP(&o.keyFile, "key-file", "k", "", "")
 	fs.StringVarP(&o.key, "enc-key", "K", "", "")
 	fs.BoolVarP(&o.promptForKey, "prompt-for-key", "P", false, "")
-	commonFlags(fs, o)
 	fs.BoolVarP(&o.store, "update-pass", "m", false, "")
 	return fs
 }

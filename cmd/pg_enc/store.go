@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 
@@ -85,16 +83,4 @@ func (s *store) flush() error {
 		s.say("%s was created, with access for its owner only\n", s.path)
 	}
 	return err
-}
-
-// answer asks for a secret; an input that ends is no answer.
-func (i *invocation) answer(question string) (string, error) {
-	text, err := i.ask(question)
-	switch {
-	case errors.Is(err, io.EOF):
-		return "", errNoAnswer
-	case err != nil && !errors.Is(err, errNoTerminal):
-		return "", fmt.Errorf("terminal: %w", err)
-	}
-	return text, err
 }

@@ -12,8 +12,8 @@ import (
 // Is reports whether f is a terminal.
 func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// Ask writes text to out and reads a line from the terminal in without echo; then it writes a line feed to out. The end of the input
-// before anything was typed is io.EOF. A signal that ends the program does so here, with the exit status of shells, once the terminal
+// Ask writes text to out and reads a line from the terminal in without echo; then it writes a line feed to out. The key
+// for the end of the input has no effect. A signal that ends the program does so here, with the exit status of shells, once the terminal
 // echoes again.
 func Ask(in, out *os.File, text string) (string, error) {
 	state, err := term.GetState(int(in.Fd()))
