@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/go-ldap/ldap/v3"
 
@@ -270,19 +271,22 @@ func (s *Slapd) AddUnit(tb testing.TB, name string) string {
 	return dn
 }
 
-// AddUser makes a person with a password in PeopleDN and returns the person's DN. uid may hold any characters.
+// AddUser makes a person with a password in PeopleDN and returns the person's DN. uid may hold any characters;
+// one in ASCII also gets the mail address uid@example.org, for filters.
 func (s *Slapd) AddUser(tb testing.TB, uid, password string) string {
 	tb.Helper()
 	return s.AddUserIn(tb, s.PeopleDN, uid, password)
 }
 
-// AddUserIn is AddUser below another entry. The mail address, for filters, is uid@example.org.
+// AddUserIn is AddUser below another entry.
 func (s *Slapd) AddUserIn(tb testing.TB, parent, uid, password string) string {
 	tb.Helper()
 	dn := "uid=" + ldap.EscapeDN(uid) + "," + parent
-	s.Add(tb, dn, map[string]string{
-		"objectClass": "inetOrgPerson", "uid": uid, "cn": uid, "sn": uid, "mail": uid + "@example.org", "userPassword": password,
-	})
+	attributes := map[string]string{"objectClass": "inetOrgPerson", "uid": uid, "cn": uid, "sn": uid, "userPassword": password}
+	if !strings.ContainsFunc(uid, func(r rune) bool { return r >= utf8.RuneSelf }) {
+		attributes["mail"] = uid + "@example.org"
+	}
+	s.Add(tb, dn, attributes)
 	return dn
 }
 
