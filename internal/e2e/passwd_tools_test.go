@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
+	osexec "os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -55,7 +55,7 @@ func (u passwordUser) clientMethod() string { return u.encryption }
 // make runs the program for -m; path is where it is, by whatever name.
 func (u passwordUser) make(t *testing.T, path, keyFile string, p *pgcluster.Pgpool) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), path)
+	cmd := osexec.CommandContext(t.Context(), path)
 	cmd.Args = []string{u.program, "-m", "-f", filepath.Join(p.EtcDir, "pgpool.conf"), "-u", u.role}
 	if u.program == "pg_enc" {
 		cmd.Args = append(cmd.Args, "-k", keyFile)
