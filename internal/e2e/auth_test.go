@@ -80,11 +80,19 @@ func matrix() (cells []login) {
 	return cells
 }
 
+// createGroups makes the roles whose members the servers ask for passwords, see hba, unless another test has done so.
+func createGroups(t *testing.T) {
+	t.Helper()
+	for _, group := range []string{"ask_password", "ask_md5", "ask_scram"} {
+		onServer(t, 0, "DO $$ BEGIN CREATE ROLE "+group+"; EXCEPTION WHEN duplicate_object OR unique_violation THEN END $$")
+	}
+}
+
 // createRoles makes the roles of the matrix on the servers.
 func createRoles(t *testing.T, cells []login) {
 	t.Helper()
+	createGroups(t)
 	var sql strings.Builder
-	sql.WriteString("CREATE ROLE ask_password; CREATE ROLE ask_md5; CREATE ROLE ask_scram;")
 	for _, server := range serverMethods {
 		encryption, member := "md5", " IN ROLE ask_"+server
 		switch server {

@@ -36,14 +36,13 @@ func passwordUsers(t *testing.T, run string, long bool) []passwordUser {
 			passwordUser{"pg_enc", run + "_scram_80", strings.Repeat("é", 40), "scram-sha-256"},
 			passwordUser{"pg_enc", run + "_scram_600", strings.Repeat("long", 150), "scram-sha-256"})
 	}
+	createGroups(t)
 	var sql strings.Builder
 	for _, u := range users {
 		group := map[string]string{"scram-sha-256": "ask_scram", "md5": "ask_md5"}[u.encryption]
 		fmt.Fprintf(&sql, "SET password_encryption = %s; CREATE ROLE %s LOGIN PASSWORD %s IN ROLE %s;",
 			quoted(u.encryption), u.role, quoted(u.password), group)
 	}
-	onServer(t, 0, "DO $$ BEGIN CREATE ROLE ask_scram; EXCEPTION WHEN duplicate_object THEN END $$")
-	onServer(t, 0, "DO $$ BEGIN CREATE ROLE ask_md5; EXCEPTION WHEN duplicate_object THEN END $$")
 	onServer(t, 0, sql.String())
 	replayed(t)
 	return users
