@@ -208,6 +208,11 @@ func AppendStartup(dst []byte, user, database string, params []Param) []byte {
 	return end(append(dst, 0), at)
 }
 
+// AppendSSLRequest appends an SSLRequest.
+func AppendSSLRequest(dst []byte) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, 0, 0, 0, 8), codeSSL)
+}
+
 // AppendCancel appends a CancelRequest.
 func AppendCancel(dst []byte, c Cancel) []byte {
 	at := len(dst)

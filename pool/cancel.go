@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -16,8 +17,8 @@ import (
 )
 
 // SendCancel asks the server to cancel what the connection runs. It dials a connection of its own and returns when the server
-// has closed it, so that a cancel cannot hit a later statement.
-func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error {
+// has closed it, so that a cancel cannot hit a later statement. It is encrypted where the connection is.
+func (p *Pool) SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error {
 	addr, err := resolve(t, node.Host, node.Port, until)
 	if err != nil {
 		return nodeError(node.ID, err)
@@ -28,6 +29,11 @@ func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error
 	}
 	defer wire.Close()
 	_ = wire.SetDeadline(until)
+	if c.Wire.Encrypted() {
+		if err := encrypt(t, wire, encrypted, p.serverTLS(node).Config); err != nil {
+			return nodeError(node.ID, err)
+		}
+	}
 	if _, err := wire.Write(pgwire.AppendCancel(nil, pgwire.Cancel{PID: c.PID, Key: c.Secret})); err != nil {
 		return nodeError(node.ID, err)
 	}
@@ -43,7 +49,7 @@ func SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.Time) error
 }
 
 // CancelNow is SendCancel for the end of the process, when loops no longer wait: it blocks, up to timeout.
-func CancelNow(c *Conn, node cluster.Node, timeout time.Duration) error {
+func (p *Pool) CancelNow(c *Conn, node cluster.Node, timeout time.Duration) error {
 	network, addr := "tcp", net.JoinHostPort(node.Host, strconv.Itoa(node.Port))
 	if strings.HasPrefix(node.Host, "/") {
 		network, addr = "unix", node.Host+"/.s.PGSQL."+strconv.Itoa(node.Port)
@@ -54,9 +60,26 @@ func CancelNow(c *Conn, node cluster.Node, timeout time.Duration) error {
 	}
 	defer wire.Close()
 	_ = wire.SetDeadline(time.Now().Add(timeout))
+	if c.Wire.Encrypted() {
+		if wire, err = encryptNow(wire, p.serverTLS(node).Config); err != nil {
+			return nodeError(node.ID, err)
+		}
+	}
 	if _, err := wire.Write(pgwire.AppendCancel(nil, pgwire.Cancel{PID: c.PID, Key: c.Secret})); err != nil {
 		return nodeError(node.ID, err)
 	}
 	_, _ = wire.Read(make([]byte, 1)) // the server closes when it has passed the request on
 	return nil
+}
+
+// encryptNow is encrypt without a loop.
+func encryptNow(wire net.Conn, cfg *tls.Config) (net.Conn, error) {
+	var answer [1]byte
+	if _, err := wire.Write(pgwire.AppendSSLRequest(nil)); err != nil {
+		return wire, err
+	}
+	if _, err := wire.Read(answer[:]); err != nil || answer[0] != 'S' {
+		return wire, errors.Join(err, errNoTLS)
+	}
+	return tls.Client(wire, cfg), nil
 }

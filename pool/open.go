@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -89,6 +90,10 @@ func nodeError(node cluster.NodeID, err error) error {
 	if errors.Is(err, loop.ErrStopped) {
 		return err
 	}
+	var he *handshakeError
+	if errors.As(err, &he) && !he.lost() {
+		return &TLSError{Node: node, Err: he.err}
+	}
 	return &ConnectError{Node: node, Err: err}
 }
 
@@ -101,7 +106,33 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	if err != nil {
 		return nil, err
 	}
-	wire, err := t.Dial(addr, dialUntil)
+	how := p.serverTLS(node)
+	var first error
+	for _, w := range wishes(how.Mode) {
+		o, err := p.attempt(t, node, key, addr, dialUntil, tune)
+		if err == nil {
+			_ = o.conn.Wire.SetDeadline(until)
+			err = o.start(t, w, how.Config, params)
+		}
+		switch {
+		case err == nil:
+			return o, nil
+		case first == nil:
+			first = err
+		}
+		if o != nil {
+			o.conn.Wire.Close()
+		}
+		if !otherwise(err) {
+			break
+		}
+	}
+	return nil, first
+}
+
+// attempt makes one connection.
+func (p *Pool) attempt(t *loop.Task, node cluster.Node, key Key, addr net.Addr, until time.Time, tune func(fd int)) (*Opening, error) {
+	wire, err := t.Dial(addr, until)
 	if err != nil {
 		return nil, err
 	}
@@ -110,14 +141,6 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	}
 	o := &Opening{pool: p, conn: p.newConn(t, wire, node, key)}
 	o.in.conn = wire
-	for _, p := range params {
-		o.walSender = o.walSender || p.Name == "replication"
-	}
-	_ = wire.SetDeadline(until)
-	if err := o.start(params); err != nil {
-		wire.Close()
-		return nil, err
-	}
 	return o, nil
 }
 
@@ -131,7 +154,14 @@ func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, key Key
 	return c
 }
 
-func (o *Opening) start(params []pgwire.Param) error {
+// start negotiates TLS, sends the startup packet and reads the server's first word.
+func (o *Opening) start(t *loop.Task, w wish, cfg *tls.Config, params []pgwire.Param) error {
+	if err := encrypt(t, o.conn.Wire, w, cfg); err != nil {
+		return err
+	}
+	for _, p := range params {
+		o.walSender = o.walSender || p.Name == "replication"
+	}
 	if _, err := o.conn.Wire.Write(pgwire.AppendStartup(nil, o.conn.Key.User, o.conn.Key.Database, params)); err != nil {
 		return err
 	}
@@ -186,7 +216,7 @@ func (o *Opening) Login(t *loop.Task, cred auth.Credential, cache *auth.Cache) (
 }
 
 func (o *Opening) login(t *loop.Task, cred auth.Credential, cache *auth.Cache) error {
-	login := auth.NewLogin(cred, cache, nil)
+	login := auth.NewLogin(cred, cache, binding(o.conn.Wire))
 	body := o.first
 	for {
 		step, err := login.Next(int32(binary.BigEndian.Uint32(body)), body[4:])

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/tlsconf"
 )
 
 // Key says for whom a connection can be reused: it was opened with exactly these values.
@@ -30,7 +31,8 @@ type Limits struct {
 // Pool is the set of idle connections and the count of all. Its methods may be called from tasks of any loop.
 type Pool struct {
 	store *cluster.Store
-	dice  func() float64 // in [0,1); safe for concurrent use
+	dice  func() float64                              // in [0,1); safe for concurrent use
+	tls   func(cluster.NodeID, string) tlsconf.Server // nil: plain text
 
 	mu       sync.Mutex
 	limits   Limits                    // guarded by mu

@@ -91,7 +91,7 @@ func (srv *Server) cancel(t *loop.Task, c *pgwire.Cancel) {
 	}
 	until := t.Now().Add(cancelTimeout)
 	for _, v := range victims {
-		if err := pool.SendCancel(t, v.conn, v.node, until); err != nil {
+		if err := srv.pool.SendCancel(t, v.conn, v.node, until); err != nil {
 			srv.logCancelFailed(err)
 		}
 	}
@@ -171,7 +171,7 @@ func (s *session) cancelAll() {
 	}
 	s.t.Offload(func() {
 		for _, v := range victims {
-			if err := pool.CancelNow(v.conn, v.node, stopCancelTimeout); err != nil {
+			if err := s.srv.pool.CancelNow(v.conn, v.node, stopCancelTimeout); err != nil {
 				s.srv.logCancelFailed(err)
 			}
 		}
@@ -199,7 +199,7 @@ func (s *session) cancelOn(b *backend) {
 	s.cancels++
 	c, node := b.c, view.Nodes[b.node]
 	s.home.loop.Go("cancel", func(t *loop.Task) {
-		if err := pool.SendCancel(t, c, node, t.Now().Add(cancelTimeout)); err != nil {
+		if err := s.srv.pool.SendCancel(t, c, node, t.Now().Add(cancelTimeout)); err != nil {
 			s.srv.logCancelFailed(err)
 		}
 		s.cancels--

@@ -105,6 +105,7 @@ func fieldsOf(err error) pgwire.Fields {
 	var se *show.Error
 	var su *pgwire.StartupError
 	var co *pool.ConnectError
+	var to *pool.TLSError
 	switch {
 	case errors.As(err, &ce):
 		f := pgwire.Fields{Severity: ce.Severity, Code: ce.Code, Message: ce.Message, Detail: ce.Detail, Hint: ce.Hint, Routine: ce.Routine}
@@ -118,6 +119,11 @@ func fieldsOf(err error) pgwire.Fields {
 		return pgwire.Fields{Severity: "ERROR", Code: se.State, Message: se.Message, Detail: se.Detail, Hint: se.Hint}
 	case errors.As(err, &su):
 		return pgwire.Fields{Severity: "FATAL", Code: su.Code, Message: su.Text}
+	case errors.As(err, &to):
+		return pgwire.Fields{
+			Severity: "FATAL", Code: to.SQLState(), Message: fmt.Sprintf("failed to create a backend %d connection", to.Node),
+			Detail: to.Error(), Hint: "See backend_sslmode.",
+		}
 	case errors.As(err, &co):
 		return fieldsOf(unreachableError(co))
 	case errors.Is(err, pool.ErrWaitTimeout):

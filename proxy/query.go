@@ -225,10 +225,11 @@ func isUnreachable(err error) bool {
 	return errors.As(err, &unreachable)
 }
 
-// refusesUs reports whether a server answered, but does not let this user in now (starting up, full, not in its pg_hba.conf).
+// refusesUs reports whether a server answered, but does not let this user in now (starting up, full, not in its pg_hba.conf, no agreement on TLS).
 func refusesUs(err error) bool {
 	var refused *pool.ServerError
-	return errors.As(err, &refused)
+	var tls *pool.TLSError
+	return errors.As(err, &refused) || errors.As(err, &tls)
 }
 
 // backendOr returns a connection to the node or, where it cannot be had and nothing obliges the statement to run there,

@@ -1,0 +1,138 @@
+package pool
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/loop"
+	"gopgpool/pgwire"
+	"gopgpool/tlsconf"
+)
+
+// This file is about TLS towards the servers: when it is asked for, and what is done when a server wants it otherwise.
+
+// TLSError is a server that is there and cannot be spoken to as backend_sslmode demands: it has no TLS, its certificate is not to be
+// trusted, it wants another one of us. That is no reason to take the node for lost.
+type TLSError struct {
+	Node cluster.NodeID
+	Err  error
+}
+
+func (e *TLSError) Error() string { return fmt.Sprintf("TLS to DB node %d: %v", e.Node, e.Err) }
+func (e *TLSError) Unwrap() error { return e.Err }
+
+// SQLState is that of a connection that cannot be made.
+func (e *TLSError) SQLState() string { return "08001" }
+
+// handshakeError is a handshake that did not come to its end, for whatever reason.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS: " + e.err.Error() }
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// lost tells that the connection broke, or that time ran out, rather than that the two could not agree.
+func (e *handshakeError) lost() bool {
+	var errno unix.Errno
+	return errors.Is(e.err, io.EOF) || errors.Is(e.err, io.ErrUnexpectedEOF) || errors.Is(e.err, os.ErrDeadlineExceeded) ||
+		errors.As(e.err, &errno) || errors.Is(e.err, net.ErrClosed)
+}
+
+// errNoTLS is the answer N to an SSLRequest where nothing but TLS will do.
+var errNoTLS = errors.New("the server does not support SSL, but SSL was required")
+
+// UseTLS sets how servers are spoken to; without it, in plain text. Call it before the first connection is opened. f is called for each
+// connection, from any loop.
+func (p *Pool) UseTLS(f func(node cluster.NodeID, host string) tlsconf.Server) { p.tls = f }
+
+func (p *Pool) serverTLS(node cluster.Node) tlsconf.Server {
+	if p.tls == nil {
+		return tlsconf.Server{Mode: conf.SSLModeDisable}
+	}
+	return p.tls(node.ID, node.Host)
+}
+
+// wish is what an attempt to connect asks of a server.
+type wish uint8
+
+const (
+	plainText wish = iota
+	encryptedOrPlain
+	encrypted
+)
+
+// wishes are the attempts to make, in order, as libpq makes them.
+func wishes(mode conf.SSLMode) []wish {
+	switch mode {
+	case conf.SSLModeAllow:
+		return []wish{plainText, encrypted}
+	case conf.SSLModePrefer:
+		return []wish{encryptedOrPlain, plainText}
+	case conf.SSLModeRequire, conf.SSLModeVerifyCA, conf.SSLModeVerifyFull:
+		return []wish{encrypted}
+	case conf.SSLModeAuto, conf.SSLModeDisable:
+	}
+	return []wish{plainText}
+}
+
+// otherwise tells whether a server might take the other kind of connection: the handshake failed, or no record of its pg_hba.conf fits.
+func otherwise(err error) bool {
+	var handshake *handshakeError
+	var refused *ServerError
+	return errors.As(err, &handshake) || errors.As(err, &refused) && refused.Fields.Code == "28000"
+}
+
+// encrypt asks the server for TLS and shakes hands.
+func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config) error {
+	if w == plainText {
+		return nil
+	}
+	if _, err := wire.Write(pgwire.AppendSSLRequest(nil)); err != nil {
+		return err
+	}
+	var answer [1]byte
+	if _, err := wire.Read(answer[:]); err != nil {
+		return fmt.Errorf("no answer to SSLRequest: %w", err)
+	}
+	switch {
+	case answer[0] == 'N' && w == encryptedOrPlain:
+		return nil
+	case answer[0] == 'N':
+		return &handshakeError{errNoTLS}
+	case answer[0] == pgwire.ErrorResponse:
+		return &handshakeError{errors.New("server sent an error response during SSL exchange")}
+	case answer[0] != 'S':
+		return &handshakeError{fmt.Errorf("unexpected answer %q to SSLRequest", answer[0])}
+	case wire.Unread(): // or it would be taken for what came after the handshake
+		return &handshakeError{errors.New("received unencrypted data after SSL response")}
+	}
+	err := wire.StartTLS(nil, func(c net.Conn) *tls.Conn { return tls.Client(c, t.WithOffloadedKeys(cfg)) })
+	if err != nil && !errors.Is(err, loop.ErrStopped) {
+		return &handshakeError{err}
+	}
+	return err
+}
+
+// binding is what SCRAM binds a login over the connection to; nil in plain text.
+func binding(wire *loop.Conn) []byte {
+	if cert := serverCertificate(wire); cert != nil {
+		return tlsconf.EndPoint(cert)
+	}
+	return nil
+}
+
+func serverCertificate(wire *loop.Conn) *x509.Certificate {
+	state := wire.ConnectionState()
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return nil
+	}
+	return state.PeerCertificates[0]
+}
