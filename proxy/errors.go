@@ -178,7 +178,8 @@ func (s *session) mustEndNow(err error) bool {
 // farewell tells the client why the session ends, where there is something to tell.
 func farewell(err error) []byte {
 	var gone *clientGone
-	if err == nil || errors.Is(err, errTerminated) || errors.Is(err, errServerEnded) || errors.As(err, &gone) {
+	var handshake *handshakeError
+	if err == nil || errors.Is(err, errTerminated) || errors.Is(err, errServerEnded) || errors.As(err, &gone) || errors.As(err, &handshake) {
 		return nil
 	}
 	out, _ := appendError(nil, err)

@@ -43,11 +43,19 @@ func (s *session) logDisconnection() {
 func (s *session) logEnd(cause error) {
 	var gone *clientGone
 	var ae *auth.Error
+	var full *startupsFull
+	var handshake *handshakeError
 	switch {
 	case errors.Is(cause, errTerminated), errors.Is(cause, errStopping), errors.Is(cause, loop.ErrStopped),
 		errors.Is(cause, errServerEnded): // told already
 	case errors.Is(cause, errLoginTimeout):
 		s.log.Log(logging.AuthenticationTimeout())
+	case errors.As(cause, &full):
+		if full.tell {
+			s.log.Log(full.event())
+		}
+	case errors.As(cause, &handshake):
+		s.log.Log(logging.Event{Severity: logging.Log, Message: "could not accept SSL connection", Detail: handshake.err.Error()})
 	case errors.As(cause, &gone):
 		s.log.Log(logging.Event{Severity: logging.Log, Message: "client connection lost", Detail: gone.err.Error()})
 	case errors.As(cause, &ae):

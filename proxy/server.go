@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"fmt"
 	"math/big"
 	mathrand "math/rand/v2"
@@ -26,7 +27,7 @@ import (
 	"gopgpool/proxy/stmt"
 )
 
-// Parts are what the proxy is built from. All but the last four are required.
+// Parts are what the proxy is built from. What says what nil means is not required.
 type Parts struct {
 	Config    *conf.Live
 	Store     *cluster.Store
@@ -35,8 +36,16 @@ type Parts struct {
 	Log       logging.Logger
 	Passwords *auth.PasswordFile // nil with pool_passwd = ''
 	Rules     *auth.Rules        // of pool_hba.conf; nil with enable_pool_hba = off
+	Idents    auth.Identities    // of pool_ident.conf
 	Version   string             // of SHOW pool_version
 	PID       int                // slots are numbered from PID + 1
+	// ClientTLS is what clients meet now, nil without TLS; a nil function is without TLS for ever.
+	ClientTLS func() *tls.Config
+	// Users asks the servers about their users; nil: auth_query is off, and records with groups match nobody.
+	Users Users
+	// Outside asks LDAP or PAM, as the record says, about a client at the address (or "[local]"). It may block and is called off the
+	// loops. Its error is an *auth.Error or the log's.
+	Outside func(ctx context.Context, rule auth.Rule, user, password, address string) error
 	// NodeUsed is told that a session uses a node; it must cost next to nothing.
 	NodeUsed func(cluster.NodeID)
 	// NodeLost is told that a node could not be connected to, or that a connection to it broke, with the View in force before and
@@ -63,7 +72,8 @@ type Server struct {
 	authKeys *auth.Cache
 	names    atomic.Pointer[relcache.Cache]
 	current  atomic.Pointer[settings]
-	rules    atomic.Pointer[auth.Rules]
+	gate     atomic.Pointer[gate]
+	startups *startups
 	homes    []*home
 	listen   []int
 	started  time.Time
@@ -109,8 +119,8 @@ const authCacheSize = 4096
 func NewServer(p Parts) *Server {
 	cfg := p.Config.Current()
 	s := &Server{
-		statements: newSharedRegistry(),
-		parts:      p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
+		statements: newSharedRegistry(), startups: newStartups(),
+		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
 		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
@@ -123,7 +133,7 @@ func NewServer(p Parts) *Server {
 		})
 	}
 	s.names.Store(relcache.New(relcache.Options{Expire: cfg.RelationCache.RelcacheExpire, Size: cfg.RelationCache.RelcacheSize}))
-	s.rules.Store(p.Rules)
+	s.SetRules(p.Rules, p.Idents)
 	s.hub = listen.New(listen.Config{Store: p.Store, Log: p.Log, Discard: p.Pool.Discard, PIDOf: s.notifiers.load})
 	s.Configure(cfg)
 	return s
@@ -148,8 +158,10 @@ func (s *Server) Configure(cfg *conf.Config) {
 	})
 }
 
-// SetRules replaces the rules of pool_hba.conf.
-func (s *Server) SetRules(r *auth.Rules) { s.rules.Store(r) }
+// SetRules replaces the rules of pool_hba.conf and the maps of pool_ident.conf.
+func (s *Server) SetRules(r *auth.Rules, idents auth.Identities) {
+	s.gate.Store(&gate{rules: r, idents: idents})
+}
 
 // limits are the pool's, from the parameters that bound processes and their connections.
 func limits(c *conf.Config) pool.Limits {

@@ -32,7 +32,10 @@ type session struct {
 	startup  *pgwire.Startup
 	identity auth.Identity
 	entry    auth.Entry
-	key      pool.Key // Node is filled in when a connection is wanted
+	rule     auth.Rule // of pool_hba.conf that has let the client in; until it is
+	secured  *secured  // on TLS, until it is logged in
+	entering startup   // while it is not
+	key      pool.Key  // Node is filled in when a connection is wanted
 	params   []pgwire.Param
 	id       uint64 // of all sessions of the process
 

@@ -1,11 +1,8 @@
 package proxy
 
 import (
-	"context"
 	"errors"
-	"io"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"time"
@@ -41,11 +38,12 @@ func (srv *Server) welcome(t *loop.Task, h *home, fd int, from net.Addr, late bo
 	sound := false
 	defer func() {
 		if !sound {
+			s.entering.leave()
 			s.abandon() // a panic is on its way to the loop, which reports it
 		}
 	}()
-	s.logConnection()
 	s.over(s.ended(s.live(late)))
+	s.entering.leave()
 	sound = true
 }
 
@@ -68,103 +66,13 @@ func (s *session) live(late bool) error {
 	s.lastSeen = s.t.Now()
 	s.home.sessions[s] = struct{}{}
 	if err := s.login(); err != nil {
+		s.delayFailure(err)
 		return err
 	}
+	s.entering.leave()
 	s.settled()
 	return s.serve()
 }
-
-// errHandled is a first packet that was no session's: it has been dealt with.
-var errHandled = errors.New("not a session")
-
-// readStartup reads first packets up to the one that begins a session, within authentication_timeout.
-func (s *session) readStartup() error {
-	_ = s.client.conn.SetDeadline(s.loginUntil())
-	for range maxFirstPackets {
-		packet, err := s.firstPacket()
-		if err != nil {
-			return err
-		}
-		st, err := pgwire.ParseStartup(packet)
-		if err != nil {
-			return err
-		}
-		switch {
-		case st.Cancel != nil:
-			s.srv.cancel(s.t, st.Cancel)
-			return errHandled
-		case st.SSLRequest, st.GSSRequest:
-			if s.client.r < s.client.w {
-				return protocolViolation("received unencrypted data after SSL request")
-			}
-			if _, err := s.client.conn.Write([]byte{'N'}); err != nil {
-				return &clientGone{err}
-			}
-		default:
-			s.startup = st
-			s.takeOver()
-			return nil
-		}
-	}
-	return protocolViolation("too many negotiation requests")
-}
-
-// maxFirstPackets allows for one SSLRequest and one GSSENCRequest before the startup packet.
-const maxFirstPackets = 3
-
-func (s *session) loginUntil() time.Time {
-	if d := s.cfg.Auth.AuthenticationTimeout; d > 0 {
-		return s.began.Add(d)
-	}
-	return time.Time{}
-}
-
-// firstPacket reads a packet without a type byte. It aliases the buffer.
-func (s *session) firstPacket() ([]byte, error) {
-	for {
-		p := s.client.pending()
-		size, ok, err := pgwire.StartupSize(p)
-		if err != nil {
-			return nil, err
-		}
-		if ok && len(p) >= size {
-			s.client.r += size
-			return p[:size], nil
-		}
-		if err := s.readMore(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// readMore waits for more from a client that is not logged in.
-func (s *session) readMore() error {
-	for {
-		n, err := s.client.fill()
-		if n > 0 {
-			return nil
-		}
-		if errors.Is(err, io.EOF) {
-			return errTerminated
-		}
-		if err != nil {
-			return &clientGone{err}
-		}
-		if s.client.full() {
-			return protocolViolation("invalid message length")
-		}
-		s.client.rest()
-		switch s.t.Wait(s.deadline(), loop.Interest{Conn: s.client.conn, Read: true}) {
-		case loop.Timeout:
-			return errLoginTimeout
-		case loop.Stopped:
-			return errStopping
-		case loop.Ready, loop.Woken:
-		}
-	}
-}
-
-var errLoginTimeout = errors.New("authentication timeout")
 
 func (s *session) deadline() time.Time {
 	if s.slot == nil && s.startup != nil {
@@ -228,73 +136,6 @@ func (s *session) awaitNode() error {
 	}
 }
 
-// authFacts gathers what is known of the client before it is asked anything.
-func (s *session) authFacts() (auth.Facts, error) {
-	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth}
-	if file := s.srv.parts.Passwords; file != nil {
-		passwords, err := file.Current()
-		if err != nil {
-			s.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read pool_passwd", Detail: err.Error()})
-		}
-		if passwords != nil {
-			f.Entry = passwords.Lookup(f.User)
-		}
-	}
-	s.entry = f.Entry
-	if !s.cfg.Auth.EnablePoolHba {
-		return f, nil
-	}
-	f.HBA = true
-	rules := s.srv.rules.Load()
-	c := s.hbaClient(rules)
-	rule, reason := rules.Match(c, s.startup.Database, s.startup.User)
-	f.Rule = rule
-	if rule.Method == auth.MethodReject {
-		return f, auth.Refusal(c, s.startup.Database, s.startup.User, reason)
-	}
-	return f, nil
-}
-
-// hbaClient is what pool_hba.conf compares; names and interfaces are gathered where a record needs them.
-func (s *session) hbaClient(rules *auth.Rules) auth.Client {
-	c := auth.Client{Local: s.peer.local}
-	if tcp, ok := s.peer.addr.(*net.TCPAddr); ok {
-		c.Addr, _ = netip.AddrFromSlice(tcp.IP)
-	}
-	needs := rules.Needs(c, s.startup.Database, s.startup.User)
-	if !needs.Names && !needs.Interfaces {
-		return c
-	}
-	s.t.Offload(func() {
-		if needs.Names {
-			ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
-			defer cancel()
-			c.Names = auth.GatherNames(ctx, net.DefaultResolver, c.Addr)
-		}
-		if needs.Interfaces {
-			c.Interfaces = interfaces()
-		}
-	})
-	return c
-}
-
-// nameTimeout bounds the look-up of a client's name.
-const nameTimeout = 10 * time.Second
-
-func interfaces() []netip.Prefix {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var out []netip.Prefix
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			out = append(out, p)
-		}
-	}
-	return out
-}
-
 // admit asks the client for its proof and gets it a server connection where one is needed or at hand.
 func (s *session) admit(f auth.Facts) error {
 	plan, err := auth.Decide(f)
@@ -336,7 +177,7 @@ func (s *session) admit(f auth.Facts) error {
 
 // challenge carries out the exchange with the client.
 func (s *session) challenge(plan auth.Plan, f auth.Facts) (auth.Identity, error) {
-	a := auth.NewAcceptor(plan, auth.Party{User: f.User, Entry: f.Entry, Cache: s.srv.authKeys, Random: auth.NewRandom()})
+	a := auth.NewAcceptor(plan, auth.Party{User: f.User, Entry: f.Entry, Cache: s.srv.authKeys, Random: auth.NewRandom(), Check: s.outside, Binding: s.binding()})
 	if a == nil {
 		return plan.Unasked, nil
 	}
@@ -485,6 +326,7 @@ func (s *session) settled() {
 	s.lastSeen = s.t.Now()
 	s.client.idle()
 	s.startup.Params, s.startup.Options = nil, nil
+	s.secured, s.rule = nil, auth.Rule{}
 }
 
 // refreshSettings takes over what the session's parameters say about its every message.

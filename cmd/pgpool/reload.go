@@ -72,5 +72,5 @@ func (p *parts) reloadAuth(cfg *conf.Config) {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf contains errors, the old rules stay in force"})
 		return
 	}
-	p.proxy.SetRules(rules)
+	p.proxy.SetRules(rules, nil)
 }
