@@ -184,9 +184,6 @@ func (c *Config) NotBuilt() []Problem {
 	case ModeNativeReplication, ModeLogicalReplication, ModeSnapshotIsolation:
 		add("backend_clustering_mode", c.BackendClusteringMode.String(), "built are streaming_replication and raw")
 	}
-	if c.SSL.SSL {
-		add("ssl", "on", "connections would go unencrypted")
-	}
 	slices.SortStableFunc(out, func(a, b Problem) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }

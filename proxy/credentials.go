@@ -25,20 +25,14 @@ type Users interface {
 	Roles(ctx context.Context, user string) ([]string, error)
 }
 
-// gate is what a reload of pool_hba.conf and pool_ident.conf replaces.
-type gate struct {
-	rules  *auth.Rules
-	idents auth.Identities
-}
-
 // authFacts gathers what is known of the client before it is asked anything.
 func (s *session) authFacts() (auth.Facts, error) {
 	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth}
-	gate := s.srv.gate.Load()
 	if s.cfg.Auth.EnablePoolHba {
-		c := s.hbaClient(gate.rules)
-		rule, reason := gate.rules.Match(c, s.startup.Database, s.startup.User)
-		f.HBA, f.Rule, f.Idents = true, rule, gate.idents
+		rules := s.srv.rules.Load()
+		c := s.hbaClient(rules)
+		rule, reason := rules.Match(c, s.startup.Database, s.startup.User)
+		f.HBA, f.Rule, f.Idents, f.Roles = true, rule, rules.Idents(), c.Roles
 		s.rule = rule
 		if rule.Method == auth.MethodReject {
 			return f, auth.Refusal(c, s.startup.Database, s.startup.User, reason)

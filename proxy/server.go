@@ -36,7 +36,6 @@ type Parts struct {
 	Log       logging.Logger
 	Passwords *auth.PasswordFile // nil with pool_passwd = ''
 	Rules     *auth.Rules        // of pool_hba.conf; nil with enable_pool_hba = off
-	Idents    auth.Identities    // of pool_ident.conf
 	Version   string             // of SHOW pool_version
 	PID       int                // slots are numbered from PID + 1
 	// ClientTLS is what clients meet now, nil without TLS; a nil function is without TLS for ever.
@@ -72,7 +71,7 @@ type Server struct {
 	authKeys *auth.Cache
 	names    atomic.Pointer[relcache.Cache]
 	current  atomic.Pointer[settings]
-	gate     atomic.Pointer[gate]
+	rules    atomic.Pointer[auth.Rules]
 	startups *startups
 	homes    []*home
 	listen   []int
@@ -133,7 +132,7 @@ func NewServer(p Parts) *Server {
 		})
 	}
 	s.names.Store(relcache.New(relcache.Options{Expire: cfg.RelationCache.RelcacheExpire, Size: cfg.RelationCache.RelcacheSize}))
-	s.SetRules(p.Rules, p.Idents)
+	s.SetRules(p.Rules)
 	s.hub = listen.New(listen.Config{Store: p.Store, Log: p.Log, Discard: p.Pool.Discard, PIDOf: s.notifiers.load})
 	s.Configure(cfg)
 	return s
@@ -158,10 +157,8 @@ func (s *Server) Configure(cfg *conf.Config) {
 	})
 }
 
-// SetRules replaces the rules of pool_hba.conf and the maps of pool_ident.conf.
-func (s *Server) SetRules(r *auth.Rules, idents auth.Identities) {
-	s.gate.Store(&gate{rules: r, idents: idents})
-}
+// SetRules replaces the rules of pool_hba.conf, with the maps of pool_ident.conf.
+func (s *Server) SetRules(r *auth.Rules) { s.rules.Store(r) }
 
 // limits are the pool's, from the parameters that bound processes and their connections.
 func limits(c *conf.Config) pool.Limits {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gopgpool/auth"
+	"gopgpool/auth/query"
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/failover"
@@ -34,6 +35,8 @@ type parts struct {
 	store     *cluster.Store
 	passwords *auth.PasswordFile
 	key       auth.Key
+	tls       *encryption
+	users     *query.Asker
 	coord     *failover.Coordinator
 	sr        *health.ReplicationCheck
 	check     *health.Check
@@ -60,6 +63,13 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 		return nil, err
 	}
 	p.openCluster(cfg)
+	p.tls = newEncryption(p.partLog("main"))
+	if err := p.tls.load(cfg, p.store.Current()); err != nil {
+		return nil, err
+	}
+	if p.users, err = p.newUsers(p.tls.Server); err != nil {
+		return nil, err
+	}
 	if err := p.openHealth(cfg); err != nil {
 		return nil, err
 	}
@@ -244,9 +254,11 @@ func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
 		return err
 	}
 	p.pool = pool.New(p.store, pool.Limits{})
+	p.pool.UseTLS(p.tls.Server)
 	p.proxy = proxy.NewServer(proxy.Parts{
 		Config: p.live, Store: p.store, Pool: p.pool, Loops: p.loops, Log: p.log, Passwords: p.passwords, Rules: rules,
 		Version: version, PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
+		ClientTLS: p.tls.Clients, Users: p.users, Outside: askOutside,
 		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown, Watchdog: p.showWatchdog,
 	})
 	if p.listeners, err = listen(cfg, p.log); err != nil {
@@ -293,6 +305,7 @@ func (p *parts) daemon() *daemon {
 			{name: "replication check", run: p.sr.Run},
 			{name: "health check", run: p.check.Run},
 			{name: "pool", run: p.pool.Run},
+			{name: "auth_query", run: p.users.Run},
 			{name: "idle collector", run: collectWhenIdle},
 			{name: "proxy", run: func(ctx context.Context) error { return p.serve(ctx, ready) }},
 			{name: "pcp", run: func(ctx context.Context) error { return p.servePCP(ctx, ready) }},

@@ -25,6 +25,9 @@ func (p *parts) reload() {
 		return
 	}
 	p.live.Publish(cfg)
+	if err := p.tls.load(cfg, p.store.Current()); err != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read the certificates again, the old ones stay in force", Detail: err.Error()})
+	}
 	p.reloadAuth(cfg)
 	if err := p.out.Configure(logConfig(&cfg.Logging, p.opts.Debug)); err != nil {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not reconfigure logging", Detail: err.Error()})
@@ -72,5 +75,5 @@ func (p *parts) reloadAuth(cfg *conf.Config) {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf contains errors, the old rules stay in force"})
 		return
 	}
-	p.proxy.SetRules(rules, nil)
+	p.proxy.SetRules(rules)
 }
