@@ -10,10 +10,11 @@
 //	cipher.go, suite.go OpenSSL's cipher strings, and the suites there are
 //	curve.go            ssl_ecdh_curve
 //	host.go             whether a certificate is that of a host
+//	way.go              asking an open connection for TLS, and when plain text is tried
 //	peer.go, binding.go who the other side is: its name, the data of channel binding
 //
 // What is configured and cannot be had is an error, never a weaker connection. What has no meaning for crypto/tls (DH
 // parameters, the order of ciphers) is a warning for the log.
 //
-// The package opens no connection. Negotiation, retries without TLS, and what a certificate entitles to are its callers'.
+// The package opens no connection, and what a certificate entitles to is its callers..
 package tlsconf
