@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -18,7 +20,7 @@ type PAM struct {
 
 const servicesDir = "/etc/pam.d"
 
-// The password comes on standard input, ended by a zero byte. A user who is to hang is answered when the test opens the pipe.
+// The password comes on standard input, ended by a zero byte. A user who is to hang is answered when there is a line in the pipe.
 const pamScript = `#!/bin/sh
 dir=${0%/*}
 case $PAM_TYPE in
@@ -95,4 +97,31 @@ func (p *PAM) Seen(tb testing.TB) []string {
 		tb.Fatal(err)
 	}
 	return strings.Split(strings.TrimSuffix(string(text), "\n"), "\n")
+}
+
+// Hang makes the module wait when it is asked about the user, until the function returned is called or the test ends.
+func (p *PAM) Hang(tb testing.TB, user string) (release func()) {
+	tb.Helper()
+	path := filepath.Join(p.dir, "hang."+user)
+	if err := syscall.Mkfifo(path, 0o644); err != nil {
+		tb.Fatal(err)
+	}
+	// Opened for reading too: whoever writes need not wait for a module, and one that comes later finds the line.
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	release = sync.OnceFunc(func() {
+		_, err := file.WriteString(strings.Repeat("\n", 100))
+		if err != nil {
+			tb.Error(err)
+		}
+	})
+	tb.Cleanup(func() {
+		release()
+		if err := file.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return release
 }
