@@ -29,20 +29,21 @@ func TestJudge(t *testing.T) {
 		kind auth.EntryKind
 		why  Why
 	}{
-		"SCRAM":            {rows: []row{text("u", verifier)}, kind: auth.EntrySCRAM},
-		"md5":              {rows: []row{text("u", md5)}, kind: auth.EntryMD5},
-		"plain":            {rows: []row{text("u", "secret")}, kind: auth.EntryPlain},
-		"no row":           {why: WhyNoRow},
-		"NULL":             {rows: []row{text("u", "NULL")}, why: WhyNoPassword},
-		"empty":            {rows: []row{text("u", "")}, why: WhyNoPassword},
-		"other name":       {rows: []row{text("U", md5)}, why: WhyOtherName},
-		"no name":          {rows: []row{text("NULL", md5)}, why: WhyOtherName},
-		"NULL, NULL":       {rows: []row{text("NULL", "NULL")}, why: WhyOtherName},
-		"two rows":         {rows: []row{text("u", md5), text("u", md5)}, why: WhyShape},
-		"one column":       {rows: []row{text("u")}, why: WhyShape},
-		"no column":        {rows: []row{text()}, why: WhyShape},
-		"three columns":    {rows: []row{text("u", md5, "x")}, why: WhyShape},
-		"unknown verifier": {rows: []row{text("u", "SCRAM-SHA-512$4096:x$y:z")}, why: WhyUnusable},
+		"SCRAM":              {rows: []row{text("u", verifier)}, kind: auth.EntrySCRAM},
+		"md5":                {rows: []row{text("u", md5)}, kind: auth.EntryMD5},
+		"plain":              {rows: []row{text("u", "secret")}, kind: auth.EntryPlain},
+		"no row":             {why: WhyNoRow},
+		"NULL":               {rows: []row{text("u", "NULL")}, why: WhyNoPassword},
+		"empty":              {rows: []row{text("u", "")}, why: WhyNoPassword},
+		"other name":         {rows: []row{text("U", md5)}, why: WhyOtherName},
+		"no name":            {rows: []row{text("NULL", md5)}, why: WhyOtherName},
+		"NULL, NULL":         {rows: []row{text("NULL", "NULL")}, why: WhyOtherName},
+		"two rows":           {rows: []row{text("u", md5), text("u", md5)}, why: WhyShape},
+		"one column":         {rows: []row{text("u")}, why: WhyShape},
+		"no column":          {rows: []row{text()}, why: WhyShape},
+		"three columns":      {rows: []row{text("u", md5, "x")}, why: WhyShape},
+		"unknown verifier":   {rows: []row{text("u", "SCRAM-SHA-512$4096:x$y:z")}, why: WhyUnusable},
+		"malformed verifier": {rows: []row{text("u", "SCRAM-SHA-256$x")}, why: WhyUnusable},
 	} {
 		e, err := judge("u", c.rows)
 		if e.Kind() != c.kind || whyOf(err) != c.why {

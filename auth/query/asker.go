@@ -28,8 +28,9 @@ type Settings struct {
 	Roles   Account // who asks for role membership
 
 	// Timeout bounds a question, its waiting and connecting included, and is the statement_timeout of the connections; 0 is a minute.
-	Timeout        time.Duration
-	ConnectTimeout time.Duration // of one node, login included; 0 is only Timeout
+	Timeout time.Duration
+	// ConnectTimeout bounds logging in to a node, and all its part where another one could answer; 0 sets no bound.
+	ConnectTimeout time.Duration
 }
 
 // Parts are what an Asker needs of others; all are called from any goroutine.
@@ -191,11 +192,11 @@ func (a *Asker) ask(ctx context.Context, s *Settings, who Account, q question) (
 func (a *Asker) tour(ctx context.Context, k key, t terms, q question) ([]row, error) {
 	var errs failures
 	for moves := 0; ; {
-		n, ok := next(candidates(a.parts.Store.Current()), errs)
-		if !ok {
+		left := errs.left(candidates(a.parts.Store.Current()))
+		if len(left) == 0 {
 			return nil, errs.sum()
 		}
-		k.home = homeOf(n)
+		k.home, t.only = homeOf(left[0]), len(left) == 1
 		rows, err := a.askNode(ctx, k, t, q)
 		switch {
 		case err == nil:
@@ -210,20 +211,15 @@ func (a *Asker) tour(ctx context.Context, k key, t terms, q question) ([]row, er
 	}
 }
 
-// next is the first candidate that has not been tried.
-func next(list []cluster.Node, tried failures) (cluster.Node, bool) {
-	for _, n := range list {
-		if !tried.on(n.ID) {
-			return n, true
-		}
-	}
-	return cluster.Node{}, false
-}
-
 // askNode asks over an idle connection, or a new one where there is none or it has broken.
 func (a *Asker) askNode(ctx context.Context, k key, t terms, q question) ([]row, error) {
 	ctx, done := a.attend(ctx, k.home)
 	defer done()
+	if t.connect > 0 && !t.only { // a frozen server keeps its connections and says nothing
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, t.connect, errSlow)
+		defer cancel()
+	}
 	if c := a.takeIdle(k); c != nil {
 		rows, err := c.ask(ctx, q)
 		broken := c.broken()

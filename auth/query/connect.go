@@ -12,8 +12,11 @@ import (
 	"gopgpool/tlsconf"
 )
 
-// terms are how long things may take.
-type terms struct{ timeout, connect time.Duration }
+// terms are how long things may take; only: no other node is left to ask.
+type terms struct {
+	timeout, connect time.Duration
+	only             bool
+}
 
 // key is what a connection is good for.
 type key struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -111,14 +112,14 @@ func on(k key, err error, connecting bool) error {
 // failures are what the nodes asked so far said.
 type failures []error
 
-func (f failures) on(id cluster.NodeID) bool {
-	for _, err := range f {
-		var at *nodeError
-		if errors.As(err, &at) && at.node == id {
-			return true
-		}
-	}
-	return false
+// left are the candidates that have not been asked.
+func (f failures) left(list []cluster.Node) []cluster.Node {
+	return slices.DeleteFunc(list, func(n cluster.Node) bool {
+		return slices.ContainsFunc(f, func(err error) bool {
+			var at *nodeError
+			return errors.As(err, &at) && at.node == n.ID
+		})
+	})
 }
 
 // sum is one error of one line.

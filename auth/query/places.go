@@ -140,8 +140,8 @@ func (a *Asker) reserve(ctx context.Context) error {
 	}
 	a.hunger(1)
 	defer a.hunger(-1)
-	first := true
-	a.discardIdle(func(*conn) bool { defer func() { first = false }(); return first })
+	seen := 0
+	a.discardIdle(func(*conn) bool { seen++; return seen == 1 })
 	select {
 	case a.places <- struct{}{}:
 		return nil
