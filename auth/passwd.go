@@ -65,11 +65,22 @@ func ParsePasswords(name string, data []byte, key Key) (*Passwords, []Notice) {
 		}
 		entry := ParseEntry(password, key)
 		p.entries[user] = entry
-		if entry.Undecryptable() {
-			notices = append(notices, Notice{File: name, Line: number, Text: ErrDecrypt.Error() + ": verify the valid pool_key exists"})
+		if text := entryProblem(entry); text != "" {
+			notices = append(notices, Notice{File: name, Line: number, Text: text})
 		}
 	}
 	return p, notices
+}
+
+// entryProblem tells of an entry that lets nobody in.
+func entryProblem(e Entry) string {
+	switch {
+	case e.Undecryptable():
+		return ErrDecrypt.Error() + ": verify the valid pool_key exists"
+	case e.Kind() == EntrySCRAM && !e.CanSCRAM():
+		return "not a SCRAM verifier as PostgreSQL stores it"
+	}
+	return ""
 }
 
 // trimCR takes one carriage return off, unless it is quoted.
@@ -101,7 +112,6 @@ func splitPasswordLine(line string) (user, password, problem string) {
 // storedPassword is the second field. A SCRAM verifier as it stands in pg_authid has two colons of its own, which nobody quotes:
 // SCRAM-SHA-256$iterations:salt$StoredKey:ServerKey.
 func storedPassword(s string) string {
-	const verifierPrefix = "SCRAM-SHA-256$"
 	field, rest, more := passwordField(s)
 	if !strings.HasPrefix(field, verifierPrefix) {
 		return field

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +39,20 @@ func TestVerifierInPasswords(t *testing.T) {
 		if user != "u" || password != want || problem != "" {
 			t.Errorf("%s: %q %q %q", line, user, password, problem)
 		}
+	}
+}
+
+// A line pasted from pg_authid lets its user in, also after another line was written.
+func TestVerifierServes(t *testing.T) {
+	hash := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	line := "u:SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$" + hash + ":" + hash + "\n"
+	data := UpdatePasswords([]byte(line), PasswordLine{"v", "TEXTx"})
+	if !strings.HasPrefix(string(data), line) {
+		t.Errorf("%q", data)
+	}
+	p, notices := ParsePasswords("pool_passwd", data, Key{})
+	if e := p.Lookup("u"); !e.CanSCRAM() || len(notices) > 0 {
+		t.Errorf("%v, %v", e, notices)
 	}
 }
 
@@ -185,6 +200,7 @@ func TestPasswordNotices(t *testing.T) {
 		{"", 0o644, ""},
 		{"u:TEXTx\n", 0o640, ""},
 		{"u:TEXTx\n", 0o644, "can be read or written by everybody; its mode should be 0600 or 0640 (file "},
+		{"u:SCRAM-SHA-256$4096:nothing\n", 0o600, "not a SCRAM verifier as PostgreSQL stores it (line 1 of"},
 		{"u:x\nv:AEShSltKZkF9x25a89JlEFPeA==\n", 0o600, "unable to decrypt password from pool_passwd: verify the valid pool_key exists (line 2 of"},
 	} {
 		if err := os.WriteFile(path, []byte(tt.text), tt.mode); err != nil {
