@@ -84,9 +84,9 @@ func (a *Asker) open(ctx context.Context, k key, t terms) (*conn, error) {
 		server = a.parts.TLS(k.home.node, k.home.host)
 	}
 	var err error
-	for _, w := range ways(server) {
+	for _, w := range server.Ways() {
 		var c *conn
-		if c, err = a.login(ctx, k, t, w); err == nil || !w.retry(err) {
+		if c, err = a.login(ctx, k, t, w); err == nil || !w.Retry(state(err), err) {
 			return c, err
 		}
 	}
@@ -94,7 +94,7 @@ func (a *Asker) open(ctx context.Context, k key, t terms) (*conn, error) {
 }
 
 // login opens a connection in one of the ways.
-func (a *Asker) login(ctx context.Context, k key, t terms, w way) (*conn, error) {
+func (a *Asker) login(ctx context.Context, k key, t terms, w tlsconf.Way) (*conn, error) {
 	life, kill := context.WithCancel(context.Background())
 	cfg := a.base.Copy()
 	cfg.Host, cfg.Port = k.home.host, uint16(k.home.port)
@@ -112,7 +112,7 @@ func (a *Asker) login(ctx context.Context, k key, t terms, w way) (*conn, error)
 }
 
 // dial connects; what it opens is cut when life ends. The driver dials again to cancel a statement it does not wait for.
-func dial(ctx, life context.Context, network, address string, w way) (net.Conn, error) {
+func dial(ctx, life context.Context, network, address string, w tlsconf.Way) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(life, cancel)()
@@ -122,7 +122,7 @@ func dial(ctx, life context.Context, network, address string, w way) (net.Conn, 
 		return nil, err
 	}
 	context.AfterFunc(life, func() { _ = c.Close() })
-	upgraded, err := w.upgrade(ctx, c)
+	upgraded, err := w.Upgrade(ctx, c)
 	if err != nil {
 		_ = c.Close()
 		return nil, err

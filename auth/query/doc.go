@@ -6,7 +6,6 @@
 //	answer.go    what the rows of auth_query mean; pure
 //	places.go    the connections: how many, kept idle how long, closed when their node is lost
 //	connect.go   opening one connection, and one question on it
-//	tls.go       with TLS or without, by backend_sslmode
 //	error.go     why there is no answer
 //
 // Each login is a question of its own and no answer is remembered: a role that was dropped, has expired or got another password counts

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gopgpool/cluster"
+	"gopgpool/tlsconf"
 )
 
 // Why says what is missing where a user has no entry.
@@ -143,7 +144,7 @@ func describe(ctx context.Context, err error) error {
 		return answer
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
-	case errors.As(err, &network) && !errors.Is(err, errHandshake):
+	case errors.As(err, &network) && !errors.Is(err, tlsconf.ErrHandshake):
 		return network
 	case errors.As(err, &whole) && whole.Unwrap() != nil:
 		return whole.Unwrap()
