@@ -1,7 +1,7 @@
 # The two commands of a fresh machine are `make demo` and `make test`. What is missing (a C compiler, a PostgreSQL server) is
 # installed through apt for root; for others the exact command is printed, see scripts/need.
 #
-#   make build     every program of cmd/ into bin/, with the names of pcp and pg_enc
+#   make build     every program of cmd/ into bin/, with the names of pcp and pg_enc; PAM=no leaves PAM out, as does want of its header
 #   make install   the programs and sample scripts into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
@@ -31,12 +31,16 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 PGPORT ?= 0
 CHECK ?=
+PAM ?=
 DRIVERSFLAGS ?=
 REGRESSFLAGS ?=
 REGRESS_SOURCES ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gopgpool/regress
 
 # No version stamp: git refuses to tell it when the checkout belongs to somebody else.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+# Asked anew by each recipe: need-compiler may just have installed the header.
+TAGS = $(shell PAM='$(PAM)' scripts/need pam-tag)
 
 LINT = $(GO) tool -modfile=tools/go.mod golangci-lint
 
@@ -45,11 +49,11 @@ PCP_NAMES = $(addprefix pcp_,attach_node detach_node health_check_stats invalida
 	pool_status proc_count proc_info promote_node recovery_node reload_config stop_pgpool watchdog_info)
 
 .DEFAULT_GOAL := build
-.PHONY: build install demo test scenario check lint fmt generated fuzz regress clean need-compiler need-server
+.PHONY: build install demo test scenario check lint fmt generated fuzz regress clean need-compiler need-server need-ldap
 
 build: need-compiler
 	@mkdir -p bin
-	$(GO) build -o bin/ ./cmd/...
+	$(GO) build $(TAGS) -o bin/ ./cmd/...
 	@for name in $(PCP_NAMES); do ln -sf pcp bin/$$name; done
 	@ln -sf pg_enc bin/pg_md5
 
@@ -65,8 +69,8 @@ install: build
 demo: build need-server
 	bin/pgpool_demo -port $(PORT) -nodes $(NODES) -pgport $(PGPORT) $(if $(filter-out 0,$(CHECK)),-check)
 
-test: need-compiler need-server
-	GOPGPOOL_REQUIRE_SERVER=1 $(GO) test -race -timeout 9m $(TESTFLAGS) $(PKGS)
+test: need-compiler need-server need-ldap
+	GOPGPOOL_REQUIRE_SERVER=1 $(GO) test $(TAGS) -race -timeout 9m $(TESTFLAGS) $(PKGS)
 
 scenario: need-compiler need-server
 	GOPGPOOL_REQUIRE_SERVER=1 GOPGPOOL_REQUIRE_HOSTS=1 GOPGPOOL_WD=1 $(GO) test -race -count=1 -v $(TESTFLAGS) ./internal/scenario
@@ -75,7 +79,7 @@ check: need-compiler lint generated
 	$(GO) test ./internal/ranks
 
 lint: need-compiler
-	$(LINT) run ./...
+	$(LINT) run $(patsubst -tags=%,--build-tags=%,$(TAGS)) ./...
 
 fmt:
 	$(LINT) fmt ./...
@@ -106,6 +110,9 @@ need-compiler:
 
 need-server:
 	@scripts/need server
+
+need-ldap:
+	@scripts/need ldap || echo "going on without it: tests that ask an LDAP server are skipped"
 
 bench bench-profile ha: need-server
 include bench.mk

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -122,6 +123,9 @@ func BuildProgram(tb testing.TB, dir, name string) string {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
+	if withPAM() {
+		args = append(args, "-tags=pam")
+	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		tb.Fatal(err)
 	}
@@ -130,6 +134,12 @@ func BuildProgram(tb testing.TB, dir, name string) string {
 		tb.Fatalf("go build %s: %v\n%s", name, err, out)
 	}
 	return path
+}
+
+// withPAM reports whether the Makefile would link PAM in; tags that somebody has chosen are left alone.
+func withPAM() bool {
+	_, err := os.Stat("/usr/include/security/pam_appl.h")
+	return err == nil && os.Getenv("PAM") != "no" && !strings.Contains(os.Getenv("GOFLAGS"), "-tags")
 }
 
 // Pgpool starts a pgpool of ours in front of the shared cluster for one test, which closes it. opts.Binary is filled in.
