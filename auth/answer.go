@@ -37,14 +37,18 @@ type Opened struct {
 // Answer picks what to log in to a server with. f.Server is what that server asks. The entry comes first, then the key
 // of the client's SCRAM exchange, then the client's own password. The error is an *[Error]; it refuses
 //
-//   - a client that so far has shown nothing, on a server that would let anybody in, where the rules want a password;
+//   - a client that so far has shown nothing, on a server that would let anybody in, where the rules want a password, or
+//     that may have let us in for our own certificate;
 //   - a client that has shown nothing because another server asked for nothing, on a server that asks.
 func Answer(f Facts, id Identity) (Credential, Source, error) {
 	if !f.Server.Supported() {
 		return Credential{}, SourceNone, unsupported(int32(f.Server))
 	}
 	sent, hasSent := id.Sent()
-	if f.Server == ServerTrust {
+	if f.Server.silent() {
+		if id.By == ByNothing && !hasSent && f.Server == ServerCert {
+			return Credential{}, SourceNone, notTheClients()
+		}
 		if id.By == ByNothing && hasSent {
 			return Credential{}, SourceNone, passwordFailed(f.User, "clear text authentication failed",
 				"the server asks for no password, so nobody can tell whether the client's is right")
@@ -90,9 +94,9 @@ func MayReuse(f Facts, id Identity, o Opened) (proved Identity, ok bool) {
 	case ByEntry:
 		return id, true
 	case ByTrust, ByOther:
-		return id, o.Server == ServerTrust || f.Entry.Serves(o.Server)
+		return id, o.Server.silent() || f.Entry.Serves(o.Server)
 	case ByServer:
-		return id, o.Server == ServerTrust
+		return id, o.Server.silent()
 	case ByNothing:
 		_, has := id.Sent()
 		return id, o.Server == ServerTrust && !f.HBA && !has

@@ -123,7 +123,7 @@ func (id Identity) Sent() (string, bool) { return id.sent, id.sent != "" }
 // ProvedBy is the identity after a login to a server succeeded with the given source: the client's own password,
 // accepted by a server that asked for one, is proof. Call it after every [Login].
 func (id Identity) ProvedBy(server ServerMethod, source Source) Identity {
-	if source == SourceClient && server != ServerTrust && id.By == ByNothing {
+	if source == SourceClient && !server.silent() && id.By == ByNothing {
 		id.By = ByServer
 	}
 	return id
@@ -253,7 +253,7 @@ func decideUnasked(f Facts, by By) Plan {
 		return Plan{NeedServer: true}
 	case ServerPassword:
 		return Plan{Ask: AskCleartext, Judge: JudgeServer}
-	case ServerTrust, ServerMD5, ServerSCRAM:
+	case ServerCert, ServerTrust, ServerMD5, ServerSCRAM:
 	}
 	return welcome
 }
@@ -265,6 +265,8 @@ func decideByServer(f Facts) (Plan, error) {
 		return Plan{NeedServer: true}, nil
 	case ServerTrust:
 		return Plan{}, nil
+	case ServerCert:
+		return Plan{}, notTheClients()
 	case ServerPassword:
 		return f.decidePassword(), nil
 	case ServerMD5, ServerSCRAM:

@@ -18,12 +18,33 @@ type world struct {
 	facts  Facts
 	server ServerMethod
 	sends  string // the client's password
+	cache  *Cache
 }
 
-// outcome is what the client went through: the challenge and how it ended.
-func (w world) outcome(t *testing.T) string {
+// journey is what a client went through: the challenge, and the connection it got or why it got none.
+type journey struct {
+	asked   string
+	id      Identity
+	opened  Opened
+	refused error
+}
+
+func (j journey) String() string {
+	switch {
+	case j.refused != nil && j.asked == "":
+		return "refused: " + j.refused.Error()
+	case j.refused != nil:
+		return j.asked + " refused: " + j.refused.Error()
+	case j.opened.Source == SourceNone:
+		return j.asked + " ok"
+	}
+	return j.asked + " ok " + j.opened.Source.String()
+}
+
+// outcome runs one client through everything: what it is asked, what a server is told, and whether that server is content.
+func (w world) outcome(t *testing.T) journey {
 	t.Helper()
-	cache := testCache()
+	cache := w.cache
 	f := w.facts
 	plan, err := Decide(f)
 	if err == nil && plan.NeedServer {
@@ -31,48 +52,79 @@ func (w world) outcome(t *testing.T) string {
 		plan, err = Decide(f)
 	}
 	if err != nil {
-		return "refused: " + err.Error()
+		return journey{refused: err}
 	}
-	asked, id := "-", plan.Unasked
-	if acceptor := NewAcceptor(plan, Party{User: f.User, Entry: f.Entry, Cache: cache, Random: NewRandom()}); acceptor != nil {
-		asked = map[Ask]string{AskCleartext: "c", AskMD5: "m", AskSCRAM: "s"}[plan.Ask]
+	j := journey{asked: "-", id: plan.Unasked}
+	p := Party{User: f.User, Entry: f.Entry, Cache: cache, Random: NewRandom(), Check: outside}
+	if acceptor := NewAcceptor(plan, p); acceptor != nil {
+		j.asked = map[Ask]string{AskCleartext: "c", AskMD5: "m", AskSCRAM: "s"}[plan.Ask]
 		serverErr, clientErr := converse(t, acceptor, NewLogin(PasswordCredential(f.User, w.sends), cache, nil))
-		if clientErr != nil {
+		if clientErr != nil && w.sends != "" {
 			t.Fatal(clientErr)
 		}
-		if serverErr != nil {
-			return asked + " refused: " + serverErr.Error()
+		if j.refused = errors.Join(serverErr, clientErr); j.refused != nil {
+			return j
 		}
-		id = acceptor.Identity()
+		j.id = acceptor.Identity()
 	}
 	f.Server = w.server
-	credential, source, err := Answer(f, id)
+	credential, source, err := Answer(f, j.id)
 	if err != nil {
-		return asked + " refused: " + err.Error()
+		j.refused = err
+		return j
 	}
-	return asked + " " + w.login(t, cache, credential, source)
+	j.refused = w.login(t, cache, credential)
+	j.id, j.opened = j.id.ProvedBy(w.server, source), Opened{Server: w.server, Source: source}
+	if sent, ok := j.id.Sent(); ok && source == SourceClient {
+		j.opened.Proof = NewProof(sent, NewRandom())
+	}
+	return j
 }
 
-func (w world) login(t *testing.T, cache *Cache, credential Credential, source Source) string {
+// outside is an LDAP server or PAM.
+func outside(password string) error {
+	if password == "secret" {
+		return nil
+	}
+	return errors.New("invalid credentials")
+}
+
+var errServerRefuses = errors.New("refused by server")
+
+func (w world) login(t *testing.T, cache *Cache, credential Credential) error {
 	t.Helper()
 	login := NewLogin(credential, cache, nil)
 	ask := map[ServerMethod]Ask{ServerPassword: AskCleartext, ServerMD5: AskMD5, ServerSCRAM: AskSCRAM}[w.server]
 	if ask == AskNothing {
-		if _, err := login.Next(0, nil); err != nil {
-			t.Fatal(err)
-		}
-		return "ok"
+		_, err := login.Next(0, nil)
+		return err
 	}
-	server := NewAcceptor(planFor(ask), Party{User: w.facts.User, Entry: ParseEntry("TEXTsecret", Key{}), Cache: cache, Random: NewRandom()})
-	serverErr, clientErr := converse(t, server, login)
-	if serverErr != nil || clientErr != nil {
-		return "refused by server"
+	entry := ParseEntry("TEXTsecret", Key{})
+	if ask == AskSCRAM {
+		entry = serverVerifier()
 	}
-	return "ok " + source.String()
+	server := NewAcceptor(planFor(ask), Party{User: w.facts.User, Entry: entry, Cache: cache, Random: NewRandom()})
+	if serverErr, clientErr := converse(t, server, login); serverErr != nil || clientErr != nil {
+		return errServerRefuses
+	}
+	return nil
+}
+
+// cheapCache is one in which deriving keys of a password takes no time, but for verifiers.
+func cheapCache() *Cache {
+	c := testCache()
+	c.shape = shape{iterations: 1, salt: scramSalt, learned: true}
+	return c
+}
+
+// serverVerifier is what the server has stored of the user's password.
+func serverVerifier() Entry {
+	return ParseEntry("SCRAM-SHA-256$4096:MDEyMzQ1Njc4OWFiY2RlZg==$"+
+		"bpSY5Ze9NUH+I35LC3gVq+DpBfK46iXBxvhAKqVu9pE=:VpYlBuxyzeCI1KnctrefdljpB1mk3Gp7sBI/t11+NkQ=", Key{})
 }
 
 // The result matrix of the reference, and beside it what we do on purpose otherwise: "password, none" on a server
-// that trusts. E: TEXT, m: md5, -: none, S: SCRAM form, A: AES without its key.
+// that trusts. E: TEXT, m: md5, -: none, S: SCRAM form that is none, V: the server's verifier, A: AES without its key.
 func TestMatrix(t *testing.T) {
 	const noEntry = `refused: %s authentication failed: pool_passwd file does not contain an entry for "alice"`
 	noMD5, noSCRAM := strings.Replace(noEntry, "%s", "md5", 1), strings.Replace(noEntry, "%s", "SCRAM", 1)
@@ -84,6 +136,7 @@ func TestMatrix(t *testing.T) {
 		"the server asks for no password, so nobody can tell whether the client's is right"
 	const unfit = "c refused: clear text authentication failed: " +
 		"password type stored in pool_passwd can't be used for clear text authentication"
+	cache := cheapCache()
 	tests := []struct {
 		hba, entry                string
 		clear                     bool
@@ -112,11 +165,17 @@ func TestMatrix(t *testing.T) {
 		{"md5", "m", false, "m ok", "m " + needClear, "m ok pool_passwd", "m " + needSCRAM},
 		{"md5", "-", true, "m " + noMD5, "m " + noMD5, "m " + noMD5, "m " + noMD5},
 		{"scram-sha-256", "E", false, "s ok", "s ok pool_passwd", "s ok pool_passwd", "s ok pool_passwd"},
+		{"off", "V", false, "- ok", "c ok client", "m " + needMD5, "s ok client's key"},
+		{"off", "V", true, "- ok", "c ok client", "c ok client", "s ok client's key"},
+		{"trust", "V", false, "- ok", "- " + needClear, "- " + needMD5, "- " + needSCRAM},
+		{"password", "V", false, "c ok", "c ok client", "c ok client", "c ok client"},
+		{"md5", "V", false, "s ok", "s " + needClear, "s " + needMD5, "s ok client's key"},
+		{"scram-sha-256", "V", false, "s ok", "s " + needClear, "s " + needMD5, "s ok client's key"},
 		{"scram-sha-256", "-", true, "s " + noSCRAM, "s " + noSCRAM, "s " + noSCRAM, "s " + noSCRAM},
 	}
 	entries := map[string]Entry{
 		"E": ParseEntry("TEXTsecret", Key{}), "m": ParseEntry(MD5Hash("secret", testUser), Key{}), "-": {},
-		"S": ParseEntry("SCRAM-SHA-256$x", Key{}), "A": ParseEntry("AESxxxx", Key{}),
+		"S": ParseEntry("SCRAM-SHA-256$x", Key{}), "V": serverVerifier(), "A": ParseEntry("AESxxxx", Key{}),
 	}
 	for _, tt := range tests {
 		facts := Facts{
@@ -126,7 +185,7 @@ func TestMatrix(t *testing.T) {
 		for server, want := range map[ServerMethod]string{
 			ServerTrust: tt.trust, ServerPassword: tt.password, ServerMD5: tt.md5, ServerSCRAM: tt.scr,
 		} {
-			if got := (world{facts, server, "secret"}).outcome(t); got != want {
+			if got := (world{facts, server, "secret", cache}).outcome(t).String(); got != want {
 				t.Errorf("hba %s, entry %s, clear %t, server %v:\n got %s\nwant %s", tt.hba, tt.entry, tt.clear, server, got, want)
 			}
 		}
@@ -135,6 +194,7 @@ func TestMatrix(t *testing.T) {
 
 // With a wrong password nobody comes in where anybody asked for one.
 func TestMatrixWrongPassword(t *testing.T) {
+	cache := cheapCache()
 	for _, hba := range []string{"off", "password", "md5", "scram-sha-256"} {
 		for name, entry := range map[string]Entry{
 			"E": ParseEntry("TEXTsecret", Key{}), "m": ParseEntry(MD5Hash("secret", testUser), Key{}), "-": {},
@@ -144,7 +204,7 @@ func TestMatrixWrongPassword(t *testing.T) {
 					User: testUser, HBA: hba != "off", Rule: Rule{Method: methodNamed(hba)}, Entry: entry, AllowClearText: true,
 					Server: Unasked,
 				}
-				got := (world{facts, server, "wrong"}).outcome(t)
+				got := (world{facts, server, "wrong", cache}).outcome(t).String()
 				if wantIn := hba == "off" && server == ServerTrust; strings.Contains(got, "ok") != wantIn {
 					t.Errorf("hba %s, entry %s, server %v: %s", hba, name, server, got)
 				}

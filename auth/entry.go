@@ -97,7 +97,7 @@ func (e Entry) CanSCRAM() bool {
 // Serves reports whether the entry alone answers what a server asks.
 func (e Entry) Serves(m ServerMethod) bool {
 	switch m {
-	case ServerTrust:
+	case ServerCert, ServerTrust:
 		return true
 	case ServerPassword, ServerSCRAM:
 		_, ok := e.Clear()

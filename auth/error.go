@@ -78,6 +78,18 @@ func peerFailed(user, peer string) *Error {
 	}
 }
 
+// notTheClients is a client that nobody has asked for anything, on a server that may know us.
+func notTheClients() *Error {
+	return &Error{
+		ClientMessage: refusedText,
+		Hint:          seeLog,
+		SQLSTATE:      stateInvalidAuth,
+		LogText:       refusedText,
+		LogDetail:     "the server asks for nothing but has been shown pgpool's own certificate, which says nothing about the client",
+		LogHint:       "set enable_pool_hba to on",
+	}
+}
+
 // outsideFailed is what LDAP or PAM did not approve. To the client it reads like any wrong password.
 func outsideFailed(user string, method Method, cause error) *Error {
 	var e *Error

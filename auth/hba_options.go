@@ -79,7 +79,7 @@ type LDAPOptions struct {
 	Search          bool
 	BaseDN          string
 	BindDN          string // "": the search is anonymous
-	BindPassword    string // never printed
+	BindPassword    string `json:"-"` // never printed
 	SearchAttribute string // "" if there is a SearchFilter, else set
 	SearchFilter    string // holds $username
 	Scope           LDAPScope

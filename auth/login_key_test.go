@@ -174,3 +174,31 @@ func TestParseVerifier(t *testing.T) {
 		t.Error("a verifier serves for the wrong things")
 	}
 }
+
+// rfcProvedAcceptor has been through the RFC's exchange with a client.
+func rfcProvedAcceptor(t testing.TB) *scramAcceptor {
+	t.Helper()
+	a := rfcAcceptor(t)
+	if _, err := a.Next(initialResponse(scramSHA256, rfcClientFirst)); err != nil {
+		t.Fatal(err)
+	}
+	if step, err := a.Next([]byte(rfcClientFinal)); err != nil || !step.Done {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// The key that a client's exchange yields is the one that its password yields.
+func TestKeyRecovered(t *testing.T) {
+	id := rfcProvedAcceptor(t).Identity()
+	if id.By != ByEntry || id.key == nil || *id.key != *rfcKey(t) {
+		t.Errorf("%v", id)
+	}
+	clear := NewAcceptor(planFor(AskSCRAM), Party{User: testUser, Entry: ParseEntry("TEXTsecret", Key{}), Cache: testCache()})
+	if err, _ := converse(t, clear, NewLogin(PasswordCredential(testUser, "secret"), testCache(), nil)); err != nil {
+		t.Fatal(err)
+	}
+	if clear.Identity().key != nil {
+		t.Error("a key where the entry has the password")
+	}
+}

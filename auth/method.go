@@ -50,11 +50,14 @@ func methodNamed(name string) Method {
 	return 0
 }
 
-// ServerMethod is what a server asks of whoever logs in: the code of its first authentication message.
+// ServerMethod is what a server asks of whoever logs in: the code of its first authentication message, or what
+// [ServerMethod.ByOwnCert] makes of it.
 type ServerMethod int32
 
-// The requests we can answer, and Unasked while no server has been asked.
+// The requests we can answer, and Unasked while no server has been asked. ServerCert asks for nothing as ServerTrust
+// does, but of somebody who has shown it a certificate.
 const (
+	ServerCert     ServerMethod = -2
 	Unasked        ServerMethod = -1
 	ServerTrust    ServerMethod = 0
 	ServerPassword ServerMethod = 3
@@ -62,10 +65,22 @@ const (
 	ServerSCRAM    ServerMethod = 10
 )
 
+// ByOwnCert is the request of a server to which we have shown a certificate of ours (backend_sslcert). Where it then asks
+// for nothing, it may have recognised us, and that says nothing about the client.
+func (m ServerMethod) ByOwnCert() ServerMethod {
+	if m == ServerTrust {
+		return ServerCert
+	}
+	return m
+}
+
+// silent reports whether the server asks for nothing.
+func (m ServerMethod) silent() bool { return m == ServerTrust || m == ServerCert }
+
 // Supported reports whether [Login] can answer the request.
 func (m ServerMethod) Supported() bool {
 	switch m {
-	case ServerTrust, ServerPassword, ServerMD5, ServerSCRAM:
+	case ServerCert, ServerTrust, ServerPassword, ServerMD5, ServerSCRAM:
 		return true
 	case Unasked:
 	}
@@ -74,6 +89,8 @@ func (m ServerMethod) Supported() bool {
 
 func (m ServerMethod) String() string {
 	switch m {
+	case ServerCert:
+		return "certificate"
 	case ServerTrust:
 		return "trust"
 	case ServerPassword:

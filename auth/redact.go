@@ -26,7 +26,7 @@ func (a *md5Acceptor) Format(s fmt.State, _ rune) { redact(s, "Acceptor") }
 func (a *scramAcceptor) Format(s fmt.State, _ rune) { redact(s, "Acceptor") }
 
 // Format prints no content.
-func (k *clientKey) Format(s fmt.State, _ rune) { redact(s, "clientKey") }
+func (k clientKey) Format(s fmt.State, _ rune) { redact(s, "clientKey") }
 
 // Format prints no content.
 func (v verifier) Format(s fmt.State, _ rune) { redact(s, "verifier") }
