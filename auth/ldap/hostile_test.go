@@ -99,6 +99,62 @@ func TestHostileServer(t *testing.T) {
 	}
 }
 
+// A server, or somebody on the way to it, that will not have TLS does not get the password.
+func TestNoPasswordWithoutTLS(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string][]byte{
+		"refused": extendedResponse(2), "unavailable": extendedResponse(52), "a bind's answer": bindResponse(1, ""),
+		"accepted, and then plain": append(extendedResponse(0), bindResponse(0, "")...), "noise": []byte("no TLS here"), "end": {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			heard := make(chan []byte, 1)
+			go func() { heard <- listen(listener, answer) }()
+			o := auth.LDAPOptions{
+				Servers: []string{"127.0.0.1"}, Port: listener.Addr().(*net.TCPAddr).Port, Prefix: "uid=", Suffix: ",dc=x", StartTLS: true,
+			}
+			env := map[string]string{"LDAPTLS_REQCERT": "never"}
+			judge(t, name, ask(t.Context(), o, "alice", password, env), outcome{Unavailable, "could not start LDAP TLS"})
+			_ = listener.Close() // ends listen, if it is not over
+			if got := <-heard; bytes.Contains(got, []byte(password)) || !bytes.Contains(got, []byte("1.3.6.1.4.1.1466.20037")) {
+				t.Errorf("the server heard %q", got)
+			}
+		})
+	}
+}
+
+// listen answers one request and returns all that was said to it.
+func listen(listener net.Listener, answer []byte) []byte {
+	c, err := listener.Accept()
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = c.Close() }() // the client judges
+	request := make([]byte, 4096)
+	n, err := c.Read(request)
+	if err != nil {
+		return nil
+	}
+	if _, err = c.Write(answer); err == nil {
+		err = c.(*net.TCPConn).CloseWrite()
+	}
+	rest, _ := io.ReadAll(c) // until the client leaves, in whatever way
+	if err != nil {
+		return nil
+	}
+	return append(request[:n], rest...)
+}
+
+func extendedResponse(code int64) []byte {
+	packet := bindResponse(code, "")
+	packet[5] = 0x78 // [APPLICATION 24] instead of 1
+	return packet
+}
+
 func TestReadIsBounded(t *testing.T) {
 	t.Parallel()
 	ours, theirs := net.Pipe()
