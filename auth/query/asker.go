@@ -139,7 +139,8 @@ const rolesSQL = `WITH RECURSIVE member(oid) AS (
 SELECT rolname FROM pg_catalog.pg_roles JOIN member USING (oid) ORDER BY rolname`
 
 // Roles are the roles a user is a member of, directly or through others, itself included: what +group and samerole in pool_hba.conf
-// mean. They are none for an unknown user. Superusers are members of what was granted to them only.
+// mean. They are empty and not nil for an unknown user, nil with an error: a record that rejects members must not be passed by then.
+// Superusers are members of what was granted to them only.
 func (a *Asker) Roles(ctx context.Context, user string) ([]string, error) {
 	s := a.parts.Settings()
 	rows, err := a.ask(ctx, &s, s.Roles, question{sql: rolesSQL, arg: user, limit: maxRoles})
@@ -149,7 +150,7 @@ func (a *Asker) Roles(ctx context.Context, user string) ([]string, error) {
 	if len(rows) == maxRoles {
 		return nil, &Error{Account: s.Roles.User, Database: s.Roles.Database, Err: errors.New("too many roles")}
 	}
-	var roles []string
+	roles := make([]string, 0, len(rows))
 	for _, r := range rows {
 		roles = append(roles, string(r[0]))
 	}

@@ -35,7 +35,7 @@ func TestRoles(t *testing.T) {
 		} {
 			got, err := b.Roles(t.Context(), user)
 			slices.Sort(got)
-			if err != nil || !slices.Equal(got, want) {
+			if err != nil || got == nil || !slices.Equal(got, want) {
 				t.Errorf("%s asks for %s: %q, %v; want %q", who.User, user, got, err, want)
 			}
 		}
