@@ -282,19 +282,23 @@ func (w *tlsWire) Close() error { return nil }
 // WithOffloadedKeys is a configuration whose slow signatures (RSA) are made off the loop of the task, which owns the connection they
 // are for. cfg itself stays as it is.
 func (t *Task) WithOffloadedKeys(cfg *tls.Config) *tls.Config {
-	out := cfg
-	for i := range cfg.Certificates {
-		key, ok := cfg.Certificates[i].PrivateKey.(*rsa.PrivateKey)
-		if !ok {
-			continue
-		}
-		if out == cfg {
-			out = cfg.Clone()
-			out.Certificates = append([]tls.Certificate(nil), cfg.Certificates...)
-		}
-		out.Certificates[i].PrivateKey = offloadedKey{key, t}
+	if len(cfg.Certificates) == 0 {
+		return cfg
 	}
-	return out
+	cfg = cfg.Clone()
+	cfg.Certificates = append([]tls.Certificate(nil), cfg.Certificates...)
+	for i := range cfg.Certificates {
+		cfg.Certificates[i] = t.WithOffloadedKey(cfg.Certificates[i])
+	}
+	return cfg
+}
+
+// WithOffloadedKey is WithOffloadedKeys for one certificate.
+func (t *Task) WithOffloadedKey(cert tls.Certificate) tls.Certificate {
+	if key, ok := cert.PrivateKey.(*rsa.PrivateKey); ok {
+		cert.PrivateKey = offloadedKey{key, t}
+	}
+	return cert
 }
 
 // offloadedKey signs on another goroutine.

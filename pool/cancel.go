@@ -30,7 +30,7 @@ func (p *Pool) SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.T
 	defer wire.Close()
 	_ = wire.SetDeadline(until)
 	if c.Wire.Encrypted() {
-		if err := encrypt(t, wire, encrypted, p.serverTLS(node).Config); err != nil {
+		if err := encrypt(t, wire, encrypted, p.serverTLS(node).Config, nil); err != nil {
 			return nodeError(node.ID, err)
 		}
 	}

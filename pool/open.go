@@ -156,7 +156,8 @@ func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, key Key
 
 // start negotiates TLS, sends the startup packet and reads the server's first word.
 func (o *Opening) start(t *loop.Task, w wish, cfg *tls.Config, params []pgwire.Param) error {
-	if err := encrypt(t, o.conn.Wire, w, cfg); err != nil {
+	showed := false
+	if err := encrypt(t, o.conn.Wire, w, cfg, &showed); err != nil {
 		return err
 	}
 	for _, p := range params {
@@ -174,6 +175,9 @@ func (o *Opening) start(t *loop.Task, w wish, cfg *tls.Config, params []pgwire.P
 	}
 	o.first = append([]byte(nil), body...)
 	o.Method = auth.ServerMethod(int32(binary.BigEndian.Uint32(body)))
+	if showed {
+		o.Method = o.Method.ByOwnCert()
+	}
 	return nil
 }
 

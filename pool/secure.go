@@ -90,8 +90,8 @@ func otherwise(err error) bool {
 	return errors.As(err, &handshake) || errors.As(err, &refused) && refused.Fields.Code == "28000"
 }
 
-// encrypt asks the server for TLS and shakes hands.
-func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config) error {
+// encrypt asks the server for TLS and shakes hands. showed, if not nil, is set when the server has asked for a certificate and got one.
+func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config, showed *bool) error {
 	if w == plainText {
 		return nil
 	}
@@ -114,11 +114,38 @@ func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config) error {
 	case wire.Unread(): // or it would be taken for what came after the handshake
 		return &handshakeError{errors.New("received unencrypted data after SSL response")}
 	}
-	err := wire.StartTLS(nil, func(c net.Conn) *tls.Conn { return tls.Client(c, t.WithOffloadedKeys(cfg)) })
+	cfg = t.WithOffloadedKeys(cfg)
+	if showed != nil {
+		cfg = noting(t, cfg, showed)
+	}
+	err := wire.StartTLS(nil, func(c net.Conn) *tls.Conn { return tls.Client(c, cfg) })
 	if err != nil && !errors.Is(err, loop.ErrStopped) {
 		return &handshakeError{err}
 	}
 	return err
+}
+
+// noting is a configuration that notes whether its certificate is shown.
+func noting(t *loop.Task, cfg *tls.Config, showed *bool) *tls.Config {
+	give := cfg.GetClientCertificate
+	if give == nil && len(cfg.Certificates) == 0 {
+		return cfg
+	}
+	cfg = cfg.Clone()
+	cfg.GetClientCertificate = func(asked *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if give == nil {
+			*showed = true
+			return &cfg.Certificates[0], nil
+		}
+		given, err := give(asked)
+		if err != nil {
+			return nil, err
+		}
+		cert := t.WithOffloadedKey(*given)
+		*showed = len(cert.Certificate) > 0
+		return &cert, nil
+	}
+	return cfg
 }
 
 // binding is what SCRAM binds a login over the connection to; nil in plain text.

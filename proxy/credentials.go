@@ -27,7 +27,7 @@ type Users interface {
 
 // authFacts gathers what is known of the client before it is asked anything.
 func (s *session) authFacts() (auth.Facts, error) {
-	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth}
+	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Verifiers: s.cfg.Auth.AuthUser != ""}
 	if s.cfg.Auth.EnablePoolHba {
 		rules := s.srv.rules.Load()
 		c := s.hbaClient(rules)
@@ -157,7 +157,11 @@ func (s *session) outside(password string) error {
 	}
 	ctx, cancel := s.loginContext()
 	defer cancel()
-	return s.srv.parts.Outside(ctx, s.rule, s.startup.User, password, s.peer.host)
+	err := s.srv.parts.Outside(ctx, s.rule, s.startup.User, password, s.peer.host)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return errLoginTimeout
+	}
+	return err
 }
 
 var errNobodyToAsk = errors.New("the authentication method is not built into this program")

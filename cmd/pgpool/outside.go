@@ -2,14 +2,32 @@ package main
 
 import (
 	"context"
-	"errors"
 
 	"gopgpool/auth"
+	"gopgpool/auth/ldap"
+	"gopgpool/auth/pam"
 )
 
-var errNotAsked = errors.New("nobody can be asked by this authentication method")
+// outside is where passwords are judged that neither we nor the servers know.
+type outside struct{ pam *pam.Stack }
 
-// askOutside asks LDAP or PAM, as the record of pool_hba.conf says, whether a client's password is right.
-func askOutside(ctx context.Context, rule auth.Rule, user, password, address string) error {
-	return errNotAsked
+// ask asks LDAP or PAM, as the record of pool_hba.conf says, whether a client's password is right.
+func (o outside) ask(ctx context.Context, rule auth.Rule, user, password, address string) error {
+	if address == "[local]" {
+		address = ""
+	}
+	var err error
+	refusal := ldap.Refusal
+	switch rule.Method {
+	case auth.MethodLDAP:
+		err = ldap.Check(ctx, rule.LDAP, user, password)
+	case auth.MethodPAM:
+		err, refusal = o.pam.Check(ctx, rule.PAM, user, password, address), pam.Refusal
+	case auth.MethodTrust, auth.MethodReject, auth.MethodPassword, auth.MethodMD5, auth.MethodSCRAM, auth.MethodCert, auth.MethodPeer:
+		panic("pgpool: nobody to ask for method " + rule.Method.String())
+	}
+	if err == nil {
+		return nil
+	}
+	return refusal(user, err)
 }
