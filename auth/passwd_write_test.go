@@ -153,6 +153,17 @@ func TestOverwrite(t *testing.T) {
 	}
 }
 
+// A key file, or what its name leads to, is never waited for.
+func TestLoadKeyOfPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := LoadKey(path, true); !errors.Is(err, ErrKeyFileType) {
+		t.Errorf("%v", err)
+	}
+}
+
 // Programs that write at once lose nothing, and a reader sees whole files only.
 func TestStorePasswordsAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "pool_passwd")

@@ -2,7 +2,9 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,5 +110,53 @@ func TestTypedIsNotSeen(t *testing.T) {
 	}
 	if want := "\r\nc8dae1c50e092f3d877192fc555b1dcf\r\n"; seen != want {
 		t.Errorf("%q, want %q", seen, want)
+	}
+}
+
+// Whoever may write pool_passwd but not its directory changes it in place.
+func TestWithoutRightsOnDirectory(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("not root: no other user can be taken for one without rights")
+	}
+	const nobody = 65534
+	dir := newDirectory(t, "a:1\n")
+	path := filepath.Join(dir, "pool_passwd")
+	for _, name := range []string{path, filepath.Join(dir, "pgpool.conf")} {
+		if err := os.Chown(name, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for d := dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := filepath.Join(dir, "program")
+	self, err := os.Executable()
+	if err == nil {
+		var data []byte
+		if data, err = os.ReadFile(self); err == nil {
+			err = os.WriteFile(program, data, 0o755) // the place of the test binary may be out of reach
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := call{args: []string{"pg_md5", "-m", "-f", "pgpool.conf", "-u", "bob", "secret"}}
+	cmd := ours.command(t, t.Context(), c, dir)
+	cmd.Path = program
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	after, err := os.Stat(path)
+	text, err2 := os.ReadFile(path)
+	if err != nil || err2 != nil || !os.SameFile(before, after) || string(text) != "a:1\nbob:md521f3163f8f86fa10bdefbfbd502a8f06\n" {
+		t.Errorf("%q, %v, %v", text, err, err2)
 	}
 }

@@ -42,7 +42,7 @@ Without PASSWORD it is asked for. An argument can be seen in the list of process
                            (default %s)
   -h, --help               print this text
 
-A password has at most %d bytes. Pgpool-II itself reads entries of at most 79.
+A password has at most %d bytes. Pgpool-II itself decrypts those of at most 79.
 `
 
 const md5Usage = `pg_md5 - hashes passwords for pcp.conf and pool_passwd
