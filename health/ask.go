@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/conf"
 )
@@ -59,11 +60,11 @@ func (p *Prober) askNode(ctx context.Context, v *cluster.View, i int, s *Setting
 // Ping reports whether a server takes connections: it let us in or had a reason of its own not to. A server that is starting,
 // stopping or recovering does not. Whether the password is right makes no difference.
 func (p *Prober) Ping(ctx context.Context, n cluster.Node, l Login) bool {
-	password, err := p.passwords(l.User, l.Password)
+	entry, err := p.passwords(l.User, l.Password)
 	if err != nil {
-		password = "" // being refused is an answer too
+		entry = auth.Entry{} // being refused is an answer too
 	}
-	c, err := p.connect(ctx, n, l, password, nil)
+	c, err := p.connect(ctx, n, l, entry, nil)
 	if err == nil {
 		closeQuietly(c)
 		return true

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/logging"
@@ -45,7 +46,7 @@ func newWorld(t *testing.T, c conf.NodeHealthCheck) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	prober, err := NewProber(func(string, string) (string, error) { return "", nil })
+	prober, err := NewProber(func(string, string) (auth.Entry, error) { return auth.Entry{}, nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/tlsconf"
 )
 
 // Login is the account a probe uses, and how long it waits for a TCP connection.
@@ -22,9 +25,11 @@ type Login struct {
 	ConnectTimeout           time.Duration // 0 = as long as the context allows
 }
 
-// Passwords finds the password of a probe's user: the parameter's value where it is set, else the entry of pool_passwd, else
-// empty.
-type Passwords func(user, param string) (string, error)
+// Passwords finds the password of a probe's user: the parameter's value where it is set, else the entry of pool_passwd, else none.
+type Passwords func(user, param string) (auth.Entry, error)
+
+// Servers tells how to speak to a node at a host.
+type Servers func(node cluster.NodeID, host string) tlsconf.Server
 
 // maxMessage bounds one message of a server, so that a broken one cannot make us allocate.
 const maxMessage = 1 << 20
@@ -32,15 +37,16 @@ const maxMessage = 1 << 20
 // Prober opens probe connections. It may be used from any goroutine.
 type Prober struct {
 	passwords Passwords
+	servers   Servers // nil: in plain text
 	names     *names
 	base      *pgconn.Config // what all connections have in common
 }
 
-// NewProber makes a Prober. Nothing but what a Login says is taken from outside: the PG* variables of the environment have no
-// effect.
-func NewProber(passwords Passwords) (*Prober, error) {
+// NewProber makes a Prober; without servers it speaks to all of them in plain text. Nothing but what a Login says is taken from
+// outside: the PG* variables of the environment have no effect.
+func NewProber(passwords Passwords, servers Servers) (*Prober, error) {
 	base, err := pgconn.ParseConfig("host=localhost port=5432 user=x password=x dbname=x sslmode=disable" +
-		" connect_timeout=0 target_session_attrs=any channel_binding=disable" +
+		" connect_timeout=0 target_session_attrs=any channel_binding=prefer" +
 		" min_protocol_version=3.0 max_protocol_version=3.0")
 	if err != nil {
 		return nil, fmt.Errorf("health: settings of probe connections: %w", err)
@@ -49,7 +55,7 @@ func NewProber(passwords Passwords) (*Prober, error) {
 	base.Fallbacks, base.ValidateConnect, base.AfterConnect = nil, nil, nil
 	base.RequireAuth = ""
 	base.MaxProtocolMessageBodyLen = maxMessage
-	return &Prober{passwords: passwords, names: newNames(), base: base}, nil
+	return &Prober{passwords: passwords, servers: servers, names: newNames(), base: base}, nil
 }
 
 // Conn is one probe connection to a node. It belongs to one goroutine at a time; whoever connected closes it.
@@ -58,29 +64,35 @@ type Conn struct {
 	pg   *pgconn.PgConn
 }
 
-// Connect logs in to a node: TCP or Unix socket, startup, authentication. The context bounds all of it. The errors are of
+// Connect logs in to a node: TCP or Unix socket, TLS, startup, authentication. The context bounds all of it. The errors are of
 // type *Error.
 func (p *Prober) Connect(ctx context.Context, n cluster.Node, l Login, params map[string]string) (*Conn, error) {
-	password, err := p.passwords(l.User, l.Password)
+	entry, err := p.passwords(l.User, l.Password)
 	if err != nil {
 		return nil, &Error{Node: n.ID, Trouble: NotAsked, Err: fmt.Errorf("password of user %q: %w", l.User, err)}
 	}
-	return p.connect(ctx, n, l, password, params)
+	return p.connect(ctx, n, l, entry, params)
 }
 
 // connect tries the addresses of a node one after another until one answers.
 func (p *Prober) connect(
-	ctx context.Context, n cluster.Node, l Login, password string, params map[string]string,
+	ctx context.Context, n cluster.Node, l Login, entry auth.Entry, params map[string]string,
 ) (*Conn, error) {
 	addresses, note, err := p.names.find(ctx, n.Host)
 	if err != nil {
 		return nil, &Error{Node: n.ID, Trouble: NotAsked, Err: err}
 	}
+	server := tlsconf.Server{Mode: conf.SSLModeDisable}
+	if p.servers != nil {
+		server = p.servers(n.ID, n.Host)
+	}
 	var troubles []Trouble
 	var errs []error
 	for i, a := range addresses {
-		cfg := p.config(n, l, password, params)
-		pg, trouble, err := connectTo(ctx, cfg, a, share(ctx, l.ConnectTimeout, len(addresses)-i))
+		v := visit{
+			cfg: p.config(n, l, entry, params), entry: entry, address: a, bound: share(ctx, l.ConnectTimeout, len(addresses)-i),
+		}
+		pg, trouble, err := v.connect(ctx, server)
 		if err == nil {
 			return &Conn{node: n.ID, pg: pg}, nil
 		}
@@ -96,10 +108,11 @@ func (p *Prober) connect(
 }
 
 // config are the settings of one connection; the driver keeps them as long as the connection.
-func (p *Prober) config(n cluster.Node, l Login, password string, params map[string]string) *pgconn.Config {
+func (p *Prober) config(n cluster.Node, l Login, entry auth.Entry, params map[string]string) *pgconn.Config {
 	cfg := p.base.Copy()
 	cfg.Port = uint16(n.Port)
-	cfg.User, cfg.Password, cfg.Database = l.User, password, l.Database
+	cfg.User, cfg.Database = l.User, l.Database
+	cfg.Password, _ = entry.Clear()
 	cfg.RuntimeParams = params
 	return cfg
 }
@@ -117,18 +130,54 @@ func share(ctx context.Context, bound time.Duration, left int) time.Duration {
 	return min(part, bound)
 }
 
-// connectTo logs in at one address.
-func connectTo(ctx context.Context, cfg *pgconn.Config, address string, bound time.Duration) (*pgconn.PgConn, Trouble, error) {
-	cfg.Host = address
-	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{address}, nil }
-	d := &dialer{Dialer: net.Dialer{Timeout: bound}}
-	cfg.DialFunc = d.dial
-	pg, err := pgconn.ConnectConfig(ctx, cfg)
-	if err != nil {
-		trouble := sortTrouble(err, strings.HasPrefix(address, "/"), d.asked())
-		return nil, trouble, describe(err, address, cfg.Port, trouble)
+// visit is a login at one address.
+type visit struct {
+	cfg     *pgconn.Config
+	entry   auth.Entry
+	address string
+	bound   time.Duration
+}
+
+// connect tries the ways in which the server may be spoken to. The last one tried tells what the trouble is.
+func (v *visit) connect(ctx context.Context, server tlsconf.Server) (*pgconn.PgConn, Trouble, error) {
+	var trouble Trouble
+	var err error
+	for _, w := range server.Ways() {
+		var pg *pgconn.PgConn
+		var raw error
+		if pg, trouble, err, raw = v.once(ctx, w); raw == nil {
+			return pg, 0, nil
+		}
+		if !w.Retry(sqlState(raw), raw) {
+			break
+		}
 	}
-	return pg, 0, nil
+	return nil, trouble, err
+}
+
+// once is one connection. Raw is what the driver says, err the same in words.
+func (v *visit) once(ctx context.Context, w tlsconf.Way) (pg *pgconn.PgConn, trouble Trouble, err, raw error) {
+	cfg := v.cfg.Copy()
+	cfg.Host = v.address
+	cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{v.address}, nil }
+	d := &dialer{Dialer: net.Dialer{Timeout: v.bound}, way: w}
+	cfg.DialFunc = d.dial
+	h := newHearing(cfg.User, v.entry)
+	cfg.BuildFrontend = h.frontend
+	if pg, raw = pgconn.ConnectConfig(ctx, cfg); raw == nil {
+		h.over()
+		return pg, 0, nil, nil
+	}
+	trouble = sortTrouble(raw, strings.HasPrefix(v.address, "/"), h.asked())
+	return nil, trouble, describe(raw, v.address, cfg.Port, trouble), raw
+}
+
+func sqlState(err error) string {
+	var answer *pgconn.PgError
+	if errors.As(err, &answer) {
+		return answer.Code
+	}
+	return ""
 }
 
 // describe says what happened at an address, without the driver's words around it, which repeat who we are.
@@ -157,8 +206,8 @@ func broken(err error) bool { return errors.Is(err, io.EOF) || errors.Is(err, io
 // has broken is of no use here, and would outlive the probe.
 type dialer struct {
 	net.Dialer
-	used  atomic.Bool
-	first atomic.Uint32 // the first byte the server said, 0 if none
+	way  tlsconf.Way
+	used atomic.Bool
 }
 
 var errOnce = errors.New("a probe opens one connection")
@@ -171,7 +220,12 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, err
 	}
-	return &tap{Conn: c, first: &d.first}, nil
+	over, err := d.way.Upgrade(ctx, c)
+	if err != nil {
+		_ = c.Close()
+		return nil, err
+	}
+	return over, nil
 }
 
 // patiently connects. A socket file whose queue is full says so at once, where TCP would wait: one waits here then.
@@ -189,23 +243,6 @@ func (d *dialer) patiently(ctx context.Context, network, address string) (net.Co
 		}
 		sleep(ctx, again)
 	}
-}
-
-// asked reports whether the server asked who we are.
-func (d *dialer) asked() bool { return d.first.Load() == 'R' }
-
-// tap remembers the first byte that comes.
-type tap struct {
-	net.Conn
-	first *atomic.Uint32
-}
-
-func (t *tap) Read(b []byte) (int, error) {
-	n, err := t.Conn.Read(b)
-	if n > 0 {
-		t.first.CompareAndSwap(0, uint32(b[0]))
-	}
-	return n, err
 }
 
 // Close says goodbye to the server. The context bounds how long it takes.

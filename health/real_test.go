@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/internal/pgcluster"
@@ -62,12 +63,15 @@ func newRig(t *testing.T, nodes ...cluster.Node) *rig {
 
 func newProber(t *testing.T) *Prober {
 	t.Helper()
-	p, err := NewProber(func(_, param string) (string, error) {
-		if param == "unreadable" {
-			return "", errors.New("no such key")
+	p, err := NewProber(func(_, param string) (auth.Entry, error) {
+		switch param {
+		case "unreadable":
+			return auth.Entry{}, errors.New("no such key")
+		case "":
+			return auth.Entry{}, nil
 		}
-		return param, nil
-	})
+		return auth.ParseEntry(param, auth.Key{}), nil
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/internal/fakepg"
@@ -137,7 +138,7 @@ func TestStatesSeenEarly(t *testing.T) {
 
 func BenchmarkRoles(b *testing.B) {
 	c := shared.Cluster(b)
-	p, err := NewProber(func(_, param string) (string, error) { return param, nil })
+	p, err := NewProber(func(_, param string) (auth.Entry, error) { return auth.ParseEntry(param, auth.Key{}), nil }, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gopgpool/cluster"
+	"gopgpool/tlsconf"
 )
 
 // Trouble is what a failed probe says about its server.
@@ -94,6 +95,8 @@ func sortTrouble(err error, unix, asked bool) Trouble {
 		return Unreachable
 	case errors.As(err, &network) && network.Timeout(), pgconn.Timeout(err), is(context.DeadlineExceeded):
 		return Silent
+	case tlsconf.Disagreed(err):
+		return Rejected // it lives, and we and it want different things of TLS
 	case asked && !errors.As(err, &network) && !broken(err):
 		return Rejected // the server wants a proof we cannot give
 	}

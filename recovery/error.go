@@ -43,10 +43,26 @@ func errOperation(op string) *Error {
 }
 
 func errUnreachable(id cluster.NodeID, err error) *Error {
+	var mine *Error
+	if errors.As(err, &mine) {
+		return mine // it is not for the node that we did not get there
+	}
 	return &Error{
 		Message: fmt.Sprintf("node recovery failed, unable to connect to main node: %d ", id),
 		Detail:  "the reason is: " + reason(err), err: err,
 	}
+}
+
+// errPassword is a password of recovery_user that cannot be used. A hash serves for no login but one by MD5.
+func errPassword(user string, err error) error {
+	var h interface{ Hashed() bool }
+	if errors.As(err, &h) && h.Hashed() {
+		return &Error{
+			Message: fmt.Sprintf("the password of recovery_user %s is invalid format", user),
+			Detail:  "recovery_password is not allowed to be md5 hashed format", err: err,
+		}
+	}
+	return fmt.Errorf("password of user %q: %w", user, err)
 }
 
 // errFailed is a script or a statement the source could not carry out. What a script itself had to say is in that server's log.

@@ -10,6 +10,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/logging"
+	"gopgpool/tlsconf"
 )
 
 // Clients keeps clients out during the second stage; proxy fits.
@@ -24,12 +25,15 @@ type Attacher interface {
 	Attach(ctx context.Context, id cluster.NodeID) error
 }
 
-// Parts are what a Recoverer is built from. All are required.
+// Parts are what a Recoverer is built from. All but TLS are required.
 type Parts struct {
 	Store    *cluster.Store
 	Settings func() Settings // in force now
-	// Password finds the clear password of recovery_user: the parameter's value where it is set, else the entry of pool_passwd.
+	// Password finds the clear password of recovery_user: the parameter's value where it is set, else the entry of pool_passwd. An
+	// error whose method Hashed returns true is a password that is known as a hash only.
 	Password func(user, param string) (string, error)
+	// TLS tells how to speak to a node at a host; nil is in plain text.
+	TLS      func(node cluster.NodeID, host string) tlsconf.Server
 	Clients  Clients
 	Attacher Attacher
 	Log      logging.Logger

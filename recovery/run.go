@@ -11,6 +11,7 @@ import (
 
 	"gopgpool/cluster"
 	"gopgpool/logging"
+	"gopgpool/tlsconf"
 )
 
 // run is one recovery on its way.
@@ -262,7 +263,7 @@ type answer uint8
 const (
 	answerNone       answer = iota // nobody is there, or the server takes no connections at the moment
 	answerNoDatabase               // it runs, without this database
-	answerRefused                  // it runs, and user or password are wrong there
+	answerRefused                  // it runs, and user, password or TLS are not what we think
 )
 
 func judge(err error) answer {
@@ -272,6 +273,8 @@ func judge(err error) answer {
 	)
 	var pgErr *pgconn.PgError
 	switch {
+	case tlsconf.Disagreed(err):
+		return answerRefused
 	case !errors.As(err, &pgErr):
 		return answerNone
 	case pgErr.Code == noSuchDatabase:

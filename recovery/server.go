@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/tlsconf"
 )
 
 // maxMessage bounds one message of a server, so that a broken one cannot make us allocate.
@@ -23,7 +26,7 @@ const connectTimeout = 10 * time.Second
 // cannot be read, though.
 func baseConfig() (*pgconn.Config, error) {
 	base, err := pgconn.ParseConfig("host=localhost port=5432 user=x password=x dbname=x sslmode=disable" +
-		" connect_timeout=0 target_session_attrs=any channel_binding=disable" +
+		" connect_timeout=0 target_session_attrs=any channel_binding=prefer" +
 		" min_protocol_version=3.0 max_protocol_version=3.0")
 	if err != nil {
 		return nil, fmt.Errorf("settings of connections: %w", err)
@@ -45,15 +48,50 @@ func (r *Recoverer) connect(ctx context.Context, n cluster.Node, s Settings, dat
 	}
 	password, err := r.parts.Password(s.RecoveryUser, s.RecoveryPassword)
 	if err != nil {
-		return server{}, fmt.Errorf("password of user %q: %w", s.RecoveryUser, err)
+		return server{}, errPassword(s.RecoveryUser, err)
+	}
+	how := tlsconf.Server{Mode: conf.SSLModeDisable}
+	if r.parts.TLS != nil {
+		how = r.parts.TLS(n.ID, n.Host)
 	}
 	cfg := r.base.Copy()
 	cfg.Host, cfg.Port = n.Host, uint16(n.Port)
 	cfg.User, cfg.Password, cfg.Database = s.RecoveryUser, password, database
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	pg, err := pgconn.ConnectConfig(ctx, cfg)
-	return server{pg}, err
+	for _, w := range how.Ways() {
+		var pg *pgconn.PgConn
+		if pg, err = dial(ctx, cfg, w); err == nil {
+			return server{pg}, nil
+		}
+		var answer *pgconn.PgError
+		state := ""
+		if errors.As(err, &answer) {
+			state = answer.Code
+		}
+		if !w.Retry(state, err) {
+			break
+		}
+	}
+	return server{}, err
+}
+
+// dial logs in in one of the ways in which the server may be spoken to.
+func dial(ctx context.Context, base *pgconn.Config, w tlsconf.Way) (*pgconn.PgConn, error) {
+	cfg := base.Copy()
+	cfg.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		over, err := w.Upgrade(ctx, c)
+		if err != nil {
+			_ = c.Close()
+			return nil, err
+		}
+		return over, nil
+	}
+	return pgconn.ConnectConfig(ctx, cfg)
 }
 
 // close says goodbye; whether the server heard it makes no difference.

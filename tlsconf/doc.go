@@ -16,5 +16,5 @@
 // What is configured and cannot be had is an error, never a weaker connection. What has no meaning for crypto/tls (DH
 // parameters, the order of ciphers) is a warning for the log.
 //
-// The package opens no connection, and what a certificate entitles to is its callers..
+// The package opens no connection, and what a certificate entitles to is its callers'.
 package tlsconf

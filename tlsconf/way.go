@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"time"
 
@@ -82,4 +83,24 @@ func (w Way) Upgrade(ctx context.Context, c net.Conn) (net.Conn, error) {
 		return nil, ErrNoTLS
 	}
 	return nil, fmt.Errorf("server answers a request for SSL with %q", answer[0])
+}
+
+// Disagreed reports whether a connection has failed because the two sides want different things of TLS: the server has none, or one
+// side does not take the other's certificate or version. A server that is silent, or goes away, is no such case.
+func Disagreed(err error) bool {
+	var op *net.OpError
+	switch {
+	case errors.Is(err, ErrNoTLS):
+		return true
+	case errors.As(err, &op):
+		return op.Op == "remote error" // an alert
+	case !errors.Is(err, ErrHandshake):
+		return false
+	}
+	for _, other := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, other) {
+			return false
+		}
+	}
+	return true
 }

@@ -56,13 +56,15 @@ func TestUpgradeAnswers(t *testing.T) {
 		answer string
 		want   error // nil: any
 		plain  bool
+		differ bool // Disagreed
 	}{
-		{"no TLS", over, "N", ErrNoTLS, false},
-		{"no TLS, optional", try, "N", nil, true},
-		{"an error", try, "E", nil, false},
-		{"silence and the end", over, "", io.EOF, false},
-		{"no handshake", over, "Sno handshake", ErrHandshake, false},
-		{"end in the handshake", over, "S", ErrHandshake, false},
+		{"no TLS", over, "N", ErrNoTLS, false, true},
+		{"no TLS, optional", try, "N", nil, true, false},
+		{"an error", try, "E", nil, false, false},
+		{"silence and the end", over, "", io.EOF, false, false},
+		{"no handshake", over, "Sno handshake", ErrHandshake, false, true},
+		{"an alert", over, "S\x15\x03\x03\x00\x02\x02\x46", ErrHandshake, false, true},
+		{"end in the handshake", over, "S", ErrHandshake, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			near, far := pair(t)
@@ -76,6 +78,9 @@ func TestUpgradeAnswers(t *testing.T) {
 			got, err := c.way.Upgrade(context.Background(), near)
 			if c.plain != (err == nil) || c.plain && got != near || c.want != nil && !errors.Is(err, c.want) {
 				t.Errorf("%v, error %v", got, err)
+			}
+			if Disagreed(err) != c.differ {
+				t.Errorf("a disagreement about TLS: %v", err)
 			}
 			_ = near.Close()
 		})

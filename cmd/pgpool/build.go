@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -194,7 +193,7 @@ func (p *parts) partLog(name string) logging.Logger {
 }
 
 func (p *parts) openHealth(*conf.Config) (err error) {
-	p.prober, err = health.NewProber(p.internalPassword)
+	p.prober, err = health.NewProber(p.internalEntry, p.tls.Server)
 	if err != nil {
 		return err
 	}
@@ -219,31 +218,6 @@ func (p *parts) healthSettings() health.Settings {
 		DetachFalsePrimary: c.Failover.DetachFalsePrimary,
 		AutoFailback:       c.Failover.AutoFailback, AutoFailbackInterval: c.Failover.AutoFailbackInterval,
 	}
-}
-
-var errHashedPassword = errors.New("the password is stored as a hash, which this server cannot be shown")
-
-// internalPassword finds the password of one of our own users (authentication: the parameter first, then pool_passwd).
-func (p *parts) internalPassword(user, param string) (string, error) {
-	e := auth.Entry{}
-	switch {
-	case param != "":
-		e = auth.ParseEntry(param, p.key)
-	case p.passwords != nil:
-		all, err := p.passwords.Current()
-		if all == nil {
-			return "", err
-		}
-		e = all.Lookup(user)
-	}
-	if !e.Present() {
-		return "", nil
-	}
-	clear, ok := e.Clear()
-	if !ok {
-		return "", errHashedPassword
-	}
-	return clear, nil
 }
 
 func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {

@@ -66,7 +66,8 @@ func (f fencer) Fence(ctx context.Context, v *cluster.View) error { return f.p.p
 // openRecovery makes the part that rebuilds nodes.
 func (p *parts) openRecovery() {
 	p.recoverer = recovery.New(recovery.Parts{
-		Store: p.store, Password: p.internalPassword, Clients: p.proxy, Attacher: attacher{p}, Log: p.log,
+		Store: p.store, Password: p.internalPassword, TLS: p.tls.Server, Clients: p.proxy, Attacher: attacher{p},
+		Log: p.log,
 		Settings: func() recovery.Settings {
 			c := p.live.Current()
 			return recovery.Settings{Recovery: c.Recovery, Mode: c.BackendClusteringMode}

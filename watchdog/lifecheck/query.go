@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"sync"
 	"time"
 
@@ -19,9 +18,10 @@ import (
 type Question struct {
 	SQL            string // wd_lifecheck_query
 	User, Database string
-	Password       func() (string, error) // as it is sent; nil is none. A hash is refused.
-	LifePoint      int                    // wd_life_point: failures in a row until a node is dead
-	ConnectTime    time.Duration          // 0: wd_interval / 2 + 1 s; to connect and log in, and again for the answer
+	// Password is in clear; nil is none. An error whose method Hashed returns true is a password that is known as a hash only.
+	Password    func() (string, error)
+	LifePoint   int           // wd_life_point: failures in a row until a node is dead
+	ConnectTime time.Duration // 0: wd_interval / 2 + 1 s; to connect and log in, and again for the answer
 }
 
 const (
@@ -132,11 +132,18 @@ func (k *Checks) askNode(ctx context.Context, c *Config, n Node) {
 
 var (
 	errNoLogin = errors.New("wd_lifecheck_user and wd_lifecheck_dbname must be set")
-	errHash    = errors.New("wd_lifecheck_password is an MD5 hash, with which nobody can log in")
 	errShut    = errors.New("a probe opens no more connections")
 )
 
-var md5Hash = regexp.MustCompile(`^md5[0-9a-f]{32}$`)
+// passwordError says why there is no password. A hash serves for no login but one by MD5.
+func (q Question) passwordError(err error) error {
+	var h interface{ Hashed() bool }
+	if errors.As(err, &h) && h.Hashed() {
+		return fmt.Errorf("the password of wd_lifecheck_user %s is invalid format: "+
+			"wd_lifecheck_password is not allowed to be md5 hashed format", q.User)
+	}
+	return fmt.Errorf("password of wd_lifecheck_user %s: %w", q.User, err)
+}
 
 // ask runs the query on a node; any answer but an error is well.
 func (q Question) ask(ctx context.Context, n Node, interval time.Duration) error {
@@ -181,14 +188,11 @@ func (q Question) login(n Node) (*pgconn.Config, error) {
 	if q.Password != nil {
 		var err error
 		if password, err = q.Password(); err != nil {
-			return nil, err
+			return nil, q.passwordError(err)
 		}
 	}
-	if md5Hash.MatchString(password) {
-		return nil, errHash
-	}
 	cfg, err := pgconn.ParseConfig("host=localhost port=5432 user=x password=x dbname=x sslmode=disable" +
-		" connect_timeout=0 target_session_attrs=any channel_binding=disable" +
+		" connect_timeout=0 target_session_attrs=any channel_binding=prefer" +
 		" min_protocol_version=3.0 max_protocol_version=3.0")
 	if err != nil {
 		return nil, err

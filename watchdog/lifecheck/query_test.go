@@ -73,7 +73,7 @@ func TestAsk(t *testing.T) {
 	}{
 		"no user":     {with(func(q *Question) { q.User = "" }), errNoLogin.Error()},
 		"no database": {with(func(q *Question) { q.Database = "" }), errNoLogin.Error()},
-		"hash":        {with(func(q *Question) { q.Password = password("md5"+strings.Repeat("0", 32), nil) }), errHash.Error()},
+		"hash":        {with(func(q *Question) { q.Password = password("", hashed{}) }), "wd_lifecheck_password is not allowed to be md5 hashed format"},
 		"no password": {with(func(q *Question) { q.Password = password("", broken) }), broken.Error()},
 		"error":       {with(func(q *Question) { q.SQL = "wrong" }), "42601"},
 	} {
@@ -156,3 +156,10 @@ func TestQueryPaused(t *testing.T) {
 		t.Errorf("%d connections", n)
 	}
 }
+
+// hashed is a password that is known as a hash only.
+type hashed struct{}
+
+func (hashed) Error() string { return "a hash" }
+
+func (hashed) Hashed() bool { return true }
