@@ -23,21 +23,11 @@ func (i *invocation) encrypt(args []string) error {
 	if err != nil {
 		return err
 	}
-	var store *store
-	if o.store {
-		if store, err = i.openStore(o); err != nil {
-			return err
-		}
-	}
-	e := encrypter{i, key, store}
-	if o.inputFile != "" {
-		if err := i.eachPair(o.inputFile, e); err != nil {
-			return err
-		}
-	} else if err := e.take(o.username, password); err != nil {
+	store, err := i.openStore(o)
+	if err != nil {
 		return err
 	}
-	return store.flush()
+	return i.carryOut(o, password, encrypter{i, key, store}, store)
 }
 
 // encPassword is the password to encrypt: asked for, unless it is an argument and there is no -p.
@@ -55,7 +45,7 @@ func (i *invocation) encPassword(o options) (string, error) {
 func checkEncPassword(password string) error {
 	if len(password) > maxPassword {
 		return usageError{
-			fmt.Sprintf("Error: Input exceeds maximum password length given:%d max allowed:%d!", len(password), maxPassword), 1,
+			fmt.Sprintf("Error: Input exceeds maximum password length given:%d max allowed:%d!", len(password), maxPassword),
 		}
 	}
 	return nil

@@ -19,21 +19,11 @@ func (i *invocation) hash(args []string) error {
 			return err
 		}
 	}
-	var store *store
-	if o.store {
-		if store, err = i.openStore(o); err != nil {
-			return err
-		}
-	}
-	h := hasher{i, store}
-	if o.inputFile != "" {
-		if err := i.eachPair(o.inputFile, h); err != nil {
-			return err
-		}
-	} else if err := h.take(o.username, password); err != nil {
+	store, err := i.openStore(o)
+	if err != nil {
 		return err
 	}
-	return store.flush()
+	return i.carryOut(o, password, hasher{i, store}, store)
 }
 
 func (i *invocation) md5Password(o options) (password string, err error) {
@@ -43,12 +33,12 @@ func (i *invocation) md5Password(o options) (password string, err error) {
 			return "", err
 		}
 	case len(o.words) == 0:
-		return "", usageError{status: 1}
+		return "", usageError{}
 	default:
 		password = o.words[0]
 	}
 	if len(password) > maxPassword {
-		return "", usageError{"Error: Input exceeds maximum password length!", 1}
+		return "", usageError{"Error: Input exceeds maximum password length!"}
 	}
 	return password, nil
 }

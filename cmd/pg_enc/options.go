@@ -28,11 +28,11 @@ var (
 	errNoConfig   = errors.New("Unable to get configuration. Exiting...\n") //nolint:staticcheck // the text scripts know
 )
 
-// usageError is a command line that is not understood: with the text on stderr there comes the usage, where status tells.
-type usageError struct {
-	text   string
-	status int
-}
+// optionError is an option that is not understood, which is no failure: exit status 0, with the usage on stdout.
+type optionError struct{ error }
+
+// usageError is a failure that comes with the usage, on stderr; the text may be empty.
+type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
@@ -68,14 +68,14 @@ func commonFlags(fs *pflag.FlagSet, o *options) {
 	fs.StringVarP(&o.inputFile, "input-file", "i", "", "")
 }
 
-// parse reads the arguments. An option that is wrong is no failure: it has the usage printed, after a complaint.
+// parse reads the arguments.
 func parse(flags func(*options) *pflag.FlagSet, args []string) (o options, err error) {
 	o.words, err = getopt.Parse(flags(&o), args)
 	switch {
 	case errors.Is(err, errHelp):
 		return o, errHelp
 	case err != nil:
-		return o, usageError{text: err.Error()}
+		return o, optionError{err}
 	case len(o.username) > maxUsername:
 		return o, errUsername
 	}
@@ -87,6 +87,7 @@ var errUsername = errors.New("Error: input exceeds maximum username length!\n") 
 
 // status tells the error and returns the exit status.
 func (i *invocation) status(err error) int {
+	var option optionError
 	var usage usageError
 	switch {
 	case err == nil:
@@ -94,8 +95,8 @@ func (i *invocation) status(err error) int {
 	case errors.Is(err, errHelp):
 		i.printf("%s", i.usage())
 		return 0
-	case errors.As(err, &usage) && usage.status == 0:
-		i.say("%s: %s\n", i.called, usage.text)
+	case errors.As(err, &option):
+		i.say("%s: %s\n", i.called, option)
 		i.printf("%s", i.usage())
 		return 0
 	case errors.As(err, &usage):
@@ -103,8 +104,8 @@ func (i *invocation) status(err error) int {
 			i.say("%s\n\n", usage.text)
 		}
 		i.say("%s", i.usage())
-		return usage.status
+	default:
+		i.say("%s\n", err)
 	}
-	i.say("%s\n", err)
 	return 1
 }

@@ -72,8 +72,24 @@ func parsePair(line string) pair {
 	return p
 }
 
-// taker does with each pair what the program is for.
-type taker interface{ pair(pair) error }
+// taker does with passwords what the program is for.
+type taker interface {
+	take(username, password string) error
+	pair(p pair) error // a line of a file, which may be wrong
+}
+
+// carryOut takes the one password, or those of the input file.
+func (i *invocation) carryOut(o options, password string, t taker, s *store) (err error) {
+	if o.inputFile == "" {
+		err = t.take(o.username, password)
+	} else {
+		err = i.eachPair(o.inputFile, t)
+	}
+	if err != nil {
+		return err
+	}
+	return s.flush()
+}
 
 // eachPair reads an input file.
 func (i *invocation) eachPair(path string, t taker) error {

@@ -46,7 +46,11 @@ type store struct {
 	lines []auth.PasswordLine
 }
 
+// openStore finds pool_passwd; without -m there is no store, and no error.
 func (i *invocation) openStore(o options) (*store, error) {
+	if !o.store {
+		return nil, nil //nolint:nilnil // a nil store stores nothing
+	}
 	c, err := i.config(o)
 	if err != nil {
 		return nil, err
