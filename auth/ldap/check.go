@@ -16,13 +16,21 @@ import (
 // patience is how long one server may take where the context has no deadline.
 const patience = 10 * time.Second
 
+// Client asks directories. There is one in a process; its methods may be called from everywhere.
+type Client struct {
+	authorities authorities
+}
+
+// New returns a client.
+func New() *Client { return &Client{} }
+
 // Check returns nil if the directory accepts the password of the user, else an [*Error] whose text is for the log only. It blocks
 // while servers are asked, not longer than ctx allows; of the time left, each of several servers gets an equal share. An empty
 // password, which many servers take for an anonymous login and accept, is refused without asking. The password is sent to the servers
 // of o only: referrals are not followed, and with TLS not before the certificate was verified.
-func Check(ctx context.Context, o auth.LDAPOptions, user, password string) error {
+func (c *Client) Check(ctx context.Context, o auth.LDAPOptions, user, password string) error {
 	l := login{
-		options: o, user: user, password: password,
+		options: o, user: user, password: password, authorities: &c.authorities,
 		lookupSRV: net.DefaultResolver.LookupSRV, getenv: os.Getenv, confFiles: confFiles(),
 	}
 	return l.run(ctx)
@@ -33,10 +41,11 @@ type login struct {
 	options        auth.LDAPOptions
 	user, password string
 
-	lookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
-	getenv    func(string) string
-	confFiles []string // the first that exists counts
-	security  security // set by run
+	lookupSRV   func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+	getenv      func(string) string
+	confFiles   []string // the first that exists counts
+	authorities *authorities
+	security    security // set by run
 }
 
 func (l *login) run(ctx context.Context) error {

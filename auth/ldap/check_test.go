@@ -3,6 +3,7 @@ package ldap
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -37,10 +38,10 @@ func searching(s *authparts.Slapd) auth.LDAPOptions {
 	}
 }
 
-// ask is Check with an environment and a DNS of the test's own.
+// ask is [Client.Check] with an environment and a DNS of the test's own.
 func ask(ctx context.Context, o auth.LDAPOptions, user, given string, env map[string]string, records ...*net.SRV) error {
 	l := login{
-		options: o, user: user, password: given, getenv: func(name string) string { return env[name] },
+		options: o, user: user, password: given, authorities: &authorities{}, getenv: func(name string) string { return env[name] },
 		lookupSRV: func(_ context.Context, service, proto, name string) (string, []*net.SRV, error) {
 			if len(records) == 0 || service+proto+name != "ldaptcpexample.org" {
 				return "", nil, errors.New("no such host")
@@ -239,14 +240,75 @@ func TestFrozenServer(t *testing.T) {
 	judge(t, "cancelled", ask(gone, o, "alice", password, nil), outcome{Unavailable, "the client has left"})
 }
 
-// Check itself uses the environment and the files of the machine.
+// Whether a user exists does not show in how often the server is asked.
+func TestUnknownUserTakesAsLong(t *testing.T) {
+	t.Parallel()
+	s := directory(t, "alice")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	connections, done := make(chan struct{}, 100), make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			connections <- struct{}{}
+			relay(c, s.URL[len("ldap://"):])
+		}
+	}()
+	o := searching(s)
+	o.Port = listener.Addr().(*net.TCPAddr).Port
+	judge(t, "wrong password", ask(t.Context(), o, "alice", "wrong", nil), outcome{Refused, "LDAP login failed"})
+	known := len(connections)
+	judge(t, "no such user", ask(t.Context(), o, "mallory", "wrong", nil), outcome{Refused, "does not exist"})
+	if unknown := len(connections) - known; unknown != known || known == 0 {
+		t.Errorf("%d connections for a user, %d for none", known, unknown)
+	}
+	_ = listener.Close() // ends the loop
+	<-done
+}
+
+// relay passes a connection on until the client closes it.
+func relay(c net.Conn, address string) {
+	server, err := net.Dial("tcp", address)
+	if err != nil {
+		_ = c.Close() // the client sees it
+		return
+	}
+	back := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(c, server) // ends when server is closed
+		close(back)
+	}()
+	_, _ = io.Copy(server, c) // ends when the client leaves
+	_ = server.Close()        // all was said
+	<-back
+	_ = c.Close() // all was said
+}
+
+// Check uses the environment and the files of the machine, and sees when they change.
 func TestCheckOfTheMachine(t *testing.T) {
 	s := directory(t, "alice")
 	t.Setenv("LDAPTLS_CACERT", s.CAFile)
 	o := simple(s)
 	o.Servers, o.StartTLS = []string{"localhost"}, true
-	judge(t, "right", Check(t.Context(), o, "alice", password), outcome{})
-	judge(t, "wrong", Check(t.Context(), o, "alice", "wrong"), outcome{Refused, "LDAP login failed"})
+	c := New()
+	judge(t, "right", c.Check(t.Context(), o, "alice", password), outcome{})
+	judge(t, "wrong", c.Check(t.Context(), o, "alice", "wrong"), outcome{Refused, "LDAP login failed"})
+
+	other := authparts.StartSlapd(t, authparts.SlapdOptions{})
+	ca, err := os.ReadFile(other.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(s.CAFile, append(ca, '\n'), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	judge(t, "another authority", c.Check(t.Context(), o, "alice", password), outcome{Unavailable, "unknown authority"})
 }
 
 func TestRefusalTellsClientsNothing(t *testing.T) {

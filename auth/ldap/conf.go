@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 )
 
@@ -89,14 +88,14 @@ func (l *login) readSecurity() (security, error) {
 	if err != nil {
 		return security{}, unusable("LDAPCONF cannot be read", err)
 	}
-	made, err := s.security()
+	made, err := s.security(l.authorities)
 	if err != nil {
 		return security{}, unusable("the TLS settings of ldap.conf cannot be used", err)
 	}
 	return made, nil
 }
 
-func (s settings) security() (security, error) {
+func (s settings) security(known *authorities) (security, error) {
 	least, err := s.leastVersion()
 	if err != nil {
 		return security{}, err
@@ -113,7 +112,7 @@ func (s settings) security() (security, error) {
 	if check := strings.ToLower(s["TLS_CRLCHECK"]); s["TLS_CRLFILE"] != "" || check != "" && check != "none" {
 		return security{}, errors.New("certificate revocation lists (TLS_CRLCHECK, TLS_CRLFILE) are not supported here")
 	}
-	made.roots, err = s.roots()
+	made.roots, err = known.read(s["TLS_CACERT"], s["TLS_CACERTDIR"])
 	return made, err
 }
 
@@ -127,49 +126,4 @@ func (s settings) leastVersion() (uint16, error) {
 	default:
 		return 0, fmt.Errorf("unknown version in TLS_PROTOCOL_MIN %s", version)
 	}
-}
-
-// roots are the authorities of TLS_CACERT and TLS_CACERTDIR; nil if neither is set.
-func (s settings) roots() (*x509.CertPool, error) {
-	files, err := s.authorityFiles()
-	if err != nil || len(files) == 0 {
-		return nil, err
-	}
-	pool, found := x509.NewCertPool(), false
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil && file == s["TLS_CACERT"] {
-			return nil, err
-		}
-		found = pool.AppendCertsFromPEM(text) || found
-	}
-	if !found {
-		return nil, fmt.Errorf("no certificate in TLS_CACERT %s, TLS_CACERTDIR %s", s["TLS_CACERT"], s["TLS_CACERTDIR"])
-	}
-	return pool, nil
-}
-
-func (s settings) authorityFiles() ([]string, error) {
-	var files []string
-	if file := s["TLS_CACERT"]; file != "" {
-		files = append(files, file)
-	}
-	dir := s["TLS_CACERTDIR"]
-	if dir == "" {
-		return files, nil
-	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, entry := range entries {
-		path := filepath.Join(dir, entry.Name())
-		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
-			files = append(files, path) // one that cannot be read is no authority
-		}
-	}
-	if len(files) == 0 {
-		return nil, fmt.Errorf("no files in TLS_CACERTDIR %s", dir)
-	}
-	return files, nil
 }

@@ -67,7 +67,7 @@ func (u unreached) Error() string {
 
 func (u unreached) Unwrap() []error { return u }
 
-// Refusal is what a client is told about an error of [Check], always the same, with what the log is told.
+// Refusal is what a client is told about an error of [Client.Check], always the same, with what the log is told.
 func Refusal(user string, err error) *auth.Error {
 	e := &auth.Error{
 		ClientMessage: `LDAP authentication failed for user "` + user + `"`,

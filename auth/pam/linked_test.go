@@ -5,6 +5,8 @@ package pam
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -91,6 +93,26 @@ func TestModuleHangs(t *testing.T) {
 	release()
 	judge(t, "first, at last", <-first, outcome{})
 	judge(t, "after", s.Check(t.Context(), o, "alice", password, ""), outcome{})
+	if err := s.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPlacesAreBounded(t *testing.T) {
+	t.Parallel()
+	s := New(1)
+	s.dirs = []string{t.TempDir()}
+	if err := os.WriteFile(filepath.Join(s.dirs[0], "none"), []byte("auth required pam_deny.so\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.places <- struct{}{}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errors.New("the client has left"))
+	judge(t, "no place", s.Check(ctx, auth.PAMOptions{Service: "none"}, "u", password, ""), outcome{Unavailable, "all 1 places"})
+	if err := s.Drain(ctx); err == nil {
+		t.Error("drained while a module is at work")
+	}
+	<-s.places
 	if err := s.Drain(t.Context()); err != nil {
 		t.Error(err)
 	}

@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"gopgpool/auth"
 )
 
 // outcome is the failure with what the log has to say about it; the zero value if the user is in.
@@ -34,15 +32,6 @@ func judge(t *testing.T, name string, err error, want outcome) {
 }
 
 const password = "right & secret"
-
-func TestWithoutPAM(t *testing.T) {
-	t.Parallel()
-	if Built {
-		t.Skip("this test was built with PAM")
-	}
-	err := New(Places).Check(t.Context(), auth.PAMOptions{Service: "login"}, "root", password, "")
-	judge(t, "built without", err, outcome{Unusable, "built without PAM"})
-}
 
 func TestServiceHasToExist(t *testing.T) {
 	t.Parallel()
@@ -86,29 +75,6 @@ func TestHostName(t *testing.T) {
 		if got := s.hostName(t.Context(), address); got != want {
 			t.Errorf("%s: %s", address, got)
 		}
-	}
-}
-
-func TestPlacesAreBounded(t *testing.T) {
-	t.Parallel()
-	if !Built {
-		t.Skip("PAM is not built in: build with -tags pam")
-	}
-	s := New(1)
-	s.dirs = []string{t.TempDir()}
-	if err := os.WriteFile(filepath.Join(s.dirs[0], "none"), []byte("auth required pam_deny.so\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	s.places <- struct{}{}
-	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errors.New("the client has left"))
-	judge(t, "no place", s.Check(ctx, auth.PAMOptions{Service: "none"}, "u", password, ""), outcome{Unavailable, "all 1 places"})
-	if err := s.Drain(ctx); err == nil {
-		t.Error("drained while a module is at work")
-	}
-	<-s.places
-	if err := s.Drain(t.Context()); err != nil {
-		t.Error(err)
 	}
 }
 

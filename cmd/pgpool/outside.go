@@ -9,7 +9,10 @@ import (
 )
 
 // outside is where passwords are judged that neither we nor the servers know.
-type outside struct{ pam *pam.Stack }
+type outside struct {
+	ldap *ldap.Client
+	pam  *pam.Stack
+}
 
 // ask asks LDAP or PAM, as the record of pool_hba.conf says, whether a client's password is right.
 func (o outside) ask(ctx context.Context, rule auth.Rule, user, password, address string) error {
@@ -20,7 +23,7 @@ func (o outside) ask(ctx context.Context, rule auth.Rule, user, password, addres
 	refusal := ldap.Refusal
 	switch rule.Method {
 	case auth.MethodLDAP:
-		err = ldap.Check(ctx, rule.LDAP, user, password)
+		err = o.ldap.Check(ctx, rule.LDAP, user, password)
 	case auth.MethodPAM:
 		err, refusal = o.pam.Check(ctx, rule.PAM, user, password, address), pam.Refusal
 	case auth.MethodTrust, auth.MethodReject, auth.MethodPassword, auth.MethodMD5, auth.MethodSCRAM, auth.MethodCert, auth.MethodPeer:
