@@ -2,6 +2,7 @@ package authtest
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"strconv"
@@ -33,6 +34,11 @@ func (inProcess) login(ctx context.Context, t *testing.T, a attempt) outcome {
 		return outcome{state: "client", text: err.Error()}
 	}
 	config.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
+	if config.TLSConfig != nil && len(config.TLSConfig.Certificates) > 0 {
+		mine := config.TLSConfig.Certificates[0]
+		// Left to itself, crypto/tls shows no certificate of an authority that the server did not name.
+		config.TLSConfig.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &mine, nil }
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if err != nil {
 		return refusal(err)

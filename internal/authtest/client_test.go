@@ -15,7 +15,9 @@ type attempt struct {
 	// client is the word of the matrix: off, plain, tls, cert, bind, direct; unix.
 	client string
 	leaf   leaf // shown if client says so
-	root   string
+	// foreign: the leaf is of an authority that pgpool does not name.
+	foreign bool
+	root    string
 }
 
 func (a attempt) tls() bool { return a.client != "off" && a.client != "plain" && a.client != "unix" }

@@ -33,6 +33,9 @@ default_ca = here
 [here]
 database = index.txt
 default_md = sha256
+crl_extensions = list
+[list]
+authorityKeyIdentifier = keyid:always
 `
 
 func openssl(t *testing.T, dir string, args ...string) {

@@ -3,6 +3,7 @@ package authtest
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 // line is one combination of testdata/matrix.txt, whose head explains the words.
 type line struct {
+	table                              string // one letter
 	number                             int
 	hba, entry, server, client, others string
 	want                               string
@@ -30,7 +32,7 @@ func (l line) option(word string) bool { return slices.Contains(strings.Split(l.
 // role is the user of this line; nobody else's rules, entries or roles have its name.
 func (l line) role() string {
 	clean := strings.NewReplacer("-", "", ":", "_", ",", "_", "+", "_", "off", "0")
-	return "u" + fmt.Sprint(l.number) + "_" + clean.Replace(strings.Join([]string{l.hba, l.entry, l.server, l.client}, "_"))
+	return l.table + fmt.Sprint(l.number) + "_" + clean.Replace(strings.Join([]string{l.hba, l.entry, l.server}, "_"))
 }
 
 // The users beside a line's own. All of them match its rule.
@@ -62,7 +64,9 @@ func (l line) passwdLine(t *testing.T, user string) string {
 	case "md5":
 		return user + ":" + auth.MD5Hash(password, user) + "\n"
 	case "scram":
-		return user + ":" + verifier(t, user) + "\n"
+		return user + ":" + verifier(t, "") + "\n"
+	case "oldscram":
+		return user + ":" + verifier(t, "old") + "\n"
 	case "aes", "badaes":
 		phrase := keyPhrase
 		if l.entry == "badaes" {
@@ -101,8 +105,8 @@ func (l line) needsCertificate() bool {
 // needsTLS tells whether the rule is for connections with TLS only.
 func (l line) needsTLS() bool { return strings.HasPrefix(l.hba, "ssl:") || l.needsCertificate() }
 
-// rule is the line's record in pool_hba.conf for its users.
-func (l line) rule(t *testing.T) string {
+// rule is the line's record in pool_hba.conf for its users; outside has the methods that other services judge.
+func (l line) rule(t *testing.T, outside map[string]string) string {
 	t.Helper()
 	method := func(word string) string {
 		if word == "scram" {
@@ -119,6 +123,12 @@ func (l line) rule(t *testing.T) string {
 		return "hostssl all " + users + " 127.0.0.1/32 cert\n"
 	case l.hba == "map":
 		return "hostssl all " + users + " 127.0.0.1/32 cert map=staff\n"
+	case l.hba == "peer":
+		return "local all " + users + " peer map=machine\n"
+	case l.hba == "samepeer":
+		return "local all " + users + " peer\n"
+	case outside[l.hba] != "":
+		return "host all " + users + " 127.0.0.1/32 " + outside[l.hba] + "\n"
 	case !found:
 		return "host all " + users + " 127.0.0.1/32 " + method(before) + "\n"
 	case before == "ssl":
@@ -151,7 +161,7 @@ func readLines(t *testing.T, file string) (lines []line) {
 		if len(fields) != 6 {
 			t.Fatalf("%s:%d: %d columns", file, number, len(fields))
 		}
-		l := line{number, fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]}
+		l := line{filepath.Base(file)[:1], number, fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]}
 		key := strings.Join(fields[:5], " ")
 		if seen[key] != 0 {
 			t.Fatalf("%s:%d: the same as line %d", file, number, seen[key])

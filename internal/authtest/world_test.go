@@ -40,37 +40,86 @@ hostnossl at_cert all 127.0.0.1/32 reject
 
 var databases = []string{"at_trust", "at_password", "at_md5", "at_upgrade", "at_scram", "at_tls", "at_cert"}
 
-var shared = pgcluster.NewShared(pgcluster.Options{Nodes: 1, HBA: serverHBA})
+var (
+	shared = pgcluster.NewShared(pgcluster.Options{Nodes: 1, HBA: serverHBA, Listen: "127.0.0.1,127.0.0.2"})
+	common ground
+)
 
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
+// ground is what all tests of this package stand on, made by the first.
+type ground struct {
+	once         sync.Once
+	ours, theirs *authority // theirs is trusted by nobody
+	idents       string     // the server's pg_ident.conf; tests that change it do not run at once
+}
+
 // world is the server with its roles and the certificates of everybody.
 type world struct {
-	cluster      *pgcluster.Cluster
-	lines        []line
-	ours, theirs *authority // theirs is trusted by nobody
+	*ground
+	cluster *pgcluster.Cluster
+	lines   []line
+	// outside are methods of pool_hba.conf that other services judge, by their name in the table; environment is for pgpool.
+	outside     map[string]string
+	environment []string
 
-	mu    sync.Mutex // guards leafs
+	mu    sync.Mutex // guards files of this process and of pgpool that are made late
 	leafs map[string]leaf
 }
 
 // newWorld makes what the lines need.
 func newWorld(t *testing.T, lines []line) *world {
 	t.Helper()
-	w := &world{cluster: shared.Cluster(t), lines: lines, leafs: map[string]leaf{}}
-	dir := t.TempDir()
-	w.ours = newAuthority(t, filepath.Join(dir, "ours"), "Authority of the tests")
-	w.theirs = newAuthority(t, filepath.Join(dir, "theirs"), "Authority of strangers")
+	w := &world{ground: &common, cluster: shared.Cluster(t), lines: lines, leafs: map[string]leaf{}}
+	common.once.Do(func() { w.prepare(t) })
+	if w.ours == nil || w.theirs == nil {
+		t.Fatal("no certificates")
+	}
 	w.issueAll(t)
 	w.createRoles(t)
-	w.serverTLS(t)
+	w.mapRoles(t)
 	return w
 }
 
-// fingerprint names the certificates of a line: right, revoked, of the strangers' authority.
+// prepare makes databases and authorities, and lets the server use TLS and trust our authority.
+func (w *world) prepare(t *testing.T) {
+	t.Helper()
+	dir := filepath.Join(w.cluster.Dir, "authorities")
+	ours := newAuthority(t, filepath.Join(dir, "ours"), "Authority of the tests")
+	theirs := newAuthority(t, filepath.Join(dir, "theirs"), "Authority of strangers")
+	for _, db := range databases {
+		w.onServer(t, "CREATE DATABASE "+db)
+	}
+	w.onServer(t, fmt.Sprintf("CREATE ROLE asker LOGIN; GRANT SELECT ON pg_authid TO asker; CREATE ROLE %s LOGIN PASSWORD '%s'", alice, verifier(t, "")))
+	own := ours.issue(t, "server", "server", "DNS:localhost", "IP:127.0.0.1")
+	w.inDataDirectory(t, "server.crt", read(t, own.cert))
+	w.inDataDirectory(t, "server.key", read(t, own.key))
+	w.inDataDirectory(t, "root.crt", read(t, ours.root()))
+	for _, setting := range []string{"ssl_cert_file = 'server.crt'", "ssl_key_file = 'server.key'", "ssl_ca_file = 'root.crt'", "ssl = on"} {
+		w.onServer(t, "ALTER SYSTEM SET "+setting)
+	}
+	w.reloadServer(t)
+	w.ours, w.theirs = ours, theirs
+}
+
+func (w *world) inDataDirectory(t *testing.T, name, text string) {
+	t.Helper()
+	if err := w.cluster.WriteFile(filepath.Join(filepath.Base(w.cluster.Nodes[0].DataDir), name), text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reloadServer returns when new connections meet the new files.
+func (w *world) reloadServer(t *testing.T) {
+	t.Helper()
+	before := w.onServer(t, "SELECT pg_conf_load_time()")
+	w.onServer(t, "SELECT pg_reload_conf()")
+	waitFor(t, "the server has read its files", func() bool { return w.onServer(t, "SELECT pg_conf_load_time()") != before })
+}
+
+// issueAll makes the certificates of the lines: the right one, a revoked one, one of the strangers' authority.
 func (w *world) issueAll(t *testing.T) {
 	t.Helper()
-	w.leafs["server"] = w.ours.issue(t, "server", "server", "DNS:localhost", "IP:127.0.0.1")
 	w.leafs["pgpool"] = w.ours.issue(t, "pgpool", "pgpool", "DNS:localhost", "IP:127.0.0.1")
 	w.leafs["somebody"] = w.ours.issue(t, "somebody", "somebody")
 	for _, l := range w.lines {
@@ -101,11 +150,7 @@ func (w *world) leaf(t *testing.T, name string) leaf {
 
 func (w *world) createRoles(t *testing.T) {
 	t.Helper()
-	for _, db := range databases {
-		w.onServer(t, "CREATE DATABASE "+db)
-	}
 	var sql strings.Builder
-	sql.WriteString("CREATE ROLE asker LOGIN; GRANT SELECT ON pg_authid TO asker;")
 	for _, l := range w.lines {
 		for suffix, options := range map[string]string{"": "LOGIN", expired: "LOGIN VALID UNTIL '2020-01-01'", nologin: "NOLOGIN"} {
 			stored := verifier(t, "")
@@ -115,34 +160,21 @@ func (w *world) createRoles(t *testing.T) {
 			fmt.Fprintf(&sql, "CREATE ROLE %s %s PASSWORD '%s';", l.role()+suffix, options, stored)
 		}
 	}
-	w.onServer(t, sql.String())
+	w.onServer(t, sql.String()+"SELECT 1")
 }
 
-// serverTLS lets the server use TLS and trust our authority; pgpool's certificate stands for every role.
-func (w *world) serverTLS(t *testing.T) {
+// mapRoles lets pgpool's certificate stand for the roles on a server that asks for one.
+func (w *world) mapRoles(t *testing.T) {
 	t.Helper()
-	own := w.leaf(t, "server")
-	var idents strings.Builder
 	for _, l := range w.lines {
 		if l.server == "cert" {
 			for _, user := range l.users() {
-				fmt.Fprintf(&idents, "proxy pgpool %s\n", user)
+				w.idents += "proxy pgpool " + user + "\n"
 			}
 		}
 	}
-	data := filepath.Base(w.cluster.Nodes[0].DataDir)
-	for name, text := range map[string]string{
-		"server.crt": read(t, own.cert), "server.key": read(t, own.key), "root.crt": read(t, w.ours.root()), "pg_ident.conf": idents.String(),
-	} {
-		if err := w.cluster.WriteFile(filepath.Join(data, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, setting := range []string{"ssl_cert_file = 'server.crt'", "ssl_key_file = 'server.key'", "ssl_ca_file = 'root.crt'", "ssl = on"} {
-		w.onServer(t, "ALTER SYSTEM SET "+setting)
-	}
-	w.onServer(t, "SELECT pg_reload_conf()")
-	waitFor(t, "the server has TLS", func() bool { return w.onServer(t, "SHOW ssl") == "on" })
+	w.inDataDirectory(t, "pg_ident.conf", w.idents)
+	w.reloadServer(t)
 }
 
 func (w *world) onServer(t *testing.T, sql string) string {

@@ -4,10 +4,15 @@ import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.ResultSet;
 import java.sql.SQLException;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 
 /** Logs in once for every URL on standard input and tells what came of it. */
 public final class Logins {
+    private static final Logger DRIVER = Logger.getLogger("org.postgresql");
+
     public static void main(String[] args) throws Exception {
+        DRIVER.setLevel(Level.OFF); // its warnings would stand between the answers
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in));
         for (String url; (url = in.readLine()) != null; ) {
             System.out.println(login(url));
