@@ -24,8 +24,8 @@ const (
 
 // Step is what an exchange wants next.
 //
-//   - Work non-nil: run it (it is expensive, safe on any goroutine, and touches nothing but the exchange and its
-//     [Cache]), then call Resume. Nothing else in the Step is set.
+//   - Work non-nil: run it (it is expensive or blocks in [Party].Check, is safe on any goroutine, and touches nothing but
+//     the exchange and its [Cache]), then call Resume. Nothing else in the Step is set.
 //   - Send true: send Body, for an [Acceptor] as an authentication message with Code, for a [Login] as a 'p' message.
 //   - Done true: the exchange has succeeded (after sending, if Send is set). An Acceptor leaves AuthenticationOk to
 //     the caller. Otherwise read the peer's answer and call Next.
@@ -49,7 +49,7 @@ type Acceptor interface {
 	Next(body []byte) (Step, error)
 	// Resume follows a Step with Work.
 	Resume() (Step, error)
-	// Identity tells what has been shown; valid once Done.
+	// Identity tells what has been shown; nothing before Done.
 	Identity() Identity
 }
 
@@ -89,12 +89,23 @@ func NewAcceptor(plan Plan, p Party) Acceptor {
 	return nil
 }
 
+// exchangeState is how far an exchange of one question has come.
+type exchangeState uint8
+
+const (
+	exchangeAsked   exchangeState = iota
+	exchangeJudging               // off the loop
+	exchangeOver                  // failed
+	exchangeDone
+)
+
 // md5Acceptor asks for the MD5 of the stored hash and a salt.
 type md5Acceptor struct {
 	plan  Plan
 	user  string
 	entry Entry
 	salt  [4]byte
+	state exchangeState
 }
 
 func (a *md5Acceptor) Start() (Step, error) {
@@ -102,6 +113,10 @@ func (a *md5Acceptor) Start() (Step, error) {
 }
 
 func (a *md5Acceptor) Next(body []byte) (Step, error) {
+	if a.state != exchangeAsked {
+		return Step{}, outOfTurn()
+	}
+	a.state = exchangeOver
 	answer, err := passwordIn(body, maxSASLMessage)
 	if err != nil {
 		return Step{}, err
@@ -117,12 +132,18 @@ func (a *md5Acceptor) Next(body []byte) (Step, error) {
 	if !matches || !known {
 		return Step{}, passwordFailed(a.user, "md5 authentication failed", mismatch)
 	}
+	a.state = exchangeDone
 	return Step{Done: true}, nil
 }
 
 func (a *md5Acceptor) Resume() (Step, error) { return Step{}, outOfTurn() }
 
-func (a *md5Acceptor) Identity() Identity { return Identity{By: ByEntry} }
+func (a *md5Acceptor) Identity() Identity {
+	if a.state != exchangeDone {
+		return Identity{}
+	}
+	return Identity{By: ByEntry}
+}
 
 const mismatch = "password does not match"
 

@@ -2,14 +2,6 @@ package auth
 
 import "errors"
 
-type cleartextState uint8
-
-const (
-	cleartextAsked cleartextState = iota
-	cleartextJudging
-	cleartextOver
-)
-
 // cleartextAcceptor asks for the password itself.
 type cleartextAcceptor struct {
 	plan     Plan
@@ -17,7 +9,7 @@ type cleartextAcceptor struct {
 	password string
 	matches  bool  // the judge within the process
 	refusal  error // the judge outside
-	state    cleartextState
+	state    exchangeState
 }
 
 func (a *cleartextAcceptor) Start() (Step, error) {
@@ -25,10 +17,10 @@ func (a *cleartextAcceptor) Start() (Step, error) {
 }
 
 func (a *cleartextAcceptor) Next(body []byte) (Step, error) {
-	if a.state != cleartextAsked {
+	if a.state != exchangeAsked {
 		return Step{}, outOfTurn()
 	}
-	a.state = cleartextOver
+	a.state = exchangeOver
 	password, err := passwordIn(body, maxPasswordMessage)
 	if err != nil {
 		return Step{}, err
@@ -39,16 +31,16 @@ func (a *cleartextAcceptor) Next(body []byte) (Step, error) {
 	a.password = password
 	switch a.plan.Judge {
 	case JudgeServer:
-		return Step{Done: true}, nil
+		return a.done()
 	case JudgeOutside:
-		a.state = cleartextJudging
+		a.state = exchangeJudging
 		return Step{Work: a.askOutside}, nil
 	case JudgeEntry, JudgeNobody:
 	}
 	if a.matchesAtOnce() && a.plan.doomed == nil {
-		return Step{Done: true}, nil
+		return a.done()
 	}
-	a.state = cleartextJudging
+	a.state = exchangeJudging
 	return Step{Work: a.judge}, nil
 }
 
@@ -84,10 +76,10 @@ func (a *cleartextAcceptor) askOutside() {
 var errNobodyToAsk = errors.New("there is nobody to ask")
 
 func (a *cleartextAcceptor) Resume() (Step, error) {
-	if a.state != cleartextJudging {
+	if a.state != exchangeJudging {
 		return Step{}, outOfTurn()
 	}
-	a.state = cleartextOver
+	a.state = exchangeOver
 	switch {
 	case a.plan.Judge == JudgeOutside && a.refusal != nil:
 		return Step{}, outsideFailed(a.party.User, a.plan.method, a.refusal)
@@ -96,6 +88,11 @@ func (a *cleartextAcceptor) Resume() (Step, error) {
 	case a.plan.Judge != JudgeOutside && !a.matches:
 		return Step{}, a.failed(mismatch)
 	}
+	return a.done()
+}
+
+func (a *cleartextAcceptor) done() (Step, error) {
+	a.state = exchangeDone
 	return Step{Done: true}, nil
 }
 
@@ -104,6 +101,9 @@ func (a *cleartextAcceptor) failed(detail string) *Error {
 }
 
 func (a *cleartextAcceptor) Identity() Identity {
+	if a.state != exchangeDone {
+		return Identity{}
+	}
 	switch a.plan.Judge {
 	case JudgeEntry:
 		return Identity{By: ByEntry, sent: a.password}

@@ -16,7 +16,8 @@ const (
 	scramFirst                      // mechanism chosen, client's first message not here yet
 	scramFinal                      // our first message sent
 	scramDeriving                   // the client's proof is here; what it is compared with is being made
-	scramOver
+	scramOver                       // failed
+	scramProved
 )
 
 // scramAcceptor is the server's side of SCRAM-SHA-256 and -PLUS (RFC 5802, RFC 7677). The user is the one of the
@@ -73,7 +74,7 @@ func (a *scramAcceptor) Next(body []byte) (Step, error) {
 		return a.clientFirst(string(body))
 	case scramFinal:
 		return a.clientFinal(string(body))
-	case scramDeriving, scramOver:
+	case scramDeriving, scramOver, scramProved:
 	}
 	return Step{}, outOfTurn()
 }
@@ -211,12 +212,14 @@ func (a *scramAcceptor) proved(message, reply string) (Step, error) {
 		return Step{}, a.failed()
 	}
 	if v := a.party.Entry.verifier; v.usable() {
-		a.key = a.recover(v, message)
+		a.key = a.keyIn(message, v)
 	}
+	a.state = scramProved
 	return Step{Send: true, Code: codeSASLFinal, Body: []byte(reply), Done: true}, nil
 }
 
-func (a *scramAcceptor) recover(v verifier, final string) *clientKey {
+// keyIn is the client's key, out of its last message.
+func (a *scramAcceptor) keyIn(final string, v verifier) *clientKey {
 	at := strings.LastIndex(final, ",p=")
 	_, bare, _ := strings.Cut(a.first, ",")
 	_, bare, _ = strings.Cut(bare, ",")
@@ -235,4 +238,9 @@ func (a *scramAcceptor) failed() *Error {
 	return passwordFailed(a.party.User, "authentication failed", `username "`+a.party.User+`" or password does not exist in backend`)
 }
 
-func (a *scramAcceptor) Identity() Identity { return Identity{By: ByEntry, key: a.key} }
+func (a *scramAcceptor) Identity() Identity {
+	if a.state != scramProved {
+		return Identity{}
+	}
+	return Identity{By: ByEntry, key: a.key}
+}

@@ -105,6 +105,12 @@ func TestAcceptorAgainstLogin(t *testing.T) {
 			t.Errorf("%s: %v, want success %t", name, serverErr, tt.ok)
 		}
 		if serverErr != nil {
+			if id := acceptor.Identity(); id != (Identity{}) {
+				t.Errorf("%s: refused, and yet %v", name, id)
+			}
+			if _, err := acceptor.Next([]byte(tt.password + "\x00")); err == nil {
+				t.Errorf("%s: may try again", name)
+			}
 			wantClientError(t, serverErr, "28P01", `password authentication failed for user "alice"`)
 		} else if acceptor.Identity().By != ByEntry {
 			t.Errorf("%s: identity %v", name, acceptor.Identity())
