@@ -33,6 +33,7 @@ func (h hidden) check(t *testing.T, where, text string) {
 	if text == "" {
 		t.Errorf("%s: nothing to look at", where)
 	}
+	text = strings.ReplaceAll(text, "\x00", "\n") // environments and command lines
 	for name, value := range h {
 		if i := strings.Index(text, value); i >= 0 {
 			line, _, _ := strings.Cut(text[strings.LastIndexByte(text[:i], '\n')+1:], "\n")
