@@ -165,12 +165,12 @@ func TestStartupsAllocateNothing(t *testing.T) {
 
 // TestStartupsError is what the client and the log are told.
 func TestStartupsError(t *testing.T) {
-	err := error(&startupsFull{addr: startupKey(netip.MustParseAddr("2001:db8::9")), most: 7})
-	f := fieldsOf(err)
+	full := &startupsFull{addr: startupKey(netip.MustParseAddr("2001:db8::9")), most: 7}
+	f := fieldsOf(full)
 	if f.Severity != "FATAL" || f.Code != "53300" || strings.Contains(f.Message+f.Hint, "2001") {
 		t.Errorf("the client is told %+v", f)
 	}
-	if e := err.(*startupsFull).event(); !strings.Contains(e.Message, "2001:db8::/64") || !strings.Contains(e.Detail, " 7;") {
+	if e := full.event(); !strings.Contains(e.Message, "2001:db8::/64") || !strings.Contains(e.Detail, " 7;") {
 		t.Errorf("the log is told %+v", e)
 	}
 }
