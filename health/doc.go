@@ -2,6 +2,7 @@
 // publishes cluster.Gauges, through one Board.
 //
 //	probe.go, names.go, answers.go  one login over TCP or a socket file, the addresses behind a name, the questions
+//	hearing.go                      what a server asks at the login, and the answer where all we have is a hash
 //	trouble.go                      what a failed probe says about its server, pure
 //	healthcheck.go, stats.go        the periodic check with retries and statistics (manual: health check)
 //	failback.go                     a node that is down and streams again (manual: auto_failback)

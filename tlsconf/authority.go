@@ -25,9 +25,11 @@ var (
 )
 
 // readAuthorities reads a file, a directory or both; name is the parameter of the file.
-func readAuthorities(name, file, dir string) (*authorities, error) {
+func readAuthorities(name, file, dir string, w *warner) (*authorities, error) {
 	var certs []*x509.Certificate
-	if file != "" {
+	if file == "" {
+		name = "ssl_ca_cert_dir"
+	} else {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -37,7 +39,7 @@ func readAuthorities(name, file, dir string) (*authorities, error) {
 		}
 	}
 	if dir != "" {
-		more, err := directory(dir)
+		more, err := directory(dir, w)
 		if err != nil {
 			return nil, fmt.Errorf("ssl_ca_cert_dir: %w", err)
 		}
@@ -69,8 +71,8 @@ func newAuthorities(certs []*x509.Certificate) (*authorities, error) {
 }
 
 // directory reads the certificates of all PEM files of a directory. Files without any (lists of revoked certificates, a README)
-// are passed over.
-func directory(dir string) ([]*x509.Certificate, error) {
+// are passed over. One that cannot be read costs a warning: what was not read is not trusted.
+func directory(dir string, w *warner) ([]*x509.Certificate, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -83,11 +85,12 @@ func directory(dir string) ([]*x509.Certificate, error) {
 		}
 		data, err := os.ReadFile(path)
 		if err != nil {
-			return nil, err
+			w.warn("ssl_ca_cert_dir: %v", err)
+			continue
 		}
 		more, err := certificates(data)
 		if err != nil && !errors.Is(err, errNoCertificate) {
-			return nil, fmt.Errorf("%s: %w", path, err)
+			w.warn("ssl_ca_cert_dir: %s is not used: %v", path, err)
 		}
 		certs = append(certs, more...)
 	}

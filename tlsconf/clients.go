@@ -80,7 +80,7 @@ func askForCertificates(cfg *tls.Config, c *conf.SSL, w *warner) error {
 		}
 		return nil
 	}
-	trust, err := readAuthorities("ssl_ca_cert", c.SSLCaCert, c.SSLCaCertDir)
+	trust, err := readAuthorities("ssl_ca_cert", c.SSLCaCert, c.SSLCaCertDir, w)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -270,6 +271,18 @@ func TestWarnings(t *testing.T) {
 		{"ciphers", func(c *conf.SSL) { c.SSLCiphers = "HIGH:CAMELLIA:DHE" }, "ssl_ciphers: these do not exist here and are not used: CAMELLIA, DHE"},
 		{"level", func(c *conf.SSL) { c.SSLCiphers = "HIGH:@SECLEVEL=2" }, "ssl_ciphers: @SECLEVEL=2 has no effect"},
 		{"list without authority", func(c *conf.SSL) { c.SSLCrlFile = "x" }, "ssl_crl_file has no effect without ssl_ca_cert"},
+		{
+			"broken file in the directory", func(c *conf.SSL) {
+				dir := t.TempDir()
+				if err := os.WriteFile(filepath.Join(dir, "a"), []byte(readFile(t, root.crt)), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(dir, "b"), []byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				c.SSLCaCert, c.SSLCaCertDir = root.crt, dir
+			}, "b is not used: x509",
+		},
 		{
 			"exposed key", func(c *conf.SSL) {
 				c.SSLKey = p.joined("exposed.key", server.key)

@@ -115,7 +115,7 @@ func checkServer(cfg *tls.Config, ssl *conf.SSL, node *conf.NodeTLS, mode conf.S
 	if file == "" && dir == "" {
 		return fmt.Errorf("backend_sslmode: %s needs backend_sslrootcert or ssl_ca_cert", mode)
 	}
-	trust, err := readAuthorities(name, file, dir)
+	trust, err := readAuthorities(name, file, dir, w)
 	if err != nil {
 		return err
 	}

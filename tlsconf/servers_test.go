@@ -3,6 +3,7 @@ package tlsconf
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"path/filepath"
 	"testing"
 
 	"gopgpool/conf"
@@ -50,6 +51,8 @@ func TestModes(t *testing.T) {
 func TestServerParametersRefused(t *testing.T) {
 	w := newWorld(t)
 	text := w.p.write("text", "no PEM here\n")
+	noRoot := t.TempDir()
+	w.p.openssl("x509", "-in", "middle.crt", "-out", filepath.Join(noRoot, "middle.crt"))
 	for _, c := range []struct {
 		name string
 		ssl  conf.SSL
@@ -61,6 +64,7 @@ func TestServerParametersRefused(t *testing.T) {
 		{"rootcert nowhere", conf.SSL{}, conf.NodeTLS{Mode: conf.SSLModeRequire, RootCert: "/nowhere"}, "backend_sslrootcert: open /nowhere"},
 		{"ca nowhere", conf.SSL{SSL: true, SSLCaCert: "/nowhere"}, conf.NodeTLS{}, "ssl_ca_cert: open /nowhere"},
 		{"dir nowhere", conf.SSL{SSL: true, SSLCaCertDir: "/nowhere"}, conf.NodeTLS{}, "ssl_ca_cert_dir: open /nowhere"},
+		{"dir without a root", conf.SSL{SSL: true, SSLCaCertDir: noRoot}, conf.NodeTLS{}, "ssl_ca_cert_dir: none of the authorities is a root"},
 		{"rootcert is text", conf.SSL{}, conf.NodeTLS{Mode: conf.SSLModeVerifyCA, RootCert: text}, "backend_sslrootcert: " + text},
 		{
 			"list nowhere",
