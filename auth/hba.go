@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/netip"
+	"regexp"
 	"strconv"
 )
 
@@ -36,13 +37,15 @@ func (t ConnType) String() string {
 	return "none"
 }
 
-// Token is a word of a database or user list. A word that began with a quote is never a keyword.
+// Token is a word of a database or user list. A word that began with a quote is never a keyword nor a group.
 type Token struct {
 	Text   string
 	Quoted bool
+
+	regex *regexp.Regexp // of a text that begins with a slash
 }
 
-func (t Token) is(keyword string) bool { return !t.Quoted && t.Text == keyword }
+func (t *Token) is(keyword string) bool { return !t.Quoted && t.Text == keyword }
 
 // Rule is one record of pool_hba.conf. Its slices belong to the [Rules] and are read only.
 type Rule struct {
@@ -112,19 +115,25 @@ func (r *Rules) Len() int {
 }
 
 // Notices are what the log should say about records that are accepted but have no, or less, effect. ssl is the
-// parameter of that name.
-func (r *Rules) Notices(ssl bool) []Notice {
+// parameter of that name; ca tells that there are certificates to check those of clients against.
+func (r *Rules) Notices(ssl, ca bool) []Notice {
 	if r == nil {
 		return nil
 	}
 	notices := append([]Notice(nil), r.notices...)
-	for _, rule := range r.list {
-		if rule.Type == TypeHostSSL && !ssl {
+	for i := range r.list {
+		rule := &r.list[i]
+		switch {
+		case rule.Type == TypeHostSSL && !ssl:
 			notices = append(notices, Notice{rule.File, rule.Line, "hostssl record cannot match because SSL is disabled"})
+		case rule.ClientCert != ClientCertNone && !ca:
+			notices = append(notices, Notice{rule.File, rule.Line, noStore})
 		}
 	}
 	return notices
 }
+
+const noStore = "client certificates can only be checked if a root certificate store is available"
 
 // HBAError is one bad line. Its text and Context are the log's message and CONTEXT line.
 type HBAError struct {

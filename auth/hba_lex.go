@@ -2,29 +2,39 @@ package auth
 
 import (
 	"bytes"
-	"errors"
-	"path/filepath"
-	"slices"
 	"strings"
 )
 
-// Bounds of pool_hba.conf. The first two are Pgpool-II's; the others keep files that include each other finite.
+// Bounds of pool_hba.conf and pool_ident.conf. A token may be as long as a line: regular expressions and LDAP filters are.
+// maxHBAIncludes and maxHBATokens
+// keep files that include each other finite; the nesting is PostgreSQL's.
 const (
-	maxHBAToken    = 255
 	maxHBALine     = 8190
+	maxHBAToken    = maxHBALine
 	maxHBAIncludes = 10
 	maxHBATokens   = 100_000
+	shownToken     = 255 // bytes of one that is too long
 )
 
-// hbaLine is one line cut into fields, each a list of tokens.
+// Files are how a configuration file reaches those it includes.
+type Files struct {
+	// Read gives the content of a file; its error wraps [fs.ErrNotExist] for one that does not exist.
+	Read func(path string) ([]byte, error)
+
+	// List gives the names of a directory's files, in any order and without directories.
+	List func(dir string) ([]string, error)
+}
+
+// hbaLine is one line, with those that continue it, cut into fields, each a list of tokens.
 type hbaLine struct {
+	file   string
 	number int
 	fields [][]Token
 }
 
 // hbaReader cuts files into lines of tokens and collects what is wrong with them.
 type hbaReader struct {
-	open   func(path string) ([]byte, error)
+	files  Files
 	tokens int
 	errs   []error
 }
@@ -36,22 +46,65 @@ func (r *hbaReader) fail(file string, line int, text string) {
 // lines cuts a file into lines and calls each for those that have fields and no error. chain are the files that led
 // to this one, itself last.
 func (r *hbaReader) lines(chain []string, data []byte, each func(hbaLine)) {
-	file, number := chain[len(chain)-1], 0
-	for text := range bytes.SplitSeq(data, []byte{'\n'}) {
-		number++
-		if len(text) > maxHBALine {
-			r.fail(file, number, "authentication file line too long")
+	scan := lineScanner{data: data}
+	for r.tokens <= maxHBATokens {
+		text, number, ok := scan.next()
+		if !ok {
+			return
+		}
+		line := hbaLine{file: chain[len(chain)-1], number: number}
+		if scan.tooLong {
+			r.fail(line.file, number, "authentication file line too long")
 			continue
 		}
 		before := len(r.errs)
-		line := hbaLine{number: number, fields: r.fields(chain, number, string(text))}
+		line.fields = r.fields(chain, number, text)
 		if len(r.errs) == before && len(line.fields) > 0 {
 			each(line)
 		}
-		if r.tokens > maxHBATokens {
-			return
+	}
+}
+
+// lineScanner joins lines that end with a backslash. One within a comment joins nothing: the next line would vanish.
+type lineScanner struct {
+	data    []byte
+	number  int  // lines taken
+	tooLong bool // some part of the line just given
+}
+
+// next gives a line with the number of its first part.
+func (s *lineScanner) next() (text string, number int, ok bool) {
+	number, s.tooLong = s.number+1, false
+	var b strings.Builder
+	quoted, comment := false, false
+	for len(s.data) > 0 {
+		part, rest, _ := bytes.Cut(s.data, []byte{'\n'})
+		s.data = rest
+		s.number++
+		s.tooLong = s.tooLong || len(part) > maxHBALine
+		part = bytes.TrimRight(part, "\r")
+		head, continued := bytes.CutSuffix(part, []byte{'\\'})
+		quoted, comment = quoting(head, quoted)
+		if s.tooLong || !continued || comment {
+			b.Write(part)
+			return b.String(), number, true
+		}
+		b.Write(head)
+	}
+	return b.String(), number, b.Len() > 0
+}
+
+// quoting tells whether a line that begins inside quotes or not ends so, or in a comment.
+func quoting(line []byte, quoted bool) (_, comment bool) {
+	for _, c := range line {
+		switch {
+		case c == '"':
+			quoted = !quoted
+		case c == '#' && !quoted:
+			return quoted, true
 		}
 	}
+	return quoted, false
 }
 
 func (r *hbaReader) fields(chain []string, number int, text string) [][]Token {
@@ -82,10 +135,10 @@ func (r *hbaReader) field(scan *hbaScanner, chain []string, number int) ([]Token
 			r.fail(file, number, "too many tokens in authentication file")
 			return field, false
 		case len(token.Text) > maxHBAToken:
-			r.fail(file, number, `authentication file token too long, skipping: "`+token.Text[:maxHBAToken]+`"`)
+			r.fail(file, number, `authentication file token too long, skipping: "`+token.Text[:shownToken]+`"`)
 			return field, false
 		case !token.Quoted && len(token.Text) > 1 && token.Text[0] == '@':
-			field = append(field, r.include(chain, number, token.Text)...)
+			field = append(field, r.tokensOf(chain, number, token.Text)...)
 		default:
 			field = append(field, token)
 		}
@@ -94,33 +147,6 @@ func (r *hbaReader) field(scan *hbaScanner, chain []string, number int) ([]Token
 		}
 	}
 }
-
-// include gives all tokens of the file behind an @, looked for beside the file that names it.
-func (r *hbaReader) include(chain []string, number int, name string) []Token {
-	file, path := chain[len(chain)-1], name[1:]
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(filepath.Dir(file), path)
-	}
-	var data []byte
-	err := errHBANesting
-	if len(chain) <= maxHBAIncludes && !slices.Contains(chain, path) {
-		data, err = r.open(path)
-	}
-	if err != nil {
-		text := `could not open secondary authentication file "` + name + `" as "` + path + `": ` + err.Error()
-		r.fail(file, number, text)
-		return nil
-	}
-	var tokens []Token
-	r.lines(append(slices.Clone(chain), path), data, func(line hbaLine) {
-		for _, field := range line.fields {
-			tokens = append(tokens, field...)
-		}
-	})
-	return tokens
-}
-
-var errHBANesting = errors.New("it includes itself, or files are nested too deeply")
 
 // hbaScanner walks over one line.
 type hbaScanner struct {

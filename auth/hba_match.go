@@ -2,6 +2,7 @@ package auth
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -53,41 +54,87 @@ func (r Reason) String() string {
 	return lineContext(r.File, r.Line)
 }
 
+// answer is whether a record matches. dunno: it depends on roles that are not known.
+type answer uint8
+
+const (
+	no answer = iota
+	yes
+	dunno
+)
+
+func answerOf(is bool) answer {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// or and and join answers as SQL joins truth values.
+func (a answer) or(b answer) answer {
+	switch {
+	case a == yes || b == yes:
+		return yes
+	case a == dunno || b == dunno:
+		return dunno
+	}
+	return no
+}
+
+func (a answer) and(b answer) answer {
+	switch {
+	case a == no || b == no:
+		return no
+	case a == dunno || b == dunno:
+		return dunno
+	}
+	return yes
+}
+
 // Match gives the first record, in file order, whose type, TLS state, address, database and user match. Without one
-// it is the zero Rule with method reject.
+// it is the zero Rule with method reject. A record whose match depends on roles that could not be learnt lets nobody in:
+// it counts as matching if it rejects, otherwise not.
 func (r *Rules) Match(c Client, database, user string) (Rule, Reason) {
 	if r != nil {
 		for i := range r.list {
 			rule := &r.list[i]
-			if rule.matchesType(c) && rule.matchesDatabase(database, user) && rule.matchesUser(user) &&
-				rule.address.matches(c) {
-				return *rule, Reason{Matched, rule.File, rule.Line}
+			is := rule.matches(c, database, user)
+			if is == no || is == dunno && rule.Method != MethodReject || !rule.address.matches(c) {
+				continue
 			}
+			return *rule, Reason{Matched, rule.File, rule.Line}
 		}
 	}
 	return Rule{Method: MethodReject}, Reason{}
 }
 
 // Needs tells which facts must be gathered before Match, for this client: those of records that may come to decide.
-// It takes a record that needs a fact for one that may match or not.
+// It takes a record that needs a fact for one that may match or not. What a map of pool_ident.conf needs is among them.
 func (r *Rules) Needs(c Client, database, user string) (n Needs) {
 	if r == nil {
 		return n
 	}
+	c.Roles = nil
 	for i := range r.list {
 		rule := &r.list[i]
-		if !rule.matchesType(c) || !rule.matchesDatabase(database, user) || !rule.matchesUser(user) {
+		is := rule.matches(c, database, user)
+		if is == no {
 			continue
 		}
+		certain := false
 		switch rule.address.kind {
 		case addressName:
 			n.Names = true
 		case addressSameHost, addressSameNet:
 			n.Interfaces = true
 		case addressNone, addressAll, addressMask:
-			if rule.address.matches(c) {
-				return n
+			if certain = rule.address.matches(c); !certain {
+				continue
 			}
+		}
+		n.Roles = n.Roles || is == dunno || rule.Map != "" && r.idents.needsRoles(rule.Map)
+		if certain && is == yes {
+			return n
 		}
 	}
 	return n
@@ -109,6 +156,25 @@ func Refusal(c Client, database, user string, reason Reason) *Error {
 	}
 }
 
+// matches compares everything but the address.
+func (r *Rule) matches(c Client, database, user string) answer {
+	if !r.matchesType(c) {
+		return no
+	}
+	is := no
+	for i := range r.Databases {
+		is = is.or(r.Databases[i].matchesDatabase(database, user, c.Roles))
+	}
+	if is == no {
+		return no
+	}
+	of := no
+	for i := range r.Users {
+		of = of.or(r.Users[i].matchesRole(user, c.Roles))
+	}
+	return is.and(of)
+}
+
 func (r *Rule) matchesType(c Client) bool {
 	switch r.Type {
 	case TypeLocal:
@@ -124,33 +190,40 @@ func (r *Rule) matchesType(c Client) bool {
 	return false
 }
 
-// matchesDatabase gives up at a group keyword: a record with one must not match by what stands behind it.
-func (r *Rule) matchesDatabase(database, user string) bool {
-	for _, t := range r.Databases {
-		switch {
-		case t.is("samegroup"), t.is("samerole"):
-			return false
-		case t.is("all"), t.is("sameuser") && database == user, !t.is("sameuser") && t.Text == database:
-			return true
-		}
+func (t *Token) matchesDatabase(database, user string, roles []string) answer {
+	switch {
+	case t.is("all"):
+		return yes
+	case t.is("sameuser"):
+		return answerOf(database == user)
+	case t.is("samegroup"), t.is("samerole"):
+		return memberOf(database, roles)
+	case t.regex != nil:
+		return answerOf(t.regex.MatchString(database))
 	}
-	return false
+	return answerOf(t.Text == database)
 }
 
 // group reports a +group name.
-func (t Token) group() bool { return !t.Quoted && strings.HasPrefix(t.Text, "+") }
+func (t *Token) group() bool { return !t.Quoted && strings.HasPrefix(t.Text, "+") }
 
-// matchesUser gives up at a group name, as above.
-func (r *Rule) matchesUser(user string) bool {
-	for _, t := range r.Users {
-		switch {
-		case t.group():
-			return false
-		case t.is("all"), t.Text == user:
-			return true
-		}
+func (t *Token) matchesRole(role string, roles []string) answer {
+	switch {
+	case t.group():
+		return memberOf(t.Text[1:], roles)
+	case t.is("all"):
+		return yes
+	case t.regex != nil:
+		return answerOf(t.regex.MatchString(role))
 	}
-	return false
+	return answerOf(t.Text == role)
+}
+
+func memberOf(group string, roles []string) answer {
+	if roles == nil {
+		return dunno
+	}
+	return answerOf(slices.Contains(roles, group))
 }
 
 func (a *address) matches(c Client) bool {

@@ -2,21 +2,29 @@ package auth
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
 
+// HBAOptions are what ParseHBA must know besides the file.
+type HBAOptions struct {
+	// NoPAM: this program is built without PAM. Records with that method are then an error.
+	NoPAM bool
+
+	// Idents are what the map= of records refers to; [Rules.Idents] gives them back.
+	Idents *Idents
+}
+
 // ParseHBA reads a pool_hba.conf (manual: the pool_hba.conf file). name is its path, to which included files are
-// relative; open reads one of them. With any error there are no rules, and every bad line has its error, an
-// *[HBAError]. A file without records is an error too.
-func ParseHBA(name string, data []byte, open func(path string) ([]byte, error)) (*Rules, []error) {
-	reader := hbaReader{open: open}
-	rules := &Rules{}
-	reader.lines([]string{name}, data, func(line hbaLine) {
-		p := recordParser{line: line, rule: Rule{File: name, Line: line.number}}
+// relative. With any error there are no rules, and every bad line has its error, an *[HBAError]. A file without records
+// is an error too.
+func ParseHBA(name string, data []byte, files Files, o HBAOptions) (*Rules, []error) {
+	reader := hbaReader{files: files}
+	rules := &Rules{idents: o.Idents}
+	reader.records([]string{name}, data, func(line hbaLine) {
+		p := recordParser{line: line, noPAM: o.NoPAM, rule: Rule{File: line.file, Line: line.number}}
 		if problem := p.record(); problem != "" {
-			reader.fail(name, line.number, problem)
+			reader.fail(line.file, line.number, problem)
 			return
 		}
 		rules.list = append(rules.list, p.rule)
@@ -35,12 +43,14 @@ func ParseHBA(name string, data []byte, open func(path string) ([]byte, error)) 
 type recordParser struct {
 	line    hbaLine
 	next    int
+	noPAM   bool
 	rule    Rule
+	ldap    ldapSeen
 	notices []Notice
 }
 
 func (p *recordParser) record() string {
-	steps := [...]func() string{p.connType, p.databases, p.users, p.address, p.method, p.options}
+	steps := [...]func() string{p.connType, p.databases, p.users, p.address, p.method, p.options, p.check}
 	for _, step := range steps {
 		if problem := step(); problem != "" {
 			return problem
@@ -76,9 +86,12 @@ func (p *recordParser) connType() string {
 	if problem != "" {
 		return problem
 	}
-	for t := TypeLocal; t <= TypeHostNoSSL; t++ {
+	for t := TypeLocal; t <= TypeHostNoGSSEnc; t++ {
 		if t.String() == token.Text {
 			p.rule.Type = t
+			if t == TypeHostGSSEnc {
+				p.notice("hostgssenc record cannot match because GSSAPI is not supported by this build")
+			}
 			return ""
 		}
 	}
@@ -86,23 +99,24 @@ func (p *recordParser) connType() string {
 }
 
 func (p *recordParser) databases() (problem string) {
-	p.rule.Databases, problem = p.list("database specification")
-	for _, t := range p.rule.Databases {
-		if t.is("samegroup") || t.is("samerole") {
-			p.notice(`group tokens "samegroup" and "samerole" are not supported by Pgpool-II`)
-		}
-	}
+	p.rule.Databases, problem = p.names("database specification")
 	return problem
 }
 
 func (p *recordParser) users() (problem string) {
-	p.rule.Users, problem = p.list("role specification")
-	for _, t := range p.rule.Users {
-		if t.group() {
-			p.notice(`group token "+" is not supported by Pgpool-II`)
+	p.rule.Users, problem = p.names("role specification")
+	return problem
+}
+
+// names takes a list of which some may be regular expressions.
+func (p *recordParser) names(what string) (list []Token, problem string) {
+	list, problem = p.list(what)
+	for i := range list {
+		if problem == "" {
+			problem = list[i].compile()
 		}
 	}
-	return problem
+	return list, problem
 }
 
 func (p *recordParser) notice(text string) {
@@ -192,47 +206,15 @@ func (p *recordParser) method() string {
 		return problem
 	}
 	p.rule.Method = methodNamed(token.Text)
-	if p.rule.Method == 0 {
-		return `invalid authentication method "` + token.Text + `"`
-	}
-	return ""
-}
-
-func (p *recordParser) options() string {
-	for _, field := range p.line.fields[p.next:] {
-		for _, token := range field {
-			if problem := p.option(token.Text); problem != "" {
-				return problem
-			}
-		}
-	}
-	return ""
-}
-
-func (p *recordParser) option(text string) string {
-	name, _, ok := strings.Cut(text, "=")
 	switch {
-	case !ok:
-		return "authentication option not in name=value format: " + text
-	case slices.Contains(pamOptions(), name):
-		if p.rule.Method != MethodPAM {
-			p.notice(`authentication option "` + name + `" is only valid for authentication methods pam`)
-		}
-	case slices.Contains(ldapOptions(), name):
-		if p.rule.Method != MethodLDAP {
-			return `authentication option "` + name + `" is only valid for authentication methods ldap`
-		}
-	default:
-		return `unrecognized authentication option name: "` + name + `"`
+	case p.rule.Method == 0:
+		return `invalid authentication method "` + token.Text + `"`
+	case p.rule.Method == MethodPAM && p.noPAM:
+		return `invalid authentication method "` + token.Text + `": not supported by this build`
+	case p.rule.Method == MethodPeer && p.rule.Type != TypeLocal:
+		return "peer authentication is only supported on local sockets"
+	case p.rule.Method == MethodCert && (p.rule.Type == TypeLocal || p.rule.Type == TypeHostNoSSL):
+		return "cert authentication is only supported on hostssl connections"
 	}
 	return ""
-}
-
-func pamOptions() []string { return []string{"pamservice", "pam_use_hostname"} }
-
-func ldapOptions() []string {
-	return []string{
-		"ldapserver", "ldapport", "ldapscheme", "ldaptls", "ldapprefix", "ldapsuffix", "ldapbasedn", "ldapbinddn",
-		"ldapbindpasswd", "ldapsearchattribute", "ldapsearchfilter", "ldapurl", "backend_use_passwd",
-	}
 }

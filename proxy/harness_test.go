@@ -147,7 +147,7 @@ func (p *testProxy) openAuth(parts *Parts, o *setup) {
 	p.tb.Helper()
 	dir := p.tb.TempDir()
 	if o.hba != "" {
-		rules, errs := auth.ParseHBA("pool_hba.conf", []byte(o.hba), os.ReadFile)
+		rules, errs := auth.ParseHBA("pool_hba.conf", []byte(o.hba), auth.Files{Read: os.ReadFile}, auth.HBAOptions{})
 		if len(errs) > 0 {
 			p.tb.Fatal(errs)
 		}

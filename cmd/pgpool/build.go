@@ -136,7 +136,7 @@ func (p *parts) openAuth(cfg *conf.Config) (*auth.Rules, error) {
 	if !cfg.Auth.EnablePoolHba {
 		return nil, nil
 	}
-	return p.readRules()
+	return p.readRules(cfg)
 }
 
 // createMissing makes an empty file where there is none (manual: pool_passwd is created at start).
@@ -146,18 +146,6 @@ func createMissing(path string) error {
 		return err
 	}
 	return f.Close()
-}
-
-func (p *parts) readRules() (*auth.Rules, error) {
-	rules, errs := loadHBA(p.opts.HbaFile)
-	for _, err := range errs {
-		p.log.Log(logging.Event{Severity: logging.Error, Message: err.Error()})
-	}
-	if len(errs) > 0 {
-		return nil, fmt.Errorf("could not load %s", p.opts.HbaFile)
-	}
-	p.notices(rules.Notices(false))
-	return rules, nil
 }
 
 func (p *parts) notices(list []auth.Notice) {

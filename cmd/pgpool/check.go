@@ -22,7 +22,7 @@ func (p *program) test(o Options) int {
 	}
 	c := checker{w: p.stdout, refused: conf.Refused(problems)}
 	if cfg != nil {
-		c.hba(o.HbaFile, cfg.Auth.EnablePoolHba, cfg.SSL.SSL)
+		c.hba(o.HbaFile, cfg)
 		c.passwords(o, &cfg.Auth)
 		c.readable("pcp.conf", o.PcpFile)
 		c.pidDirectory(cfg.Files.PidFileName)
@@ -51,18 +51,30 @@ func (c *checker) fail(err error) {
 	c.printf("ERROR: %v\n", err)
 }
 
-func (c *checker) hba(path string, enabled, ssl bool) {
-	if !enabled {
+// hba prints the records as they were understood.
+func (c *checker) hba(path string, cfg *conf.Config) {
+	if !cfg.Auth.EnablePoolHba {
 		c.printf("%s: not used, enable_pool_hba is off\n", path)
 		return
 	}
-	rules, errs := loadHBA(path)
+	rules, errs := loadHBA(path, cfg.Auth.IdentFile)
 	for _, err := range errs {
 		c.fail(err)
 	}
-	if len(errs) == 0 {
-		c.notices(rules.Notices(ssl))
-		c.printf("%s: ok\n", path)
+	if len(errs) > 0 {
+		return
+	}
+	c.notices(rules.Notices(cfg.SSL.SSL, checksCertificates(cfg)))
+	c.printf("%s: ok\n", path)
+	for _, r := range rules.List() {
+		c.printf("  %s:%d: %s\n", r.File, r.Line, r)
+	}
+	if rules.Idents() == nil {
+		return
+	}
+	c.printf("%s: ok\n", cfg.Auth.IdentFile)
+	for _, r := range rules.Idents().List() {
+		c.printf("  %s:%d: %s\n", r.File, r.Line, r)
 	}
 }
 

@@ -58,7 +58,7 @@ func changeText(c conf.Change) string {
 	return fmt.Sprintf("parameter %q changed from %q to %q", c.Name, c.Old, c.New)
 }
 
-// reloadAuth reads pool_passwd and pool_hba.conf again; a broken file leaves the old rules in force.
+// reloadAuth reads pool_passwd, pool_hba.conf and pool_ident.conf again; a broken file leaves the old rules in force.
 func (p *parts) reloadAuth(cfg *conf.Config) {
 	if p.passwords != nil {
 		notices, err := p.passwords.Reload()
@@ -70,9 +70,9 @@ func (p *parts) reloadAuth(cfg *conf.Config) {
 	if !cfg.Auth.EnablePoolHba {
 		return
 	}
-	rules, err := p.readRules()
+	rules, err := p.readRules(cfg)
 	if err != nil {
-		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf contains errors, the old rules stay in force"})
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf or pool_ident.conf contains errors, the old rules stay in force"})
 		return
 	}
 	p.proxy.SetRules(rules)
