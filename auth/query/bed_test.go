@@ -74,6 +74,7 @@ func newBed(t *testing.T, v *cluster.View, change ...func(*bed)) *bed {
 		if n := len(b.places); n != 0 || len(b.idle) != 0 || len(b.seats) != 0 || len(b.under) != 0 {
 			t.Errorf("left: %d places, %d idle, %d seats, %d attempts", n, len(b.idle), len(b.seats), len(b.under))
 		}
+		noGoroutine(t)
 	})
 	return b
 }

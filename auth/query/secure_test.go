@@ -106,9 +106,11 @@ func TestTLS(t *testing.T) {
 		if row.sslOff {
 			on = without
 		}
-		if why := askOver(t, on, row.server, row.user); why != row.want {
-			t.Errorf("%s: %v, want %v", name, why, row.want)
-		}
+		t.Run(name, func(t *testing.T) {
+			if why := askOver(t, on, row.server, row.user); why != row.want {
+				t.Errorf("%v, want %v", why, row.want)
+			}
+		})
 	}
 }
 
