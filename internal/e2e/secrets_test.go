@@ -50,6 +50,10 @@ var secretRoles = map[string]struct{ hba, server, password string }{
 	"s_verifier":  {"scram-sha-256", "scram-sha-256", secrets["password of a verifier"]},
 	"s_queried":   {"scram-sha-256", "scram-sha-256", secrets["password asked for"]},
 	"s_unlisted":  {"password", "password", secrets["password only the server has"]},
+	"s_outside": {
+		`ldap ldapserver=127.0.0.1 ldapport=1 ldapbasedn="dc=x" ldapbinddn="cn=x" ldapbindpasswd="` + secrets["ldapbindpasswd"] + `"`,
+		"trust", "",
+	},
 }
 
 // startSecretive starts a server and a pgpool that know the secrets. seen is a file with what failover_command was given.
