@@ -101,6 +101,9 @@ func TestChannelBindingNegotiation(t *testing.T) {
 		if tt.state == "" && err != nil || tt.state != "" && (!errors.As(err, &e) || e.SQLState() != tt.state) {
 			t.Errorf("%s: %v, want %q", tt.name, err, tt.state)
 		}
+		if tt.name == "other binding" && !strings.Contains(e.Detail, "channel-binding type") {
+			t.Errorf("%s: %v", tt.name, err)
+		}
 		if err != nil {
 			if _, err := a.Next([]byte("c=biws,r=x,p=AAAA")); err == nil {
 				t.Errorf("%s: goes on after the refusal", tt.name)

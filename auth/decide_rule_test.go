@@ -39,6 +39,10 @@ func TestDecideWithoutPassword(t *testing.T) {
 		{"other case", cert(func(f *Facts) { f.Cert.CN = "Alice" }), refusedCert},
 		{"begins like it", cert(func(f *Facts) { f.Cert.CN = "alice2" }), refusedCert},
 		{"zero byte", cert(func(f *Facts) { f.Cert.CN = "alice\x00.example.com" }), refusedCert},
+		{
+			"zero byte, whatever a map says", cert(func(f *Facts) { f.Cert.CN, f.User = "a\x00b", "a\x00b" }),
+			"certificate authentication failed for user \"a\x00b\"",
+		},
 		{"no name", cert(func(f *Facts) { f.Cert.CN = "" }), refusedCert},
 		{"no name, no user", cert(func(f *Facts) { f.Cert.CN, f.User = "", "" }), `certificate authentication failed for user ""`},
 		{"map that is not there", cert(func(f *Facts) { f.Rule.Map = "m" }), refusedCert},

@@ -381,14 +381,32 @@ func TestShapeLearned(t *testing.T) {
 
 func TestDoomedPlanRefusesEvenTheRightPassword(t *testing.T) {
 	cache := testCache()
-	for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM} {
-		plan := planFor(ask)
-		plan.doomed = passwordFailed(testUser, "doomed", "")
-		acceptor := NewAcceptor(plan, Party{User: testUser, Entry: ParseEntry("secret", Key{}), Cache: cache, Random: NewRandom()})
-		err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, "secret"), cache, nil))
-		if !errors.Is(err, plan.doomed) {
-			t.Errorf("%v: %v", ask, err)
+	for _, entry := range []Entry{ParseEntry("secret", Key{}), serverVerifier()} {
+		for _, ask := range []Ask{AskCleartext, AskMD5, AskSCRAM, AskSCRAM} { // the second time keys are remembered
+			plan := planFor(ask)
+			plan.doomed = passwordFailed(testUser, "doomed", "")
+			acceptor := NewAcceptor(plan, Party{User: testUser, Entry: entry, Cache: cache, Random: NewRandom()})
+			err, _ := converse(t, acceptor, NewLogin(PasswordCredential(testUser, "secret"), cache, nil))
+			if !errors.Is(err, plan.doomed) {
+				t.Errorf("%v, %v: %v", entry, ask, err)
+			}
 		}
+	}
+}
+
+// Invented names and wrong passwords push nobody's keys out.
+func TestFailuresAreNotRemembered(t *testing.T) {
+	cache := testCache()
+	for _, method := range []Method{MethodSCRAM, MethodPassword} {
+		for _, entry := range []Entry{{}, serverVerifier(), ParseEntry("SCRAM-SHA-256$x", Key{}), ParseEntry(MD5Hash("secret", "u"), Key{})} {
+			if method == MethodPassword && !entry.Present() {
+				continue // a server's to judge
+			}
+			failWith(t, method, entry, cache)
+		}
+	}
+	if known, logins := cache.known.order.Len(), cache.logins.order.Len(); known+logins > 0 {
+		t.Errorf("%d users and %d passwords are remembered", known, logins)
 	}
 }
 
