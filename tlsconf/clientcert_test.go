@@ -119,6 +119,7 @@ func TestRevokedClients(t *testing.T) {
 		{"deep", both, w.deepChain, ""},
 		{"deep, revoked", both, w.deepRevoked, "certificate revoked"},
 		{"deep, no list of its authority", rootList, w.deepChain, `unable to get certificate CRL: "CN=deep"`},
+		{"deep, forged list of its authority", w.p.joined("forged.crl", rootList, w.p.forger("middle").crl("f.crl")), w.deepChain, "unable to get certificate CRL"},
 		{"no list of the root", middleList, w.deepChain, `unable to get certificate CRL: "CN=middle"`},
 		{"old list", oldList, w.good, "CRL has expired"},
 		{"old list knows", oldList, w.revoked, "certificate revoked"},

@@ -63,12 +63,7 @@ func TestRefusedStarts(t *testing.T) {
 	server, other := root.issue("server", "/CN=server", forProxy), root.issue("other", "/CN=other", "")
 	middle := root.authority("middle")
 	stranger := p.root("stranger")
-	// It bears the root's name and is signed by somebody else.
-	forger := &authority{p: p, name: "forger", certificate: p.request("forger", "/CN=root")}
-	p.write("forger.ext", caExtensions)
-	p.openssl("x509", "-req", "-in", "forger.csr", "-signkey", "forger.key", "-days", "3", "-extfile", "forger.ext", "-out", "forger.crt")
-	forger.open()
-	forged := forger.crl("forged.crl")
+	forged := p.forger("root").crl("forged.crl")
 	text := p.write("text", "no PEM here\n")
 	broken := p.write("broken", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
 	empty := t.TempDir()

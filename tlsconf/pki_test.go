@@ -84,6 +84,16 @@ func (p *pki) root(name string) *authority {
 	return a
 }
 
+// forger makes a root that bears another authority's name.
+func (p *pki) forger(name string) *authority {
+	p.t.Helper()
+	a := &authority{p: p, name: "forger-" + name, certificate: p.request("forger-"+name, "/CN="+name)}
+	p.write(a.name+".ext", caExtensions)
+	p.openssl("x509", "-req", "-in", a.name+".csr", "-signkey", a.name+".key", "-days", "3", "-extfile", a.name+".ext", "-out", a.name+".crt")
+	a.open()
+	return a
+}
+
 // request makes a key and a request for a certificate, which is to be written to name.crt.
 func (p *pki) request(name, subject string) certificate {
 	p.t.Helper()
