@@ -21,8 +21,10 @@ import (
 type Users interface {
 	// Entry is what auth_query says about a user; the zero Entry, with the reason, if it may not log in.
 	Entry(ctx context.Context, database, user string) (auth.Entry, error)
-	// Roles are the roles a user is a member of, itself included.
+	// Roles are the roles a user is a member of, itself included; none for a user the servers do not know.
 	Roles(ctx context.Context, user string) ([]string, error)
+	// Forget closes connections to a database that is about to be dropped or renamed.
+	Forget(database string)
 }
 
 // authFacts gathers what is known of the client before it is asked anything.
@@ -30,7 +32,10 @@ func (s *session) authFacts() (auth.Facts, error) {
 	f := auth.Facts{User: s.startup.User, Server: auth.Unasked, AllowClearText: s.cfg.Auth.AllowClearTextFrontendAuth, Verifiers: s.cfg.Auth.AuthUser != ""}
 	if s.cfg.Auth.EnablePoolHba {
 		rules := s.srv.rules.Load()
-		c := s.hbaClient(rules)
+		c, err := s.hbaClient(rules)
+		if err != nil {
+			return f, err
+		}
 		rule, reason := rules.Match(c, s.startup.Database, s.startup.User)
 		f.HBA, f.Rule, f.Idents, f.Roles = true, rule, rules.Idents(), c.Roles
 		s.rule = rule
@@ -103,11 +108,11 @@ func (s *session) peerUser() (name string) {
 }
 
 // hbaClient is what pool_hba.conf compares; names and interfaces are gathered where a record needs them.
-func (s *session) hbaClient(rules *auth.Rules) auth.Client {
+func (s *session) hbaClient(rules *auth.Rules) (auth.Client, error) {
 	c := auth.Client{Local: s.peer.local, TLS: s.secured != nil, Addr: s.address()}
 	needs := rules.Needs(c, s.startup.Database, s.startup.User)
 	if needs == (auth.Needs{}) {
-		return c
+		return c, nil
 	}
 	var err error
 	s.t.Offload(func() {
@@ -125,12 +130,23 @@ func (s *session) hbaClient(rules *auth.Rules) auth.Client {
 			c.Roles, err = s.srv.parts.Users.Roles(ctx, s.startup.User)
 		}
 	})
-	if err != nil {
-		s.log.Log(logging.Event{
-			Severity: logging.Warning, Message: "could not ask for the roles of user " + strconv.Quote(s.startup.User), Detail: err.Error(),
-		})
+	switch {
+	case err != nil:
+		return c, rolesUnknown(s.startup.User, err)
+	case needs.Roles && c.Roles == nil:
+		c.Roles = []string{} // a user the servers do not know is in no group
 	}
-	return c
+	return c, nil
+}
+
+// rolesUnknown refuses a client about whom a record asks for roles that nobody tells: the record may be the one that keeps it out.
+func rolesUnknown(user string, err error) error {
+	return &auth.Error{
+		ClientMessage: "client authentication failed", Hint: "see pgpool log for details", SQLSTATE: "28000",
+		LogText:   "client authentication failed",
+		LogDetail: "could not ask for the roles of user " + strconv.Quote(user) + ": " + err.Error(),
+		LogHint:   "pool_hba.conf has records with groups; auth_user, or else sr_check_user, must be able to log in.",
+	}
 }
 
 // nameTimeout bounds the look-up of a client's name.

@@ -30,6 +30,9 @@ func (s *session) noteFor(f *stmt.Facts, both bool, b *backend, text, frame []by
 		return committing
 	case stmt.KindOther:
 		if f.DatabaseDDL != "" {
+			if s.srv.parts.Users != nil {
+				s.srv.parts.Users.Forget(f.DatabaseDDL)
+			}
 			return &note{release: s.srv.pool.Hold(f.DatabaseDDL)}
 		}
 	}

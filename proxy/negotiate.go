@@ -29,10 +29,10 @@ func (s *session) readStartup() error {
 	if err := s.readHeader(); err != nil {
 		return err
 	}
-	s.logConnection()
 	if err := s.countStartup(); err != nil {
 		return err
 	}
+	s.logConnection()
 	if err := s.direct(); err != nil {
 		return err
 	}

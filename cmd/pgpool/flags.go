@@ -184,25 +184,6 @@ func (o *Options) startArgs() []string {
 	return args
 }
 
-// confDirectory is where the files are unless options name them: what the linker set, else where the packages of Debian
-// or the project itself keep them, else where a build from source does.
-func confDirectory(set string, exists func(string) bool) string {
-	if set != "" {
-		return set
-	}
-	for _, dir := range []string{"/etc/pgpool2", "/etc/pgpool-II"} {
-		if exists(dir) {
-			return dir
-		}
-	}
-	return "/usr/local/etc"
-}
-
-func isDirectory(path string) bool {
-	st, err := os.Stat(path)
-	return err == nil && st.IsDir()
-}
-
 // usageText is what -h prints.
 func usageText(confDir string) string {
 	return fmt.Sprintf(`pgpool-II version %s: connection pool, load balancer and failover manager for PostgreSQL.

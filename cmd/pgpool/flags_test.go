@@ -109,33 +109,6 @@ func TestStartArgs(t *testing.T) {
 	}
 }
 
-func TestConfDirectory(t *testing.T) {
-	there := func(dirs ...string) func(string) bool {
-		return func(path string) bool {
-			for _, d := range dirs {
-				if d == path {
-					return true
-				}
-			}
-			return false
-		}
-	}
-	for _, tt := range []struct {
-		set    string
-		exists func(string) bool
-		want   string
-	}{
-		{"", there(), "/usr/local/etc"},
-		{"", there("/etc/pgpool-II"), "/etc/pgpool-II"},
-		{"", there("/etc/pgpool-II", "/etc/pgpool2"), "/etc/pgpool2"},
-		{"/opt/etc", there("/etc/pgpool2"), "/opt/etc"},
-	} {
-		if got := confDirectory(tt.set, tt.exists); got != tt.want {
-			t.Errorf("got %q, want %q", got, tt.want)
-		}
-	}
-}
-
 func FuzzParseOptions(f *testing.F) {
 	f.Add("-nf x stop")
 	f.Add("--conf=x --d -? -m f")

@@ -45,7 +45,7 @@ func (p *program) main() int {
 	if err != nil {
 		cwd = "/"
 	}
-	confDir := confDirectory(sysconfdir, isDirectory)
+	confDir := conf.Directory(sysconfdir)
 	o, err := parseOptions(p.args[1:], cwd, confDir)
 	if err != nil {
 		return p.usage(err, confDir)
