@@ -219,3 +219,44 @@ func TestOwnCertificate(t *testing.T) {
 		t.Error("a server that asked for nothing proves a password")
 	}
 }
+
+// Maps let names in that are not the user's own, for certificates and for users of the system alike.
+func TestDecideByMap(t *testing.T) {
+	text := "m /^(.*)@example\\.com$ \\1\nm root alice\nteam wendy +staff\n"
+	idents, errs := ParseIdent("pool_ident.conf", []byte(text), Files{})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	tests := []struct {
+		mapName, name string
+		roles         []string
+		ok            bool
+	}{
+		{"", testUser, nil, true},
+		{"", "root", nil, false},
+		{"m", "root", nil, true},
+		{"m", "alice@example.com", nil, true},
+		{"m", "bob@example.com", nil, false},
+		{"m", "alice@example.com\x00", nil, false},
+		{"m", testUser, nil, false},
+		{"other", "root", nil, false},
+		{"team", "wendy", nil, false},
+		{"team", "wendy", []string{testUser, "staff"}, true},
+		{"team", testUser, []string{testUser, "staff"}, false},
+	}
+	for _, tt := range tests {
+		for _, rule := range []Rule{
+			{Method: MethodCert, Map: tt.mapName},
+			{Method: MethodPeer, Map: tt.mapName},
+			{Method: MethodTrust, ClientCert: ClientCertVerifyFull, Map: tt.mapName},
+		} {
+			_, err := Decide(Facts{
+				User: testUser, HBA: true, TLS: true, Server: Unasked, Idents: idents, Roles: tt.roles, Rule: rule,
+				Cert: ClientCert{Presented: true, Verified: true, CN: tt.name}, Peer: tt.name,
+			})
+			if (err == nil) != tt.ok {
+				t.Errorf("%v, map %q: %q: %v", rule.Method, tt.mapName, tt.name, err)
+			}
+		}
+	}
+}
