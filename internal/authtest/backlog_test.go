@@ -15,6 +15,7 @@ import (
 // A client with TLS pipelines 100 MB and begins to read only when nothing moves any more: everything comes back, and the proxy has
 // held no more than its buffers meanwhile.
 func TestBacklogWithTLS(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for _, tt := range []struct {
 		what string

@@ -65,3 +65,11 @@ func refusal(err error) outcome {
 	}
 	return o
 }
+
+// within is a context of the test that ends after patience.
+func within(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := contextWithin(t)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -6,18 +6,24 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // authority is a certificate authority in a directory of its own, run by openssl.
 type authority struct {
-	dir  string
-	next int // serial number of the next certificate
-	gone []string
+	dir string
+
+	mu   sync.Mutex // guards what follows and the list's files
+	next int        // serial number of the next certificate
+	gone []int      // serial numbers of revoked ones
 }
 
 // leaf is a certificate and its key as files.
-type leaf struct{ cert, key string }
+type leaf struct {
+	cert, key string
+	serial    int
+}
 
 const opensslConf = `[req]
 distinguished_name = dn
@@ -69,33 +75,50 @@ func (a *authority) crl() string  { return filepath.Join(a.dir, "ca.crl") }
 // issue makes a certificate; names are of subjectAltName, "DNS:localhost" for example.
 func (a *authority) issue(t *testing.T, file, cn string, names ...string) leaf {
 	t.Helper()
+	a.mu.Lock()
+	serial := a.next
+	a.next++
+	a.mu.Unlock()
 	args := []string{
 		"req", "-config", "openssl.cnf", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", "-newkey", "ec", "-pkeyopt",
 		"ec_paramgen_curve:prime256v1", "-nodes", "-keyout", file + ".key", "-out", file + ".crt", "-subj", "/O=Tests/CN=" + cn,
-		"-days", "20", "-set_serial", fmt.Sprint(a.next),
+		"-days", "20", "-set_serial", fmt.Sprint(serial),
 	}
-	a.next++
 	if len(names) > 0 {
 		args = append(args, "-addext", "subjectAltName="+strings.Join(names, ","))
 	}
 	openssl(t, a.dir, args...)
-	return leaf{filepath.Join(a.dir, file+".crt"), filepath.Join(a.dir, file+".key")}
+	return leaf{filepath.Join(a.dir, file+".crt"), filepath.Join(a.dir, file+".key"), serial}
 }
 
-// revoked makes a certificate that is on the list.
-func (a *authority) revoked(t *testing.T, file, cn string) leaf {
-	t.Helper()
-	a.gone = append(a.gone, fmt.Sprintf("R\t491231235959Z\t250101000000Z\t%02X\tunknown\t/O=Tests/CN=%s\n", a.next, cn))
-	return a.issue(t, file, cn)
+// revoke puts certificates on the list; list writes it.
+func (a *authority) revoke(leafs ...leaf) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range leafs {
+		a.gone = append(a.gone, l.serial)
+	}
 }
 
-// list writes the list of revoked certificates.
 func (a *authority) list(t *testing.T) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(a.dir, "index.txt"), []byte(strings.Join(a.gone, "")), 0o600); err != nil {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.listOf(t, "ca.crl", a.gone)
+}
+
+// listOf writes a list of some certificates only, and returns its path.
+func (a *authority) listOf(t *testing.T, file string, serials []int) string {
+	t.Helper()
+	var index strings.Builder
+	for _, serial := range serials {
+		fmt.Fprintf(&index, "R\t491231235959Z\t250101000000Z\t%04X\tunknown\t/O=Tests\n", serial)
+	}
+	if err := os.WriteFile(filepath.Join(a.dir, "index.txt"), []byte(index.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	openssl(t, a.dir, "ca", "-config", "openssl.cnf", "-gencrl", "-crldays", "20", "-keyfile", "ca.key", "-cert", "ca.crt", "-out", "ca.crl")
+	openssl(t, a.dir, "ca", "-config", "openssl.cnf", "-gencrl", "-crldays", "20", "-keyfile", "ca.key", "-cert", "ca.crt", "-out", file)
+	return filepath.Join(a.dir, file)
 }
 
 // der is the key in the form that Java's driver reads.

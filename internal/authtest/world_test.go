@@ -51,7 +51,11 @@ func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 type ground struct {
 	once         sync.Once
 	ours, theirs *authority // theirs is trusted by nobody
-	idents       string     // the server's pg_ident.conf; tests that change it do not run at once
+	// pgpool and somebody are certificates of ours, server is the one that the server shows.
+	pgpool, somebody, server leaf
+
+	identsMu sync.Mutex // guards idents and the server's file
+	idents   string     // pg_ident.conf
 }
 
 // world is the server with its roles and the certificates of everybody.
@@ -75,9 +79,11 @@ func newWorld(t *testing.T, lines []line) *world {
 	if w.ours == nil || w.theirs == nil {
 		t.Fatal("no certificates")
 	}
-	w.issueAll(t)
-	w.createRoles(t)
-	w.mapRoles(t)
+	if len(lines) > 0 {
+		w.issueAll(t)
+		w.createRoles(t)
+		w.mapRoles(t)
+	}
 	return w
 }
 
@@ -91,7 +97,10 @@ func (w *world) prepare(t *testing.T) {
 		w.onServer(t, "CREATE DATABASE "+db)
 	}
 	w.onServer(t, fmt.Sprintf("CREATE ROLE asker LOGIN; GRANT SELECT ON pg_authid TO asker; CREATE ROLE %s LOGIN PASSWORD '%s'", alice, verifier(t, "")))
+	w.pgpool = ours.issue(t, "pgpool", "pgpool", "DNS:localhost", "IP:127.0.0.1")
+	w.somebody = ours.issue(t, "somebody", "somebody")
 	own := ours.issue(t, "server", "server", "DNS:localhost", "IP:127.0.0.1")
+	w.server = own
 	w.inDataDirectory(t, "server.crt", read(t, own.cert))
 	w.inDataDirectory(t, "server.key", read(t, own.key))
 	w.inDataDirectory(t, "root.crt", read(t, ours.root()))
@@ -120,8 +129,7 @@ func (w *world) reloadServer(t *testing.T) {
 // issueAll makes the certificates of the lines: the right one, a revoked one, one of the strangers' authority.
 func (w *world) issueAll(t *testing.T) {
 	t.Helper()
-	w.leafs["pgpool"] = w.ours.issue(t, "pgpool", "pgpool", "DNS:localhost", "IP:127.0.0.1")
-	w.leafs["somebody"] = w.ours.issue(t, "somebody", "somebody")
+	w.leafs["somebody"] = w.somebody
 	for _, l := range w.lines {
 		role := l.certificateOf()
 		if role == "" {
@@ -132,7 +140,8 @@ func (w *world) issueAll(t *testing.T) {
 			cn += "@staff"
 		}
 		w.leafs[role] = w.ours.issue(t, role, cn)
-		w.leafs[role+" revoked"] = w.ours.revoked(t, role+"-revoked", cn)
+		w.leafs[role+" revoked"] = w.ours.issue(t, role+"-revoked", cn)
+		w.ours.revoke(w.leafs[role+" revoked"])
 		w.leafs[role+" theirs"] = w.theirs.issue(t, role, cn)
 	}
 	w.ours.list(t)
@@ -166,6 +175,8 @@ func (w *world) createRoles(t *testing.T) {
 // mapRoles lets pgpool's certificate stand for the roles on a server that asks for one.
 func (w *world) mapRoles(t *testing.T) {
 	t.Helper()
+	w.identsMu.Lock()
+	defer w.identsMu.Unlock()
 	for _, l := range w.lines {
 		if l.server == "cert" {
 			for _, user := range l.users() {
