@@ -2,6 +2,8 @@ package loop
 
 import (
 	"context"
+	"crypto/tls"
+	"net"
 	"testing"
 	"time"
 
@@ -100,6 +102,41 @@ func BenchmarkPingPong(b *testing.B) {
 				_, _ = p.Write(buf[:n])
 			}
 		})
+		buf := make([]byte, 16)
+		for b.Loop() {
+			_, _ = c.Write(buf[:1])
+			if n, err := c.Read(buf); n != 1 || err != nil {
+				b.Errorf("%d, %v", n, err)
+				return
+			}
+		}
+	})
+}
+
+// BenchmarkTLSPingPong is the same on TLS, both ends on the loop.
+func BenchmarkTLSPingPong(b *testing.B) {
+	wrap := wrapping(b)
+	onLoopOf(b, func(t *Task) {
+		l := t.Loop()
+		other := l.Go("echo", func(*Task) {})
+		c, p := benchPair(b, t, other)
+		l.Go("echo", func(t *Task) {
+			t.Take(p)
+			if err := p.StartTLS(nil, func(n net.Conn) *tls.Conn { return wrap(n, true) }); err != nil {
+				b.Error(err)
+			}
+			buf := make([]byte, 16)
+			for {
+				n, err := p.Read(buf)
+				if err != nil {
+					return
+				}
+				_, _ = p.Write(buf[:n])
+			}
+		})
+		if err := c.StartTLS(nil, func(n net.Conn) *tls.Conn { return wrap(n, false) }); err != nil {
+			b.Error(err)
+		}
 		buf := make([]byte, 16)
 		for b.Loop() {
 			_, _ = c.Write(buf[:1])

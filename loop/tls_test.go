@@ -18,7 +18,7 @@ import (
 )
 
 // identity makes a certificate for "test" and a pool that trusts it.
-func identity(t *testing.T) (tls.Certificate, *x509.CertPool) {
+func identity(t testing.TB) (tls.Certificate, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -42,7 +42,7 @@ func identity(t *testing.T) (tls.Certificate, *x509.CertPool) {
 }
 
 // wrapping is how the two ends of a connection begin TLS.
-func wrapping(t *testing.T) func(net.Conn, bool) *tls.Conn {
+func wrapping(t testing.TB) func(net.Conn, bool) *tls.Conn {
 	cert, pool := identity(t)
 	return func(c net.Conn, server bool) *tls.Conn {
 		if server {
