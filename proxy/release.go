@@ -82,12 +82,12 @@ func (s *session) sayGoodbye(cause error) {
 	} else if len(out) > 0 {
 		_, _ = s.client.conn.TryWrite(out)
 	}
-	s.drain()
+	s.discardUnread()
 }
 
-// drain reads what the client has sent and nobody will look at: closing over unread bytes resets the connection, and the client might
+// discardUnread reads what the client has sent and nobody will look at: closing over unread bytes resets the connection, and the client might
 // never see why.
-func (s *session) drain() {
+func (s *session) discardUnread() {
 	var b [1024]byte
 	for range 16 {
 		if n, err := s.client.conn.TryRead(b[:]); n == 0 || err != nil {
