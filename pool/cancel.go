@@ -1,7 +1,7 @@
 package pool
 
 import (
-	"crypto/tls"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -30,7 +30,7 @@ func (p *Pool) SendCancel(t *loop.Task, c *Conn, node cluster.Node, until time.T
 	defer wire.Close()
 	_ = wire.SetDeadline(until)
 	if c.Wire.Encrypted() {
-		if err := encrypt(t, wire, encrypted, p.serverTLS(node).Config, nil); err != nil {
+		if err := p.encryptCancel(t, wire, node); err != nil {
 			return nodeError(node.ID, err)
 		}
 	}
@@ -61,7 +61,7 @@ func (p *Pool) CancelNow(c *Conn, node cluster.Node, timeout time.Duration) erro
 	defer wire.Close()
 	_ = wire.SetDeadline(time.Now().Add(timeout))
 	if c.Wire.Encrypted() {
-		if wire, err = encryptNow(wire, p.serverTLS(node).Config); err != nil {
+		if wire, err = p.encryptNow(wire, node, timeout); err != nil {
 			return nodeError(node.ID, err)
 		}
 	}
@@ -72,14 +72,19 @@ func (p *Pool) CancelNow(c *Conn, node cluster.Node, timeout time.Duration) erro
 	return nil
 }
 
-// encryptNow is encrypt without a loop.
-func encryptNow(wire net.Conn, cfg *tls.Config) (net.Conn, error) {
-	var answer [1]byte
-	if _, err := wire.Write(pgwire.AppendSSLRequest(nil)); err != nil {
-		return wire, err
+// encryptNow is encryptCancel without a loop.
+func (p *Pool) encryptNow(wire net.Conn, node cluster.Node, timeout time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	for _, w := range p.serverTLS(node).Ways() {
+		if cfg, _ := w.TLS(); cfg == nil {
+			continue
+		}
+		over, err := w.Upgrade(ctx, wire)
+		if err != nil {
+			return wire, err
+		}
+		return over, nil
 	}
-	if _, err := wire.Read(answer[:]); err != nil || answer[0] != 'S' {
-		return wire, errors.Join(err, errNoTLS)
-	}
-	return tls.Client(wire, cfg), nil
+	return wire, nil
 }

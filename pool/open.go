@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,6 +18,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/loop"
 	"gopgpool/pgwire"
+	"gopgpool/tlsconf"
 )
 
 // maxLoginMessage bounds what a server may send in one message before it is ready: an unknown peer costs bounded memory.
@@ -90,9 +90,8 @@ func nodeError(node cluster.NodeID, err error) error {
 	if errors.Is(err, loop.ErrStopped) {
 		return err
 	}
-	var he *handshakeError
-	if errors.As(err, &he) && !he.lost() {
-		return &TLSError{Node: node, Err: he.err}
+	if tlsconf.Disagreed(err) {
+		return &TLSError{Node: node, Err: err}
 	}
 	return &ConnectError{Node: node, Err: err}
 }
@@ -106,13 +105,12 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	if err != nil {
 		return nil, err
 	}
-	how := p.serverTLS(node)
 	var first error
-	for _, w := range wishes(how.Mode) {
+	for _, w := range p.serverTLS(node).Ways() {
 		o, err := p.attempt(t, node, key, addr, dialUntil, tune)
 		if err == nil {
 			_ = o.conn.Wire.SetDeadline(until)
-			err = o.start(t, w, how.Config, params)
+			err = o.start(t, w, params)
 		}
 		switch {
 		case err == nil:
@@ -123,11 +121,20 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 		if o != nil {
 			o.conn.Wire.Close()
 		}
-		if !otherwise(err) {
+		if !w.Retry(stateOf(err), err) {
 			break
 		}
 	}
 	return nil, first
+}
+
+// stateOf is the SQLSTATE a server has refused with, "" if it has not.
+func stateOf(err error) string {
+	var refused *ServerError
+	if errors.As(err, &refused) {
+		return refused.Fields.Code
+	}
+	return ""
 }
 
 // attempt makes one connection.
@@ -155,9 +162,9 @@ func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, key Key
 }
 
 // start negotiates TLS, sends the startup packet and reads the server's first word.
-func (o *Opening) start(t *loop.Task, w wish, cfg *tls.Config, params []pgwire.Param) error {
+func (o *Opening) start(t *loop.Task, w tlsconf.Way, params []pgwire.Param) error {
 	showed := false
-	if err := encrypt(t, o.conn.Wire, w, cfg, &showed); err != nil {
+	if err := encrypt(t, o.conn.Wire, w, &showed); err != nil {
 		return err
 	}
 	for _, p := range params {

@@ -5,11 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
-
-	"golang.org/x/sys/unix"
 
 	"gopgpool/cluster"
 	"gopgpool/conf"
@@ -33,22 +29,6 @@ func (e *TLSError) Unwrap() error { return e.Err }
 // SQLState is that of a connection that cannot be made.
 func (e *TLSError) SQLState() string { return "08001" }
 
-// handshakeError is a handshake that did not come to its end, for whatever reason.
-type handshakeError struct{ err error }
-
-func (e *handshakeError) Error() string { return "TLS: " + e.err.Error() }
-func (e *handshakeError) Unwrap() error { return e.err }
-
-// lost tells that the connection broke, or that time ran out, rather than that the two could not agree.
-func (e *handshakeError) lost() bool {
-	var errno unix.Errno
-	return errors.Is(e.err, io.EOF) || errors.Is(e.err, io.ErrUnexpectedEOF) || errors.Is(e.err, os.ErrDeadlineExceeded) ||
-		errors.As(e.err, &errno) || errors.Is(e.err, net.ErrClosed)
-}
-
-// errNoTLS is the answer N to an SSLRequest where nothing but TLS will do.
-var errNoTLS = errors.New("the server does not support SSL, but SSL was required")
-
 // UseTLS sets how servers are spoken to; without it, in plain text. Call it before the first connection is opened. f is called for each
 // connection, from any loop.
 func (p *Pool) UseTLS(f func(node cluster.NodeID, host string) tlsconf.Server) { p.tls = f }
@@ -60,39 +40,11 @@ func (p *Pool) serverTLS(node cluster.Node) tlsconf.Server {
 	return p.tls(node.ID, node.Host)
 }
 
-// wish is what an attempt to connect asks of a server.
-type wish uint8
-
-const (
-	plainText wish = iota
-	encryptedOrPlain
-	encrypted
-)
-
-// wishes are the attempts to make, in order, as libpq makes them.
-func wishes(mode conf.SSLMode) []wish {
-	switch mode {
-	case conf.SSLModeAllow:
-		return []wish{plainText, encrypted}
-	case conf.SSLModePrefer:
-		return []wish{encryptedOrPlain, plainText}
-	case conf.SSLModeRequire, conf.SSLModeVerifyCA, conf.SSLModeVerifyFull:
-		return []wish{encrypted}
-	case conf.SSLModeAuto, conf.SSLModeDisable:
-	}
-	return []wish{plainText}
-}
-
-// otherwise tells whether a server might take the other kind of connection: the handshake failed, or no record of its pg_hba.conf fits.
-func otherwise(err error) bool {
-	var handshake *handshakeError
-	var refused *ServerError
-	return errors.As(err, &handshake) || errors.As(err, &refused) && refused.Fields.Code == "28000"
-}
-
-// encrypt asks the server for TLS and shakes hands. showed, if not nil, is set when the server has asked for a certificate and got one.
-func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config, showed *bool) error {
-	if w == plainText {
+// encrypt asks the server for TLS, if the way wants it, and shakes hands. showed, if not nil, is set when the server has asked for a
+// certificate and got one.
+func encrypt(t *loop.Task, wire *loop.Conn, w tlsconf.Way, showed *bool) error {
+	cfg, optional := w.TLS()
+	if cfg == nil {
 		return nil
 	}
 	if _, err := wire.Write(pgwire.AppendSSLRequest(nil)); err != nil {
@@ -103,16 +55,16 @@ func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config, showed *boo
 		return fmt.Errorf("no answer to SSLRequest: %w", err)
 	}
 	switch {
-	case answer[0] == 'N' && w == encryptedOrPlain:
+	case answer[0] == 'N' && optional:
 		return nil
 	case answer[0] == 'N':
-		return &handshakeError{errNoTLS}
+		return tlsconf.ErrNoTLS
 	case answer[0] == pgwire.ErrorResponse:
-		return &handshakeError{errors.New("server sent an error response during SSL exchange")}
+		return errors.New("server sent an error response during SSL exchange")
 	case answer[0] != 'S':
-		return &handshakeError{fmt.Errorf("unexpected answer %q to SSLRequest", answer[0])}
+		return fmt.Errorf("unexpected answer %q to SSLRequest", answer[0])
 	case wire.Unread(): // or it would be taken for what came after the handshake
-		return &handshakeError{errors.New("received unencrypted data after SSL response")}
+		return errors.New("received unencrypted data after SSL response")
 	}
 	cfg = t.WithOffloadedKeys(cfg)
 	if showed != nil {
@@ -120,9 +72,19 @@ func encrypt(t *loop.Task, wire *loop.Conn, w wish, cfg *tls.Config, showed *boo
 	}
 	err := wire.StartTLS(nil, func(c net.Conn) *tls.Conn { return tls.Client(c, cfg) })
 	if err != nil && !errors.Is(err, loop.ErrStopped) {
-		return &handshakeError{err}
+		return fmt.Errorf("%w: %w", tlsconf.ErrHandshake, err)
 	}
 	return err
+}
+
+// encryptCancel encrypts the connection for a cancel request to a server that is spoken to on TLS.
+func (p *Pool) encryptCancel(t *loop.Task, wire *loop.Conn, node cluster.Node) error {
+	ways := p.serverTLS(node).Ways()
+	w := ways[0]
+	if cfg, _ := w.TLS(); cfg == nil {
+		w = ways[len(ways)-1]
+	}
+	return encrypt(t, wire, w, nil)
 }
 
 // noting is a configuration that notes whether its certificate is shown.

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"time"
 
 	"gopgpool/conf"
 )
 
-// Way is one manner of opening a connection to a server, for those who have a goroutine to wait on. Each way needs a connection of
-// its own.
+// Way is one manner of opening a connection to a server. Each way needs a connection of its own.
 type Way struct {
 	config   *tls.Config // nil: in plain text
 	optional bool        // in plain text where the server has no TLS
@@ -39,6 +40,9 @@ func (s Server) Ways() []Way {
 	return list
 }
 
+// TLS is the configuration of the way, nil for plain text; optional tells that a server without TLS is taken in plain text.
+func (w Way) TLS() (cfg *tls.Config, optional bool) { return w.config, w.optional }
+
 // stateNoEntry is the SQLSTATE of a server whose pg_hba.conf has no entry for a connection: one for the other kind may be there.
 const stateNoEntry = "28000"
 
@@ -55,7 +59,7 @@ var (
 	ErrHandshake = errors.New("TLS handshake")
 )
 
-// Upgrade asks a server for TLS if the way wants it, and shakes hands. The result is a *tls.Conn, or c itself; with an error c is
+// Upgrade, for those who have a goroutine to wait on, asks a server for TLS if the way wants it, and shakes hands. The result is a *tls.Conn, or c itself; with an error c is
 // not closed. Exactly one byte is read in clear, so nothing said before the handshake is taken for something said in it. The end of
 // ctx ends it.
 func (w Way) Upgrade(ctx context.Context, c net.Conn) (net.Conn, error) {
@@ -97,10 +101,11 @@ func Disagreed(err error) bool {
 	case !errors.Is(err, ErrHandshake):
 		return false
 	}
-	for _, other := range []error{io.EOF, io.ErrUnexpectedEOF, context.Canceled, context.DeadlineExceeded} {
+	for _, other := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, os.ErrDeadlineExceeded, context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, other) {
 			return false
 		}
 	}
-	return true
+	var system syscall.Errno
+	return !errors.As(err, &system)
 }

@@ -6,9 +6,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"gopgpool/auth"
 	"gopgpool/conf"
+	"gopgpool/tlsconf"
 )
 
 // test checks the files and prints a report on standard output; the exit code says whether the daemon would start.
@@ -23,6 +25,7 @@ func (p *program) test(o Options) int {
 	c := checker{w: p.stdout, refused: conf.Refused(problems)}
 	if cfg != nil {
 		c.hba(o.HbaFile, cfg)
+		c.certificates(cfg)
 		c.passwords(o, &cfg.Auth)
 		c.readable("pcp.conf", o.PcpFile)
 		c.pidDirectory(cfg.Files.PidFileName)
@@ -125,5 +128,24 @@ func (c *checker) pidDirectory(pidFile string) {
 	}
 	if err != nil {
 		c.fail(fmt.Errorf("could not open pid file %q: %w", pidFile, err))
+	}
+}
+
+// certificates reads them as a start would; that runs ssl_passphrase_command.
+func (c *checker) certificates(cfg *conf.Config) {
+	_, warnings, err := tlsconf.ForClients(&cfg.SSL)
+	for i := range cfg.Backends {
+		if b := &cfg.Backends[i]; err == nil && b.Exists() {
+			var more []string
+			_, more, err = tlsconf.ForServer(&cfg.SSL, cfg.BackendTLS.For(i), b.Hostname)
+			warnings = append(warnings, more...)
+		}
+	}
+	slices.Sort(warnings)
+	for _, line := range slices.Compact(warnings) {
+		c.printf("WARNING: %s\n", line)
+	}
+	if err != nil {
+		c.fail(err)
 	}
 }
