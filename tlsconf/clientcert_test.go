@@ -103,6 +103,7 @@ func TestRevokedClients(t *testing.T) {
 	both := w.p.joined("both.crl", rootList, middleList)
 	w.p.openssl("crl", "-in", "root.crl", "-outform", "DER", "-out", "root.der")
 	oldList := w.root.crl("old.crl", "-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z")
+	oldForm := w.root.crlOfVersion1("version1.crl")
 	early := w.root.crl("early.crl", "-crl_lastupdate", "20900101000000Z", "-crl_nextupdate", "20900201000000Z")
 	for _, c := range []struct {
 		name  string
@@ -124,6 +125,8 @@ func TestRevokedClients(t *testing.T) {
 		{"old list", oldList, w.good, "CRL has expired"},
 		{"old list knows", oldList, w.revoked, "certificate revoked"},
 		{"old list and new", w.p.joined("oldnew.crl", oldList, rootList), w.good, ""},
+		{"good, list of version 1", oldForm, w.good, ""},
+		{"revoked, list of version 1", oldForm, w.revoked, "certificate revoked"},
 		{"list of tomorrow", early, w.good, "CRL is not yet valid"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -167,6 +167,24 @@ func (a *authority) crl(name string, more ...string) string {
 	return a.p.path(name)
 }
 
+// crlOfVersion1 writes the list as openssl does unless its configuration asks for extensions.
+func (a *authority) crlOfVersion1(name string) string {
+	a.p.t.Helper()
+	cnf := readFile(a.p.t, a.p.path(a.name+".cnf"))
+	for _, line := range []string{"crl_extensions=crl\n", "crlnumber=" + a.name + ".crlnumber\n"} {
+		if !strings.Contains(cnf, line) {
+			a.p.t.Fatalf("no %q in the configuration", line)
+		}
+		cnf = strings.Replace(cnf, line, "", 1)
+	}
+	a.p.write(a.name+"-1.cnf", cnf)
+	a.p.openssl("ca", "-config", a.name+"-1.cnf", "-gencrl", "-out", name)
+	if text := a.p.openssl("crl", "-in", name, "-noout", "-text"); !bytes.Contains(text, []byte("Version 1")) {
+		a.p.t.Fatalf("%s", text)
+	}
+	return a.p.path(name)
+}
+
 func parse(t *testing.T, file string) *x509.Certificate {
 	t.Helper()
 	data, err := os.ReadFile(file)

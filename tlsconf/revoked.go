@@ -77,7 +77,7 @@ func listsIn(data []byte) [][]byte {
 }
 
 func newList(der []byte, trust *authorities) (revocationList, error) {
-	crl, err := x509.ParseRevocationList(der)
+	crl, err := parseList(der)
 	if err != nil {
 		return revocationList{}, err
 	}
