@@ -4,6 +4,8 @@
 #   make bench BENCHFLAGS="-rows pooled/"              transaction mode, beside a PgBouncer that knows prepared statements there
 #   make bench BENCHFLAGS="-rows ample/ -virtual"      what following the sessions' state costs
 #   make bench BENCHFLAGS="-rows idle/transaction -idle -connects"   10,000 idle clients; connections a second
+#   make bench BENCHFLAGS="-rows logins/ -logins -seconds 3 -out docs/bench"   logins by SCRAM a second, and where their cost is; logins.md
+#   make bench-profile ROW=logins/scram                perf record of logins
 #   make bench-profile ROW=one/select/simple/16        perf record of that row
 BENCHFLAGS ?=
 ROW ?= one/select/simple/16

@@ -453,7 +453,7 @@ func exampleReport() report {
 func TestReport(t *testing.T) {
 	r := exampleReport()
 	dir := t.TempDir()
-	if err := r.write(dir); err != nil {
+	if _, err := r.write(dir); err != nil {
 		t.Fatal(err)
 	}
 	md, err := os.ReadFile(filepath.Join(dir, "results.md"))

@@ -74,7 +74,7 @@ func (m *connecting) add(ctx context.Context, c *contender, seconds int) {
 		m.err = errors.Join(m.err, err)
 		return
 	}
-	done, latencies, err := connectFor(ctx, c.port, seconds)
+	done, latencies, err := connectFor(ctx, seconds, func() error { return connectOnce(c.port) })
 	after, cpuErr := c.cpu()
 	m.seconds = append(m.seconds, done...)
 	m.latencies = append(m.latencies, latencies...)
@@ -97,9 +97,9 @@ func (m *connecting) result(name string) connectResult {
 	return result
 }
 
-// connectFor connects for so many whole seconds; it returns the number done in each, and how long each took. The first
-// error ends it.
-func connectFor(ctx context.Context, port, seconds int) (done, latencies []int64, err error) {
+// connectFor lets clients live, one life after the other, for so many whole seconds; it returns the number done in each, and how
+// long each took. The first error ends it.
+func connectFor(ctx context.Context, seconds int, once func() error) (done, latencies []int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
 	defer cancel()
 	counts := make([]atomic.Int64, seconds)
@@ -111,7 +111,7 @@ func connectFor(ctx context.Context, port, seconds int) (done, latencies []int64
 		workers.Go(func() {
 			for ctx.Err() == nil {
 				start := time.Now()
-				if failed[w] = connectOnce(port); failed[w] != nil {
+				if failed[w] = once(); failed[w] != nil {
 					cancel()
 					return
 				}

@@ -96,9 +96,11 @@ func (c *contender) await(ctx context.Context) error {
 	}
 }
 
+// connect gives a password to whoever asks for one; most contenders do not.
 func connect(ctx context.Context, port int, user, database string) (*pgconn.PgConn, error) {
 	return pgconn.Connect(ctx, fmt.Sprintf(
-		"host=%s port=%d user=%s dbname=%s sslmode=disable connect_timeout=60", loopback, port, user, database))
+		"host=%s port=%d user=%s dbname=%s password='%s' sslmode=disable connect_timeout=60",
+		loopback, port, user, database, strings.ReplaceAll(loginPassword, "'", `\'`)))
 }
 
 // poolMode is what holds a server connection: a session, or a transaction.

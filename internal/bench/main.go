@@ -5,8 +5,8 @@
 // interrupt too. It leaves the building of gopgpool to its caller.
 //
 // The files follow a run: workload.go is what is asked of pgbench, contender.go who is asked, bouncer.go where a newer PgBouncer comes from,
-// servers.go and process.go what runs beneath, runner.go the order of things, measure.go, idle.go, connects.go and virtual.go the figures, target.go their judgement,
-// report.go and chart.go what is written. profile.go records one row under perf instead.
+// servers.go and process.go what runs beneath, runner.go the order of things, measure.go, idle.go, connects.go, logins.go
+// and virtual.go the figures, target.go their judgement, report.go, loginreport.go and chart.go what is written. profile.go records one row under perf instead.
 package main
 
 import (
@@ -33,6 +33,7 @@ type options struct {
 	idle       bool
 	allocs     bool
 	connects   bool
+	logins     bool
 	virtual    bool
 	seconds    int
 	rounds     int
@@ -73,13 +74,14 @@ func parseOptions(args []string) (options, error) {
 	f.BoolVar(&o.idle, "idle", true, "measure idle clients too (default false with -rows)")
 	f.BoolVar(&o.allocs, "allocs", true, "run the Go benchmark of the warm path too (default false with -rows)")
 	f.BoolVar(&o.connects, "connects", true, "measure connections a second too (default false with -rows)")
+	f.BoolVar(&o.logins, "logins", true, "measure logins by SCRAM a second too (default false with -rows)")
 	f.BoolVar(&o.virtual, "virtual", true, "measure by perf what following the sessions' state costs too (default false with -rows)")
 	f.IntVar(&o.seconds, "seconds", 5, "length of each run")
 	f.IntVar(&o.rounds, "rounds", 3, "runs of each contender in each row")
 	f.IntVar(&o.jobs, "jobs", 2, "threads of pgbench")
 	f.StringVar(&rows, "rows", "", "only rows whose name matches this regular expression, e.g. 'one/select/simple/16$'")
 	f.StringVar(&contenders, "contenders", "", "only contenders whose name matches this regular expression")
-	f.StringVar(&o.out, "out", "", "directory for the results (default docs/bench, none with -rows or -contenders)")
+	f.StringVar(&o.out, "out", "", "directory for the results (default docs/bench, none with -rows or -contenders); without rows logins.md alone")
 	f.BoolVar(&o.keep, "keep", false, "keep the files and logs of the proxies")
 	f.StringVar(&o.programs.gopgpool, "pgpool", filepath.Join("bin", "pgpool"), "the pgpool under test")
 	f.StringVar(&o.programs.pgpool2, "pgpool2", "/usr/sbin/pgpool", "Pgpool-II")
@@ -100,6 +102,7 @@ func parseOptions(args []string) (options, error) {
 		o.idle = o.idle && given["idle"]
 		o.allocs = o.allocs && given["allocs"]
 		o.connects = o.connects && given["connects"]
+		o.logins = o.logins && given["logins"]
 		o.virtual = o.virtual && given["virtual"]
 	}
 	var err error
@@ -145,7 +148,10 @@ func run(opts options) error {
 	}
 	defer r.close()
 	r.prepare(ctx)
-	if opts.profile != "" {
+	switch {
+	case strings.HasPrefix(opts.profile, "logins/"):
+		return r.profileLogins(ctx)
+	case opts.profile != "":
 		return r.profileRow(ctx)
 	}
 	return r.compare(ctx)
@@ -165,10 +171,11 @@ func (r *runner) compare(ctx context.Context) error {
 	}
 	printTargets(os.Stdout, result.Targets)
 	if r.opts.out != "" {
-		if err := result.write(r.opts.out); err != nil {
+		written, err := result.write(r.opts.out)
+		if err != nil {
 			return err
 		}
-		fmt.Printf("\nwritten to %s: results.json, results.md, chart.svg\n", r.opts.out)
+		fmt.Printf("\nwritten to %s: %s\n", r.opts.out, strings.Join(written, ", "))
 	}
 	if problems := result.problems(); len(problems) > 0 {
 		return fmt.Errorf("%d failed runs:\n  %s", len(problems), strings.Join(problems, "\n  "))
@@ -186,6 +193,9 @@ func (r *runner) announce(rows []row) {
 	}
 	if r.opts.connects {
 		more.connects = len(r.opts.contendersOver(pooled)) * r.opts.rounds
+	}
+	if r.opts.logins {
+		more.connects += len(r.opts.loginContenders()) * r.opts.rounds * len(r.opts.loginRows())
 	}
 	count := func(t topology) int { return len(r.opts.contendersOver(t)) }
 	left := estimate(rows, count, r.opts.seconds, r.opts.rounds, more)

@@ -231,14 +231,16 @@ func answerLogin(conn net.Conn, in *bufio.Reader, refuse bool) {
 	_, _ = in.ReadString('X')
 }
 
+func plain(port int) func() error { return func() error { return connectOnce(port) } }
+
 func TestConnectFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	done, latencies, err := connectFor(ctx, fakeServer(t, false), 1)
+	done, latencies, err := connectFor(ctx, 1, plain(fakeServer(t, false)))
 	if err != nil || len(done) != 1 || done[0] == 0 || int64(len(latencies)) < done[0] {
 		t.Errorf("seconds %v, %d latencies, %v", done, len(latencies), err)
 	}
-	if _, _, err := connectFor(ctx, fakeServer(t, true), 1); err == nil || !strings.Contains(err.Error(), "NO") {
+	if _, _, err := connectFor(ctx, 1, plain(fakeServer(t, true))); err == nil || !strings.Contains(err.Error(), "NO") {
 		t.Errorf("a refusal gave %v", err)
 	}
 }

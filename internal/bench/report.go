@@ -23,6 +23,7 @@ type report struct {
 	Rows     []rowResult       `json:"rows"`
 	Idle     []idleResult      `json:"idle,omitempty"`
 	Connects []connectResult   `json:"connects,omitempty"`
+	Logins   *loginsReport     `json:"logins,omitempty"`
 	Virtual  *virtualResult    `json:"virtual_session,omitempty"`
 	Allocs   *allocResult      `json:"warm_simple_query,omitempty"`
 	Targets  []target          `json:"targets"`
@@ -116,11 +117,36 @@ func (r report) problems() []string {
 			all = append(all, fmt.Sprintf("connects %s: %s", c.Contender, c.Error))
 		}
 	}
+	if r.Logins != nil {
+		for _, l := range r.Logins.Results {
+			if l.Error != "" {
+				all = append(all, fmt.Sprintf("%s %s: %s", l.Row, l.Contender, l.Error))
+			}
+		}
+	}
 	return all
 }
 
-// write puts results.json, results.md and chart.svg into dir.
-func (r report) write(dir string) error {
+// write puts into dir what was measured, and tells the names of the files. Without any row the rest of the comparison is left as
+// it is.
+func (r report) write(dir string) (names []string, err error) {
+	if len(r.Rows) > 0 {
+		if err := r.writeRows(dir); err != nil {
+			return nil, err
+		}
+		names = append(names, "results.json", "results.md", "chart.svg")
+	}
+	if r.Logins != nil {
+		if err := r.writeLogins(dir); err != nil {
+			return nil, err
+		}
+		names = append(names, "logins.md")
+	}
+	return names, nil
+}
+
+// writeRows writes everything but the logins.
+func (r report) writeRows(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

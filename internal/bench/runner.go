@@ -32,7 +32,7 @@ func newRunner(opts options) (*runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	reserved, err := pgcluster.ReservePorts(24)
+	reserved, err := pgcluster.ReservePorts(48)
 	if err != nil {
 		return nil, err
 	}
@@ -291,6 +291,12 @@ func (r *runner) measureAll(ctx context.Context, rows []row) (report, error) {
 	if r.opts.connects {
 		var err error
 		if result.Connects, err = r.measureConnects(ctx); err != nil {
+			return result, err
+		}
+	}
+	if r.opts.logins {
+		var err error
+		if result.Logins, err = r.measureLogins(ctx); err != nil {
 			return result, err
 		}
 	}

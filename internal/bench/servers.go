@@ -40,15 +40,19 @@ func startServers(ctx context.Context, nodes int, settings map[string]string) (*
 	if err != nil {
 		return nil, err
 	}
-	for _, statement := range []string{
-		"CREATE ROLE " + userName + " LOGIN",
-		"CREATE DATABASE " + databaseName + " OWNER " + userName,
-	} {
-		if err := servers.Nodes[0].Exec(ctx, statement); err != nil {
-			return nil, closing(servers, err)
-		}
+	if err := makeDatabase(ctx, servers, " LOGIN"); err != nil {
+		return nil, closing(servers, err)
 	}
 	return servers, nil
+}
+
+// makeDatabase makes the benchmark's role, with options, and its database.
+func makeDatabase(ctx context.Context, servers *pgcluster.Cluster, options string) error {
+	err := servers.Nodes[0].Exec(ctx, "CREATE ROLE "+userName+options)
+	if err == nil {
+		err = servers.Nodes[0].Exec(ctx, "CREATE DATABASE "+databaseName+" OWNER "+userName)
+	}
+	return err
 }
 
 func closing(servers *pgcluster.Cluster, err error) error {

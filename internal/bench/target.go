@@ -121,6 +121,7 @@ func targets(r report) []target {
 			all = append(all, idleTarget(of, r.Idle))
 		}
 	}
+	all = append(all, loginTargets(r.Logins)...)
 	return append(all, connectTarget(r.Connects), virtualTarget(r.Virtual), allocTarget(r.Allocs))
 }
 
