@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"hash"
 	"sync"
 
 	"github.com/xdg-go/scram"
@@ -22,6 +23,7 @@ const maxFactors = 8
 // that of the first verifier a client is checked against, see [shape].
 type Cache struct {
 	secret Random
+	macs   sync.Pool // of *keyedHash, with the secret
 
 	mu     sync.Mutex // guards what follows, held for look-ups only, never while deriving
 	shape  shape
@@ -65,13 +67,29 @@ func NewCache(secret Random, size int) *Cache {
 	}
 }
 
+// keyedHash is used again and again: most of an HMAC's cost is the making of it.
+type keyedHash struct {
+	hash hash.Hash
+	text []byte
+}
+
 // mac binds parts to the process's secret and to a purpose.
-func (c *Cache) mac(purpose, text string) digest {
-	h := hmac.New(sha256.New, c.secret[:])
-	h.Write([]byte(purpose))
-	h.Write([]byte{0})
-	h.Write([]byte(text))
-	return digest(h.Sum(nil))
+func (c *Cache) mac(purpose string, parts ...string) (sum digest) {
+	k, _ := c.macs.Get().(*keyedHash)
+	if k == nil {
+		k = &keyedHash{hash: hmac.New(sha256.New, c.secret[:])}
+	}
+	k.text = append(k.text[:0], purpose...)
+	for _, part := range parts {
+		k.text = append(append(k.text, 0), part...)
+	}
+	k.hash.Reset()
+	k.hash.Write(k.text)
+	clear(k.text) // it may hold a password
+	k.text = k.hash.Sum(k.text[:0])
+	copy(sum[:], k.text)
+	c.macs.Put(k)
+	return sum
 }
 
 // learn takes over the shape of the first verifier, and tells which one is in force.
@@ -118,7 +136,7 @@ func (c *Cache) verifier(user string, entry Entry) verifierJob {
 		sum := c.mac("mock", user)
 		job.password = hex.EncodeToString(sum[:])
 	}
-	job.key = c.mac("verifier", user+"\x00"+job.password+"\x00"+job.factors.Salt)
+	job.key = c.mac("verifier", user, job.password, job.factors.Salt)
 	return job
 }
 
