@@ -1,11 +1,14 @@
 package authtest
 
 import (
+	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // report is the table of results.
@@ -69,4 +72,17 @@ func (r *report) String() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// append adds the table to a file.
+func (r *report) append(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = fmt.Fprintf(f, "%s:\n%s%s\n\n", t.Name(), r, r.counts())
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
 }
