@@ -33,7 +33,10 @@ func newLoginKit(p places) (loginKit, error) {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(cert)
-	kit.tls = &tls.Config{RootCAs: roots, ServerName: loopback, MinVersion: tls.VersionTLS12}
+	kit.tls = &tls.Config{
+		RootCAs: roots, ServerName: loopback, MinVersion: tls.VersionTLS12,
+		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256}, // as OpenSSL's clients; ours would offer what only ours take
+	}
 	return kit, errors.Join(
 		os.WriteFile(kit.cert, cert, 0o644),
 		os.WriteFile(kit.certKey, key, 0o600),

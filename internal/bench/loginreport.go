@@ -63,8 +63,8 @@ func printLogins(w io.Writer, l loginResult) {
 		fmt.Fprintf(w, "%s, %s: failed: %s\n", l.Row, l.Contender, l.Error)
 		return
 	}
-	fmt.Fprintf(w, "%s, %-15s %6.0f/s, slowest second %d, p50 %s p99 %s ms, cpu %.0f µs, clients' %.0f µs with %.2f derivations\n",
-		l.Row, l.Contender, l.Rate, l.Slowest, milliseconds(l.P50), milliseconds(l.P99), l.CPU, l.ClientCPU, l.Derived)
+	fmt.Fprintf(w, "%s, %-15s %6.0f/s, slowest second %d, p50 %s p99 %s ms, cpu %.0f µs, clients' %.0f µs with %.2f derivations, %.3f server connections\n",
+		l.Row, l.Contender, l.Rate, l.Slowest, milliseconds(l.P50), milliseconds(l.P99), l.CPU, l.ClientCPU, l.Derived, l.Opened)
 }
 
 // writeLogins puts logins.md into dir.
@@ -106,6 +106,7 @@ const loginNotes = `## How to read it
 - A client keeps its keys as long as it is shown the same salt, so that it costs little; whoever shows a new salt to every client
   makes it derive its keys, which is 4,096 rounds of HMAC. The column derivations tells. libpq derives them in any case: that is the
   row in which all clients do.
+- Server connections are those opened for a login, by the server's count: near 0 the proxy's pool serves.
 - pgbouncer has the password in its file, pgbouncer-query and gopgpool-query ask a server for the user's verifier at each login
   (auth_query), pgpool2 and gopgpool have it encrypted in pool_passwd, with the same files. PgBouncer pools by session.
 - Over TLS each client makes a whole handshake (ECDSA P-256, TLS 1.3); the proxies' connections to the server are without.
@@ -122,7 +123,7 @@ func (l *loginsReport) markdownRow(w io.Writer, row loginRow) {
 		}
 		if !started {
 			fmt.Fprintf(w, "## %s\n\n| contender | a second | × Pgpool-II | slowest second | CPU µs | clients' CPU µs | derivations | p50 ms | p99 ms |\n"+
-				"|---|--:|--:|--:|--:|--:|--:|--:|--:|\n", strings.ToUpper(row.what()[:1])+row.what()[1:])
+				"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", strings.ToUpper(row.what()[:1])+row.what()[1:])
 			started = true
 		}
 		fmt.Fprintf(w, "| %s |%s\n", one.Contender, one.columns(theirs))
@@ -135,7 +136,7 @@ func (l *loginsReport) markdownRow(w io.Writer, row loginRow) {
 // columns are the figures as Markdown, "failed" where there are none.
 func (l loginResult) columns(base loginResult) string {
 	if l.Error != "" {
-		return " failed | | | | | | | |"
+		return " failed | | | | | | | | |"
 	}
 	cpu, ratio := "", ""
 	if l.Contender != direct {
@@ -144,8 +145,8 @@ func (l loginResult) columns(base loginResult) string {
 	if x := l.paired(base); x > 0 {
 		ratio = fmt.Sprintf("%.2f", x)
 	}
-	return fmt.Sprintf(" %.0f | %s | %d | %s | %.0f | %.2f | %s | %s |",
-		l.Rate, ratio, l.Slowest, cpu, l.ClientCPU, l.Derived, milliseconds(l.P50), milliseconds(l.P99))
+	return fmt.Sprintf(" %.0f | %s | %d | %s | %.0f | %.2f | %.3f | %s | %s |",
+		l.Rate, ratio, l.Slowest, cpu, l.ClientCPU, l.Derived, l.Opened, milliseconds(l.P50), milliseconds(l.P99))
 }
 
 // markdownCosts has a column for each recording.

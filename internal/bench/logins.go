@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -72,6 +73,7 @@ type loginResult struct {
 	Runs      []float64 `json:"logins_per_second_of_each_run"`
 	ClientCPU float64   `json:"client_cpu_us_per_login"`
 	Derived   float64   `json:"client_derivations_per_login"`
+	Opened    float64   `json:"server_connections_per_login"`
 }
 
 // entering is what all runs of one contender in one row gave.
@@ -80,6 +82,7 @@ type entering struct {
 	runs      []float64
 	clientCPU time.Duration
 	derived   int64
+	opened    int64 // connections to the server
 }
 
 // measureLogins lets all contenders take turns, row by row.
@@ -99,7 +102,7 @@ func (r *runner) measureLogins(ctx context.Context) (*loginsReport, error) {
 		for round := range r.opts.rounds {
 			for k := range taking {
 				i := (k + round) % len(taking)
-				all[i].add(ctx, taking[i], kit.client(taking[i], row), r.opts.seconds)
+				all[i].run(ctx, s.servers.Nodes[0], taking[i], kit.client(taking[i], row), r.opts.seconds)
 				if ctx.Err() != nil {
 					return nil, context.Cause(ctx)
 				}
@@ -119,7 +122,25 @@ func (r *runner) measureLogins(ctx context.Context) (*loginsReport, error) {
 	return report, nil
 }
 
-// add is one run.
+// run is one run, with what the server saw of it.
+func (m *entering) run(ctx context.Context, server *pgcluster.Node, c *contender, client *loginClient, seconds int) {
+	before, err := sessionsSoFar(ctx, server)
+	m.add(ctx, c, client, seconds)
+	after, afterErr := sessionsSoFar(ctx, server)
+	m.opened += after - before
+	m.err = errors.Join(m.err, err, afterErr)
+}
+
+// sessionsSoFar is how many sessions the benchmark's database has had.
+func sessionsSoFar(ctx context.Context, server *pgcluster.Node) (int64, error) {
+	text, err := server.Value(ctx, "SELECT sessions::text FROM pg_stat_database WHERE datname = $1", databaseName)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(text, 10, 64)
+}
+
+// add is run without the server's view.
 func (m *entering) add(ctx context.Context, c *contender, client *loginClient, seconds int) {
 	before, err := c.cpu()
 	if err != nil {
@@ -143,6 +164,7 @@ func (m *entering) result(row loginRow, name string) loginResult {
 	if result.Connects > 0 {
 		result.ClientCPU = float64(m.clientCPU.Microseconds()) / float64(result.Connects)
 		result.Derived = float64(m.derived) / float64(result.Connects)
+		result.Opened = float64(m.opened) / float64(result.Connects)
 	}
 	return result
 }
