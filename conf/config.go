@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 )
@@ -177,6 +178,11 @@ func (b *BackendTLS) For(node int) NodeTLS {
 		return *n
 	}
 	return b.Global
+}
+
+// Equal reports whether the same holds for every node.
+func (b *BackendTLS) Equal(other *BackendTLS) bool {
+	return b.Global == other.Global && maps.EqualFunc(b.Nodes, other.Nodes, func(x, y *NodeTLS) bool { return *x == *y })
 }
 
 // NodeTLS is how connections to a server are encrypted, and what makes us believe that it is the right one.

@@ -220,3 +220,25 @@ func TestServerWithoutTLS(t *testing.T) {
 		}
 	}
 }
+
+// The replication check keeps its connections between rounds, but none that was opened as the parameters said before a reload.
+func TestReloadOfTLS(t *testing.T) {
+	r := newRig(t, nodeOf(0, shared.Cluster(t).Nodes[0]))
+	var inForce tlsconf.Server
+	r.prober.servers = func(cluster.NodeID, string) tlsconf.Server { return inForce }
+	plain, required := tlsconf.Server{Mode: conf.SSLModeDisable}, tlsconf.Server{Mode: conf.SSLModeRequire, Config: &tls.Config{InsecureSkipVerify: true}}
+	var kept []*Conn
+	for _, c := range []struct {
+		server tlsconf.Server
+		want   string
+	}{{plain, "P"}, {plain, "P"}, {required, "."}, {plain, "P"}} {
+		inForce = c.server
+		if got := r.do(t, false); got != c.want {
+			t.Errorf("%v: the node says %s, want %s", c.server.Mode, got, c.want)
+		}
+		kept = append(kept, r.conns[0])
+	}
+	if kept[0] == nil || kept[0] != kept[1] {
+		t.Error("a connection was not kept although nothing has changed")
+	}
+}

@@ -60,8 +60,9 @@ func NewProber(passwords Passwords, servers Servers) (*Prober, error) {
 
 // Conn is one probe connection to a node. It belongs to one goroutine at a time; whoever connected closes it.
 type Conn struct {
-	node cluster.NodeID
-	pg   *pgconn.PgConn
+	node   cluster.NodeID
+	server tlsconf.Server // how it was opened
+	pg     *pgconn.PgConn
 }
 
 // Connect logs in to a node: TCP or Unix socket, TLS, startup, authentication. The context bounds all of it. The errors are of
@@ -82,10 +83,7 @@ func (p *Prober) connect(
 	if err != nil {
 		return nil, &Error{Node: n.ID, Trouble: NotAsked, Err: err}
 	}
-	server := tlsconf.Server{Mode: conf.SSLModeDisable}
-	if p.servers != nil {
-		server = p.servers(n.ID, n.Host)
-	}
+	server := p.server(n)
 	var troubles []Trouble
 	var errs []error
 	for i, a := range addresses {
@@ -94,7 +92,7 @@ func (p *Prober) connect(
 		}
 		pg, trouble, err := v.connect(ctx, server)
 		if err == nil {
-			return &Conn{node: n.ID, pg: pg}, nil
+			return &Conn{node: n.ID, server: server, pg: pg}, nil
 		}
 		troubles, errs = append(troubles, trouble), append(errs, err)
 		if trouble == Rejected || ctx.Err() != nil {
@@ -105,6 +103,14 @@ func (p *Prober) connect(
 		errs = append(errs, fmt.Errorf("the addresses are the last known: %w", note))
 	}
 	return nil, &Error{Node: n.ID, Trouble: sum(troubles), Err: several(errs)}
+}
+
+// server tells how a node is spoken to now.
+func (p *Prober) server(n cluster.Node) tlsconf.Server {
+	if p.servers == nil {
+		return tlsconf.Server{Mode: conf.SSLModeDisable}
+	}
+	return p.servers(n.ID, n.Host)
 }
 
 // config are the settings of one connection; the driver keeps them as long as the connection.

@@ -217,8 +217,12 @@ func (c *ReplicationCheck) prepare(n int, s *Settings) {
 	}
 }
 
-// askNode asks over the node's open connection, or a new one where there is none or it has died since the last round.
+// askNode asks over the node's open connection, or a new one where there is none, it has died since the last round, or the node is
+// spoken to in another way since a reload.
 func (c *ReplicationCheck) askNode(ctx context.Context, v *cluster.View, i int, upstream bool) reading {
+	if c.conns[i] != nil && c.conns[i].server != c.prober.server(v.Nodes[i]) {
+		c.drop(i)
+	}
 	if c.conns[i] != nil {
 		if r := c.askOpen(ctx, v, i, upstream); r.err == nil || !c.conns[i].dead() {
 			return r

@@ -198,6 +198,7 @@ func (a *Asker) tour(ctx context.Context, k key, t terms, q question) ([]row, er
 			return nil, errs.sum()
 		}
 		k.home, t.only = homeOf(left[0]), len(left) == 1
+		k.server = a.server(k.home)
 		rows, err := a.askNode(ctx, k, t, q)
 		switch {
 		case err == nil:

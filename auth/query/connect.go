@@ -18,9 +18,10 @@ type terms struct {
 	only             bool
 }
 
-// key is what a connection is good for.
+// key is what a connection is good for. server is how it was opened: after a reload new questions go over new connections.
 type key struct {
 	home                     home
+	server                   tlsconf.Server
 	user, password, database string
 }
 
@@ -79,18 +80,22 @@ func (a *Asker) open(ctx context.Context, k key, t terms) (*conn, error) {
 		ctx, cancel = context.WithTimeoutCause(ctx, t.connect, errSlow)
 		defer cancel()
 	}
-	server := tlsconf.Server{Mode: conf.SSLModeDisable}
-	if a.parts.TLS != nil {
-		server = a.parts.TLS(k.home.node, k.home.host)
-	}
 	var err error
-	for _, w := range server.Ways() {
+	for _, w := range k.server.Ways() {
 		var c *conn
 		if c, err = a.login(ctx, k, t, w); err == nil || !w.Retry(state(err), err) {
 			return c, err
 		}
 	}
 	return nil, err
+}
+
+// server tells how a node is spoken to now.
+func (a *Asker) server(h home) tlsconf.Server {
+	if a.parts.TLS == nil {
+		return tlsconf.Server{Mode: conf.SSLModeDisable}
+	}
+	return a.parts.TLS(h.node, h.host)
 }
 
 // login opens a connection in one of the ways.

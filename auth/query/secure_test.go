@@ -11,6 +11,7 @@ import (
 	"errors"
 	"math/big"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -111,6 +112,24 @@ func TestTLS(t *testing.T) {
 				t.Errorf("%v, want %v", why, row.want)
 			}
 		})
+	}
+}
+
+// After a reload a question does not go over a connection that was opened as the parameters said before.
+func TestReloadOfTLS(t *testing.T) {
+	plain, required := tlsconf.Server{Mode: conf.SSLModeDisable}, tlsconf.Server{Mode: conf.SSLModeRequire, Config: &tls.Config{InsecureSkipVerify: true}}
+	var inForce atomic.Pointer[tlsconf.Server]
+	b := newBed(t, viewOf(0, shared.Cluster(t).Nodes[0]), func(b *bed) {
+		b.parts.TLS = func(cluster.NodeID, string) tlsconf.Server { return *inForce.Load() }
+	})
+	for _, c := range []struct {
+		server *tlsconf.Server
+		want   error
+	}{{&plain, nil}, {&required, tlsconf.ErrNoTLS}, {&plain, nil}} {
+		inForce.Store(c.server)
+		if _, err := b.Roles(t.Context(), "postgres"); !errors.Is(err, c.want) {
+			t.Errorf("%v: error %v, want %v", c.server.Mode, err, c.want)
+		}
 	}
 }
 

@@ -76,10 +76,8 @@ func (p *parts) readRules(cfg *conf.Config) (*auth.Rules, error) {
 	return rules, nil
 }
 
-// checksCertificates tells that clients' certificates can be checked.
-func checksCertificates(cfg *conf.Config) bool {
-	return cfg.SSL.SSLCaCert != "" || cfg.SSL.SSLCaCertDir != ""
-}
+// checksCertificates tells that clients are asked for certificates. ssl_ca_cert_dir alone does not have them asked.
+func checksCertificates(cfg *conf.Config) bool { return cfg.SSL.SSLCaCert != "" }
 
 // loadKey finds and reads the key of AES encrypted passwords. A warning is an insecure file the configuration allows.
 func loadKey(o Options, c *conf.Auth) (key auth.Key, warning, err error) {

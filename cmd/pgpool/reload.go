@@ -33,6 +33,9 @@ func (p *parts) reload() {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not reconfigure logging", Detail: err.Error()})
 	}
 	p.proxy.Configure(cfg)
+	if !old.BackendTLS.Equal(&cfg.BackendTLS) {
+		p.renewServerConnections()
+	}
 	p.coord.Report(failover.BackendsReloaded{Backends: cfg.Backends})
 	p.sr.Wake()
 	p.check.Wake()
@@ -41,6 +44,14 @@ func (p *parts) reload() {
 	}
 	for _, c := range changes {
 		p.log.Log(logging.Event{Severity: logging.Log, Message: changeText(c)})
+	}
+}
+
+// renewServerConnections has the servers spoken to as the parameters say now, as soon as nothing holds a connection that was opened
+// before. (The check of replication and auth_query replace theirs by themselves.)
+func (p *parts) renewServerConnections() {
+	if err := p.proxy.Reconnect(""); err != nil {
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not replace the connections to the servers", Detail: err.Error()})
 	}
 }
 
