@@ -66,7 +66,7 @@ func (p *recordParser) clientCert(value string) string {
 	case value != "verify-ca":
 		return `invalid value for clientcert: "` + value + `"`
 	case p.rule.Method == MethodCert:
-		return `clientcert only accepts "verify-full" when using "cert" authentication`
+		return `clientcert can only be set to "verify-full" when using "cert" authentication`
 	default:
 		p.rule.ClientCert = ClientCertVerifyCA
 	}

@@ -69,20 +69,20 @@ func (p *recordParser) list(what string) ([]Token, string) {
 	return field, ""
 }
 
-// single takes the next field where a list makes no sense.
-func (p *recordParser) single(what string) (Token, string) {
+// single takes the next field where a list makes no sense; the field has one name where it is missing, one where it is a list.
+func (p *recordParser) single(what, many string) (Token, string) {
 	field, problem := p.list(what)
 	switch {
 	case problem != "":
 		return Token{}, problem
 	case len(field) != 1:
-		return Token{}, "exactly one value is needed for " + what
+		return Token{}, "multiple values specified for " + many
 	}
 	return field[0], ""
 }
 
 func (p *recordParser) connType() string {
-	token, problem := p.single("connection type")
+	token, problem := p.single("connection type", "connection type")
 	if problem != "" {
 		return problem
 	}
@@ -127,7 +127,7 @@ func (p *recordParser) address() string {
 	if p.rule.Type == TypeLocal {
 		return ""
 	}
-	token, problem := p.single("IP address specification")
+	token, problem := p.single("IP address specification", "host address")
 	if problem != "" {
 		return problem
 	}
@@ -185,7 +185,7 @@ func (p *recordParser) cidr(text, length string) string {
 }
 
 func (p *recordParser) netmask() string {
-	token, problem := p.single("netmask specification")
+	token, problem := p.single("netmask specification", "netmask")
 	if problem != "" {
 		return problem
 	}
@@ -201,7 +201,7 @@ func (p *recordParser) netmask() string {
 }
 
 func (p *recordParser) method() string {
-	token, problem := p.single("authentication method")
+	token, problem := p.single("authentication method", "authentication type")
 	if problem != "" {
 		return problem
 	}

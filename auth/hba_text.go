@@ -49,7 +49,7 @@ func joinTokens(list []Token) string {
 // String is the token as a file has it: in quotes, or partly so, where that is needed to mean the same.
 func (t Token) String() string {
 	switch {
-	case t.Quoted && t.special():
+	case t.Literal():
 		return `"` + strings.ReplaceAll(t.Text, `"`, `""`) + `"`
 	case t.Quoted:
 		return quoteWord(t.Text)
@@ -59,6 +59,9 @@ func (t Token) String() string {
 	// What an unquoted + or / means is told by the first byte.
 	return t.Text[:1] + quotePart(t.Text[1:])
 }
+
+// Literal reports whether the token is a name only because it stands in quotes.
+func (t Token) Literal() bool { return t.Quoted && t.special() }
 
 // special reports whether the text would mean something else without quotes.
 func (t Token) special() bool {

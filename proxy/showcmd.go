@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
 	"gopgpool/pgwire"
@@ -102,6 +103,10 @@ func (s *session) showPool(name string) (*show.Result, error) {
 		r = show.PoolSessions(s.srv.sessions(s))
 	case "pool_queues":
 		r = show.PoolQueues(s.srv.queues(s.t))
+	case "pool_hba":
+		r = show.PoolHBA(s.rulesInForce())
+	case "pool_ident":
+		r = show.PoolIdent(s.rulesInForce().Idents())
 	case "pool_version":
 		r = show.PoolVersion(s.srv.parts.Version)
 	case "pool_status":
@@ -118,6 +123,14 @@ func (s *session) showPool(name string) (*show.Result, error) {
 		panic("proxy: unknown command SHOW " + name)
 	}
 	return &r, nil
+}
+
+// rulesInForce are the rules a client that came now would meet; none with enable_pool_hba = off.
+func (s *session) rulesInForce() *auth.Rules {
+	if !s.srv.current.Load().cfg.Auth.EnablePoolHba {
+		return nil
+	}
+	return s.srv.rules.Load()
 }
 
 // chooseL chooses the session's load balance node before its first read, so that SHOW pool_nodes can tell it.

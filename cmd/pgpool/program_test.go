@@ -374,7 +374,11 @@ func TestProgramTest(t *testing.T) {
 		code            int
 		want            []string
 	}{
-		{"good", "enable_pool_hba = on\n", good, exitOK, []string{"pool_hba.conf: ok\n", "pgpool would start\n"}},
+		{"good", "enable_pool_hba = on\n", good, exitOK, []string{"pool_hba.conf: ok\n", "pool_hba.conf:1: local all all trust\n", "pgpool would start\n"}},
+		{
+			"secrets", "enable_pool_hba = on\n", "\nlocal all +g ldap ldapserver=h ldapbasedn=b ldapbindpasswd=hush # c\n", exitOK,
+			[]string{"pool_hba.conf:2: local all +g ldap ldapserver=h ldapbasedn=b ldapbindpasswd=****** ldapsearchattribute=uid\n"},
+		},
 		{"hba not used", "", "nonsense\n", exitOK, []string{"not used, enable_pool_hba is off\n"}},
 		{"bad hba", "enable_pool_hba = on\n", "nonsense\n", exitFatal, []string{"ERROR: ", "pgpool would not start\n"}},
 		{"bad value", "port = many\n", good, exitFatal, []string{"ERROR: ", "pgpool.conf:3", "pgpool would not start\n"}},

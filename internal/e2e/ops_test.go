@@ -215,6 +215,8 @@ func TestShowPooling(t *testing.T) {
 		"pool_sessions": "pid database username client mode state pin nodes since",
 		"pool_queues": "database user pool_mode node_id cl_active cl_waiting cl_paused sv_active sv_idle sv_login maxwait maxwait_us " +
 			"pool_size paused",
+		"pool_hba":   "rule_number file_name line_number type database user_name address netmask auth_method options error",
+		"pool_ident": "map_number file_name line_number map_name sys_name pg_username error",
 	} {
 		for _, word := range []string{simple, "default_query_exec_mode=cache_statement"} {
 			rows, err := connect(t, p, word).Query(t.Context(), "SHOW "+command)

@@ -6,7 +6,7 @@ import "strings"
 func isPoolShow(name string) bool {
 	switch name {
 	case "pool_status", "pool_nodes", "pool_processes", "pool_pools", "pool_version", "pool_cache",
-		"pool_health_check_stats", "pool_backend_stats", "pool_watchdog", "pool_sessions", "pool_queues":
+		"pool_health_check_stats", "pool_backend_stats", "pool_watchdog", "pool_sessions", "pool_queues", "pool_hba", "pool_ident":
 		return true
 	}
 	return false
