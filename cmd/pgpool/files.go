@@ -19,7 +19,7 @@ import (
 // a pool_ident.conf there are no maps, which is an error only if a record uses one.
 func loadHBA(path, identPath string) (*auth.Rules, []error) {
 	files := auth.Files{Read: os.ReadFile, List: listFiles}
-	idents, missing, errs := loadIdents(identPath, files)
+	idents, errs, missing := loadIdents(identPath, files)
 	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, append(errs, fmt.Errorf("could not open configuration file %q: %w", path, err))
@@ -35,17 +35,18 @@ func loadHBA(path, identPath string) (*auth.Rules, []error) {
 	return rules, nil
 }
 
-func loadIdents(path string, files auth.Files) (idents *auth.Idents, missing error, errs []error) {
+// loadIdents tells apart a file that is missing from one with errors.
+func loadIdents(path string, files auth.Files) (idents *auth.Idents, errs []error, missing error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
 		err = fmt.Errorf("could not open configuration file %q: %w", path, err)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, err, nil
+			return nil, nil, err
 		}
-		return nil, nil, []error{err}
+		return nil, []error{err}, nil
 	}
 	idents, errs = auth.ParseIdent(path, text, files)
-	return idents, nil, errs
+	return idents, errs, nil
 }
 
 // listFiles names what is in a directory and is none itself.
