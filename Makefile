@@ -9,7 +9,7 @@
 #   make check     format, vet, staticcheck and the short list of .golangci.yml; ranks, package comments, generated files
 #   make fmt       formats the sources
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
-#   make bench     the comparison with other poolers, see bench.mk
+#   make bench     the comparison with other poolers, logins included, see bench.mk
 #   make ha        kills servers under load and judges what clients felt, see ha.mk
 #   make leak      sessions that leave state behind and vanish, see leak.mk
 #   make regress   PostgreSQL's own suites, directly and through pgpool, compared; REGRESSFLAGS='-configs session', see docs/regress.md

@@ -107,8 +107,8 @@ const loginNotes = `## How to read it
   makes it derive its keys, which is 4,096 rounds of HMAC. The column derivations tells. libpq derives them in any case: that is the
   row in which all clients do.
 - Server connections are those opened for a login, by the server's count: near 0 the proxy's pool serves.
-- pgbouncer has the password in its file, pgbouncer-query and gopgpool-query ask a server for the user's verifier at each login
-  (auth_query), pgpool2 and gopgpool have it encrypted in pool_passwd, with the same files. PgBouncer pools by session.
+- pgbouncer has the password in its file, pgbouncer-query and gopgpool-query get the user's verifier from a server (auth_query), which
+  gopgpool asks at each login; pgpool2 and gopgpool have it encrypted in pool_passwd, with the same files. PgBouncer pools by session.
 - Over TLS each client makes a whole handshake (ECDSA P-256, TLS 1.3); the proxies' connections to the server are without.
 - gopgpool derives a user's keys at the first login and keeps them in memory, bound to the password, so that an entry that is
   changed or removed is served no longer.
@@ -122,8 +122,9 @@ func (l *loginsReport) markdownRow(w io.Writer, row loginRow) {
 			continue
 		}
 		if !started {
-			fmt.Fprintf(w, "## %s\n\n| contender | a second | × Pgpool-II | slowest second | CPU µs | clients' CPU µs | derivations | p50 ms | p99 ms |\n"+
-				"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", strings.ToUpper(row.what()[:1])+row.what()[1:])
+			fmt.Fprintf(w, "## %s\n\n| contender | a second | × Pgpool-II | slowest second | CPU µs | clients' CPU µs | "+
+				"derivations | server connections | p50 ms | p99 ms |\n"+
+				"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", strings.ToUpper(row.what()[:1])+row.what()[1:])
 			started = true
 		}
 		fmt.Fprintf(w, "| %s |%s\n", one.Contender, one.columns(theirs))
