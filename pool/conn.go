@@ -85,10 +85,12 @@ func hashParam(name, value string) uint64 {
 	return (maphash.String(paramSeed, name) | 1) * (maphash.String(paramSeed, value) | 1)
 }
 
-// Remembered is what a login needs to be answered without a server: the settings servers report for such a session.
+// Remembered is what a login needs to be answered without a server: the settings servers report for such a session. Server is what was
+// asked of it: who could not have answered that is not let in by what another one has learnt.
 type Remembered struct {
 	Params    []pgwire.Param
 	Isolation string
+	Server    auth.ServerMethod
 }
 
 // maxRemembered bounds the parameter sets kept; beyond it arbitrary ones are forgotten.

@@ -359,7 +359,7 @@ func (s *session) tryOut(c *pool.Conn) ([]pgwire.Param, string, error) {
 			return nil, "", errHandled
 		}
 	}
-	r := &pool.Remembered{Params: slices.Clone(c.Params), Isolation: c.Isolation}
+	r := &pool.Remembered{Params: slices.Clone(c.Params), Isolation: c.Isolation, Server: c.Opened.Server}
 	if level := s.journal.Value("default_transaction_isolation"); level != "" {
 		r.Isolation = strings.ToLower(level)
 	}

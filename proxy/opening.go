@@ -2,12 +2,12 @@ package proxy
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"gopgpool/auth"
 	"gopgpool/cluster"
 	"gopgpool/loop"
-	"gopgpool/pgwire"
 	"gopgpool/pool"
 )
 
@@ -196,7 +196,7 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 		c.Opened.Proof = auth.NewProof(sent, auth.NewRandom())
 	}
 	if !s.pooled && (source != auth.SourceClient || s.identity.By != auth.ByNothing) {
-		s.srv.pool.Remember(s.key, &pool.Remembered{Params: append([]pgwire.Param(nil), c.Params...), Isolation: c.Isolation})
+		s.srv.pool.Remember(s.key, &pool.Remembered{Params: slices.Clone(c.Params), Isolation: c.Isolation, Server: o.Method})
 	}
 	return c, nil
 }

@@ -261,7 +261,7 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 		s.giveUp(idle)
 	}
 	if opening == nil {
-		known := !must && s.srv.pool.Recall(s.key) != nil
+		known := !must && s.known(f)
 		if known && (s.pooled || s.srv.pauses.covers(s.startup.Database)) {
 			return nil, nil
 		}
@@ -279,6 +279,17 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 		}
 	}
 	return s.finishAny(f, opening)
+}
+
+// known tells that a server has let the client's like in, and asked for no more than the client has shown.
+func (s *session) known(f auth.Facts) bool {
+	r := s.srv.pool.Recall(s.key)
+	if r == nil {
+		return false
+	}
+	f.Server = r.Server
+	_, _, err := auth.Answer(f, s.identity)
+	return err == nil
 }
 
 // greet tells the client that it is in: settings, key, ready.
