@@ -55,6 +55,8 @@ func (t Token) String() string {
 		return quoteWord(t.Text)
 	case t.Text == "":
 		return t.Text
+	case t.Text == `\`: // at the end of a line it would continue it
+		return `"\"`
 	}
 	// What an unquoted + or / means is told by the first byte.
 	return t.Text[:1] + quotePart(t.Text[1:])
