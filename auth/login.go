@@ -53,9 +53,6 @@ func NewLogin(cred Credential, cache *Cache, binding []byte) *Login {
 	return &Login{cred: cred, cache: cache, binding: binding, asked: Unasked}
 }
 
-// Asked is what the server asked for, Unasked before it did.
-func (l *Login) Asked() ServerMethod { return l.asked }
-
 // Next takes an authentication message of the server ('R'): its code and the body behind the code, which is not kept.
 // Step.Body is the body of the 'p' message to send. Done means that AuthenticationOk has come, and rightly so.
 func (l *Login) Next(code int32, body []byte) (Step, error) {

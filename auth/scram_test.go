@@ -108,7 +108,7 @@ func TestScramLoginVector(t *testing.T) {
 			t.Fatalf("%+v %v", step, err)
 		}
 		step, err = l.Next(0, nil)
-		if err != nil || !step.Done || l.Asked() != ServerSCRAM {
+		if err != nil || !step.Done || l.asked != ServerSCRAM {
 			t.Fatalf("%+v %v", step, err)
 		}
 	}

@@ -164,8 +164,10 @@ func TestTLSUnread(t *testing.T) {
 			}
 			close(begun)
 			t.Wait(time.Time{}, Interest{Conn: c, Read: true})
-			if !c.Unread() || !c.Unread() {
-				w.Error("nothing to read")
+			for range 2 { // to ask takes nothing away
+				if !c.Unread() {
+					w.Error("nothing to read")
+				}
 			}
 			b := make([]byte, 100)
 			if n, err := c.TryRead(b); string(b[:n]) != "hello" || err != nil {
