@@ -280,7 +280,7 @@ func (w *tlsWire) SetWriteDeadline(time.Time) error { return nil }
 func (w *tlsWire) Close() error { return nil }
 
 // WithOffloadedKeys is a configuration whose slow signatures (RSA) are made off the loop of the task, which owns the connection they
-// are for. cfg itself stays as it is.
+// are for; those it chooses for some clients (GetConfigForClient) are such too. cfg itself stays as it is.
 func (t *Task) WithOffloadedKeys(cfg *tls.Config) *tls.Config {
 	if len(cfg.Certificates) == 0 {
 		return cfg
@@ -289,6 +289,15 @@ func (t *Task) WithOffloadedKeys(cfg *tls.Config) *tls.Config {
 	cfg.Certificates = append([]tls.Certificate(nil), cfg.Certificates...)
 	for i := range cfg.Certificates {
 		cfg.Certificates[i] = t.WithOffloadedKey(cfg.Certificates[i])
+	}
+	if choose := cfg.GetConfigForClient; choose != nil {
+		cfg.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			chosen, err := choose(hello)
+			if chosen == nil || err != nil {
+				return chosen, err
+			}
+			return t.WithOffloadedKeys(chosen), nil
+		}
 	}
 	return cfg
 }
