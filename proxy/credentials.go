@@ -77,9 +77,19 @@ func (s *session) findEntry() (e auth.Entry) {
 		e, err = s.srv.parts.Users.Entry(ctx, s.startup.Database, s.startup.User)
 	})
 	if err != nil {
-		s.log.Log(logging.Event{Severity: logging.Log, Message: "auth_query gives no password", Detail: err.Error()})
+		s.log.Log(logging.Event{Severity: s.lackSeverity(), Message: "auth_query gives no password", Detail: err.Error()})
 	}
 	return e
+}
+
+// lackSeverity is that of the line about a user without a password: for many whose method asks for none that is as it should be.
+func (s *session) lackSeverity() logging.Severity {
+	switch s.rule.Method {
+	case auth.MethodTrust, auth.MethodCert, auth.MethodPeer, auth.MethodLDAP, auth.MethodPAM:
+		return logging.Debug1
+	case auth.MethodReject, auth.MethodPassword, auth.MethodMD5, auth.MethodSCRAM:
+	}
+	return logging.Log
 }
 
 // loginContext ends with the time the client has for its login.
