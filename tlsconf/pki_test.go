@@ -19,6 +19,7 @@ type pki struct {
 
 func newPKI(t *testing.T) *pki {
 	t.Helper()
+	needOpenSSL(t)
 	return &pki{t: t, dir: t.TempDir()}
 }
 
@@ -51,8 +52,16 @@ func (p *pki) openssl(args ...string) []byte {
 	return openssl(p.t, p.dir, args...)
 }
 
+func needOpenSSL(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not there: ", err)
+	}
+}
+
 func openssl(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
+	needOpenSSL(t)
 	var stdout, stderr bytes.Buffer
 	cmd := exec.Command("openssl", args...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &stdout, &stderr

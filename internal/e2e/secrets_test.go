@@ -148,7 +148,7 @@ func TestSecretsAreNowhere(t *testing.T) {
 		out = runPCPAt(t, program, p.Host, p.PCPPort, password, "pcp_proc_info", "-a", "-v")
 		h.check(t, "pcp_proc_info", out.stdout+out.stderr)
 	}
-	for _, sql := range []string{"SHOW pool_status", "PGPOOL SHOW ALL", "SHOW pool_pools", "SHOW pool_processes"} {
+	for _, sql := range []string{"SHOW pool_status", "PGPOOL SHOW ALL", "SHOW pool_pools", "SHOW pool_processes", "SHOW pool_hba", "SHOW pool_ident"} {
 		h.check(t, sql, fmt.Sprint(psql(t, p, sql)))
 	}
 	for _, name := range []string{"sr_check_password", "wd_authkey", "health_check", "watchdog"} {
