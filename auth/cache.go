@@ -18,7 +18,7 @@ const maxFactors = 8
 // login of a user is expensive. It holds a bounded number of passwords' keys; it is safe for concurrent use, never
 // blocks on anything but its own short critical sections, and holds no password as a key.
 //
-// The secret is drawn once per process. It makes the salt of every user without a verifier, known or not, so a client
+// The secret outlives the process. It makes the salt of every user without a verifier, known or not, so a client
 // cannot tell a user that exists from one that does not by the salt, nor by when it changes. The shape of such salts is
 // that of the first verifier a client is checked against, see [shape].
 type Cache struct {

@@ -38,6 +38,8 @@ type Parts struct {
 	Rules     *auth.Rules        // of pool_hba.conf; nil with enable_pool_hba = off
 	Version   string             // of SHOW pool_version
 	PID       int                // slots are numbered from PID + 1
+	// LoginSecret makes the salts of users who have none of their own; it should be the same after a restart.
+	LoginSecret auth.Random
 	// ClientTLS is what clients meet now, nil without TLS; a nil function is without TLS for ever.
 	ClientTLS func() *tls.Config
 	// Users asks the servers about their users; nil: auth_query is off, and records with groups match nobody.
@@ -120,7 +122,7 @@ func NewServer(p Parts) *Server {
 	s := &Server{
 		statements: newSharedRegistry(), startups: newStartups(),
 		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
-		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(auth.NewRandom(), authCacheSize),
+		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(p.LoginSecret, authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
 	s.shared = newSharedAdmission(cfg.SharedClients(), s.started)

@@ -192,6 +192,8 @@ func (s *session) challenge(plan auth.Plan, f auth.Facts) (auth.Identity, error)
 		}
 		if step.Send {
 			s.client.setQueued(pgwire.AppendAuthentication(s.client.queued(), uint32(step.Code), step.Body))
+		}
+		if step.Send && !step.Done { // the last word goes out with what follows
 			if err := s.flushLogin(); err != nil {
 				return auth.Identity{}, err
 			}

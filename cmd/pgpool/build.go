@@ -222,7 +222,7 @@ func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
 	p.proxy = proxy.NewServer(proxy.Parts{
 		Config: p.live, Store: p.store, Pool: p.pool, Loops: p.loops, Log: p.log, Passwords: p.passwords, Rules: rules,
 		Version: version, PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
-		ClientTLS: p.tls.Clients, Users: p.users, Outside: outside{ldap.New(), pam.New(pam.Places)}.ask,
+		ClientTLS: p.tls.Clients, LoginSecret: p.loginSecret(cfg.Files.WorkDir), Users: p.users, Outside: outside{ldap.New(), pam.New(pam.Places)}.ask,
 		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown, Watchdog: p.showWatchdog,
 	})
 	if p.listeners, err = listen(cfg, p.log); err != nil {
