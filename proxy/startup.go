@@ -84,11 +84,18 @@ func (s *session) deadline() time.Time {
 // takeOver takes over what the startup packet says.
 func (s *session) takeOver() {
 	st := s.startup
+	st.User, st.Database = cutName(st.User), cutName(st.Database)
 	s.params = st.Params
 	s.key = pool.Key{Node: cluster.NoNode, Database: st.Database, User: st.User, Params: pool.ParamsKey(st.Params)}
 	s.origin.App, s.origin.DB, s.origin.User = st.Param("application_name"), st.Database, st.User
 	s.pooling = s.cfg.Pooling(st.Database, st.User)
 }
+
+// maxName is the longest name a server knows; longer ones it cuts (up to PostgreSQL 16), so what is decided about a name must be about
+// the one the server will take it for.
+const maxName = 63
+
+func cutName(name string) string { return name[:min(len(name), maxName)] }
 
 // login authenticates the client and answers its startup packet.
 func (s *session) login() error {
