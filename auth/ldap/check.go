@@ -11,6 +11,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 )
 
 // patience is how long one server may take where the context has no deadline.
@@ -24,7 +25,7 @@ type Client struct {
 // New returns a client.
 func New() *Client { return &Client{} }
 
-// Check returns nil if the directory accepts the password of the user, else an [*Error] whose text is for the log only. It blocks
+// Check returns nil if the directory accepts the password of the user, else an [*outside.Error] whose text is for the log only. It blocks
 // while servers are asked, not longer than ctx allows; of the time left, each of several servers gets an equal share. An empty
 // password, which many servers take for an anonymous login and accept, is refused without asking. The password is sent to the servers
 // of o only: referrals are not followed, and with TLS not before the certificate was verified.
@@ -50,7 +51,7 @@ type login struct {
 
 func (l *login) run(ctx context.Context) error {
 	if l.password == "" {
-		return refused(`empty password of LDAP user "`+printable(l.user)+`"`, nil)
+		return outside.New(outside.Refused, `empty password of LDAP user "`+outside.Printable(l.user)+`"`, nil)
 	}
 	if err := checkUser(l.options, l.user); err != nil {
 		return err
@@ -72,7 +73,7 @@ func (l *login) askInTurn(ctx context.Context, servers []server) error {
 		turn, cancel := share(ctx, len(servers)-i)
 		err := l.ask(turn, s)
 		cancel()
-		if e := (*Error)(nil); !errors.As(err, &e) || e.Failure != Unavailable {
+		if e := (*outside.Error)(nil); !errors.As(err, &e) || e.Failure != outside.Unavailable {
 			return err
 		}
 		all = append(all, err)
@@ -80,7 +81,7 @@ func (l *login) askInTurn(ctx context.Context, servers []server) error {
 			break
 		}
 	}
-	return unavailable("no LDAP server answered", all)
+	return outside.New(outside.Unavailable, "no LDAP server answered", all)
 }
 
 // share is the context of one server, if left are to be tried with it.
@@ -106,7 +107,7 @@ func (l *login) ask(ctx context.Context, s server) error {
 // bindUser logs in as name on a connection of its own: nothing of the search's login may stick to it.
 func (l *login) bindUser(ctx context.Context, s server, name string) error {
 	if name == "" {
-		return unusable("LDAP name to log in with is empty, which would be an anonymous login", nil)
+		return outside.New(outside.Unusable, "LDAP name to log in with is empty, which would be an anonymous login", nil)
 	}
 	c, err := l.dial(ctx, s)
 	if err != nil {
@@ -114,7 +115,7 @@ func (l *login) bindUser(ctx context.Context, s server, name string) error {
 	}
 	defer c.close()
 	if err := c.Bind(name, l.password); err != nil {
-		return failed(ctx, fmt.Sprintf(`LDAP login failed for user "%s" on server "%s"`, printable(name), s.host), err, Refused)
+		return failed(ctx, fmt.Sprintf(`LDAP login failed for user "%s" on server "%s"`, outside.Printable(name), s.host), err, outside.Refused)
 	}
 	return nil
 }
@@ -125,15 +126,15 @@ func (l *login) find(ctx context.Context, s server) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	where := fmt.Sprintf(`LDAP search for filter "%s" on server "%s"`, printable(filter(l.options, l.user)), s.host)
+	where := fmt.Sprintf(`LDAP search for filter "%s" on server "%s"`, outside.Printable(filter(l.options, l.user)), s.host)
 	switch len(entries) {
 	case 0:
 		l.pretend(ctx, s)
-		return "", refused(`LDAP user "`+printable(l.user)+`" does not exist`, errors.New(where+" returned no entries"))
+		return "", outside.New(outside.Refused, `LDAP user "`+outside.Printable(l.user)+`" does not exist`, errors.New(where+" returned no entries"))
 	case 1:
 		return entries[0].DN, nil
 	}
-	return "", refused(`LDAP user "`+printable(l.user)+`" is not unique`, errors.New(where+" returned more than one entry"))
+	return "", outside.New(outside.Refused, `LDAP user "`+outside.Printable(l.user)+`" is not unique`, errors.New(where+" returned more than one entry"))
 }
 
 // pretend takes the steps of a login that fails, so that the time until the refusal does not tell which users exist.
@@ -161,15 +162,15 @@ func (l *login) searchOn(ctx context.Context, c *conn, s server) ([]*ldap.Entry,
 	}
 	if _, err := c.SimpleBind(request); err != nil {
 		what := fmt.Sprintf(`could not perform initial LDAP bind for ldapbinddn "%s" on server "%s"`, l.options.BindDN, s.host)
-		return nil, failed(ctx, what, err, Unusable)
+		return nil, failed(ctx, what, err, outside.Unusable)
 	}
 	found, err := c.Search(ldap.NewSearchRequest(l.options.BaseDN, scope(l.options.Scope), ldap.NeverDerefAliases, 2, 0, false,
 		filter(l.options, l.user), []string{"1.1"}, nil)) // 1.1: no attributes (RFC 4511, 4.5.1.8)
 	if err == nil || ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) && len(found.Entries) > 1 {
 		return found.Entries, nil
 	}
-	what := fmt.Sprintf(`could not search LDAP for filter "%s" on server "%s"`, printable(filter(l.options, l.user)), s.host)
-	return nil, failed(ctx, what, err, Unusable)
+	what := fmt.Sprintf(`could not search LDAP for filter "%s" on server "%s"`, outside.Printable(filter(l.options, l.user)), s.host)
+	return nil, failed(ctx, what, err, outside.Unusable)
 }
 
 func scope(s auth.LDAPScope) int {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 	"gopgpool/internal/authparts"
 	"gopgpool/internal/pgcluster"
 )
@@ -54,13 +55,13 @@ func ask(ctx context.Context, o auth.LDAPOptions, user, given string, env map[st
 
 // outcome is the failure with what the log has to say about it; "" if the user is in.
 type outcome struct {
-	failure Failure
+	failure outside.Failure
 	text    string
 }
 
 func judge(t *testing.T, name string, err error, want outcome) {
 	t.Helper()
-	failure, e := Failure(0), (*Error)(nil)
+	failure, e := outside.Failure(0), (*outside.Error)(nil)
 	if errors.As(err, &e) {
 		failure = e.Failure
 	}
@@ -98,35 +99,35 @@ func TestCheck(t *testing.T) {
 		{"simple", simple(s), "alice", password, outcome{}},
 		{"simple, name with a comma", simple(s), "bob, the builder", password, outcome{}},
 		{"simple, not ASCII", simple(s), "Ümit", password, outcome{}},
-		{"simple, wrong password", simple(s), "alice", "wrong", outcome{Refused, `LDAP login failed for user "uid=alice,ou=people,dc=example,dc=org" on server "127.0.0.1": `}},
-		{"simple, no such user", simple(s), "mallory", password, outcome{Refused, "LDAP login failed for user"}},
-		{"simple, empty password", simple(s), "alice", "", outcome{Refused, "empty password"}},
-		{"simple, injected name", simple(s), "carol,ou=elsewhere", "carol's", outcome{Refused, `uid=carol\,ou=elsewhere,ou=people`}},
-		{"simple, injected to the end", simple(s), "carol,ou=elsewhere,dc=example,dc=org+uid=", "carol's", outcome{Refused, "LDAP login failed"}},
-		{"simple, line break", simple(s), "alice\nx", password, outcome{Refused, "invalid character"}},
-		{"simple, blank", simple(s), "  ", password, outcome{Refused, "invalid character"}},
+		{"simple, wrong password", simple(s), "alice", "wrong", outcome{outside.Refused, `LDAP login failed for user "uid=alice,ou=people,dc=example,dc=org" on server "127.0.0.1": `}},
+		{"simple, no such user", simple(s), "mallory", password, outcome{outside.Refused, "LDAP login failed for user"}},
+		{"simple, empty password", simple(s), "alice", "", outcome{outside.Refused, "empty password"}},
+		{"simple, injected name", simple(s), "carol,ou=elsewhere", "carol's", outcome{outside.Refused, `uid=carol\,ou=elsewhere,ou=people`}},
+		{"simple, injected to the end", simple(s), "carol,ou=elsewhere,dc=example,dc=org+uid=", "carol's", outcome{outside.Refused, "LDAP login failed"}},
+		{"simple, line break", simple(s), "alice\nx", password, outcome{outside.Refused, "invalid character"}},
+		{"simple, blank", simple(s), "  ", password, outcome{outside.Refused, "invalid character"}},
 		{"search", searching(s), "alice", password, outcome{}},
 		{"search, bound", asAdmin, "alice", password, outcome{}},
 		{"search, filter", byMail, "alice@example.org", password, outcome{}},
 		{"search, not ASCII", searching(s), "Ümit", password, outcome{}},
-		{"search, wrong password", searching(s), "alice", "wrong", outcome{Refused, "LDAP login failed for user"}},
-		{"search, no such user", searching(s), "mallory", password, outcome{Refused, `LDAP user "mallory" does not exist`}},
-		{"search, empty password", searching(s), "alice", "", outcome{Refused, "empty password"}},
-		{"search, two entries", searching(s), "twin", password, outcome{Refused, `LDAP user "twin" is not unique`}},
+		{"search, wrong password", searching(s), "alice", "wrong", outcome{outside.Refused, "LDAP login failed for user"}},
+		{"search, no such user", searching(s), "mallory", password, outcome{outside.Refused, `LDAP user "mallory" does not exist`}},
+		{"search, empty password", searching(s), "alice", "", outcome{outside.Refused, "empty password"}},
+		{"search, two entries", searching(s), "twin", password, outcome{outside.Refused, `LDAP user "twin" is not unique`}},
 		{"search, two below, one at the level", with(searching(s), func(o *auth.LDAPOptions) { o.BaseDN, o.Scope = s.PeopleDN, auth.LDAPScopeOne }), "twin", password, outcome{}},
-		{"search, base only", with(searching(s), func(o *auth.LDAPOptions) { o.Scope = auth.LDAPScopeBase }), "alice", password, outcome{Refused, "does not exist"}},
-		{"search, star", searching(s), "ali*", password, outcome{Refused, "invalid character"}},
-		{"search, injected filter", byMail, "x)(uid=alice", password, outcome{Refused, "invalid character"}},
-		{"search, backslash", searching(s), `alic\65`, password, outcome{Refused, "invalid character"}},
-		{"search, slash", searching(s), "ali/ce", password, outcome{Refused, "invalid character"}},
-		{"search, wrong base", with(searching(s), func(o *auth.LDAPOptions) { o.BaseDN = "dc=nowhere" }), "alice", password, outcome{Unusable, "could not search LDAP"}},
-		{"search, bad filter", with(byMail, func(o *auth.LDAPOptions) { o.SearchFilter = "(uid=$username" }), "alice", password, outcome{Unusable, "could not search LDAP"}},
-		{"search, own password wrong", with(asAdmin, func(o *auth.LDAPOptions) { o.BindPassword = "old" }), "alice", password, outcome{Unusable, "could not perform initial LDAP bind"}},
+		{"search, base only", with(searching(s), func(o *auth.LDAPOptions) { o.Scope = auth.LDAPScopeBase }), "alice", password, outcome{outside.Refused, "does not exist"}},
+		{"search, star", searching(s), "ali*", password, outcome{outside.Refused, "invalid character"}},
+		{"search, injected filter", byMail, "x)(uid=alice", password, outcome{outside.Refused, "invalid character"}},
+		{"search, backslash", searching(s), `alic\65`, password, outcome{outside.Refused, "invalid character"}},
+		{"search, slash", searching(s), "ali/ce", password, outcome{outside.Refused, "invalid character"}},
+		{"search, wrong base", with(searching(s), func(o *auth.LDAPOptions) { o.BaseDN = "dc=nowhere" }), "alice", password, outcome{outside.Unusable, "could not search LDAP"}},
+		{"search, bad filter", with(byMail, func(o *auth.LDAPOptions) { o.SearchFilter = "(uid=$username" }), "alice", password, outcome{outside.Unusable, "could not search LDAP"}},
+		{"search, own password wrong", with(asAdmin, func(o *auth.LDAPOptions) { o.BindPassword = "old" }), "alice", password, outcome{outside.Unusable, "could not perform initial LDAP bind"}},
 		{"first server dead", with(simple(s), func(o *auth.LDAPOptions) { o.Servers = []string{"127.0.0.3", s.Host} }), "alice", password, outcome{}},
-		{"first server dead, wrong password", with(searching(s), func(o *auth.LDAPOptions) { o.Servers = []string{"127.0.0.3", s.Host} }), "alice", "wrong", outcome{Refused, "LDAP login failed"}},
-		{"all servers dead", with(simple(s), func(o *auth.LDAPOptions) { o.Servers = []string{"127.0.0.3", "[::1]"} }), "alice", password, outcome{Unavailable, `"[::1]:`}},
-		{"no server, no domain", with(searching(s), func(o *auth.LDAPOptions) { o.Servers, o.BaseDN = nil, "o=x" }), "alice", password, outcome{Unusable, "names no domain"}},
-		{"no server, no record", with(searching(s), func(o *auth.LDAPOptions) { o.Servers = nil }), "alice", password, outcome{Unavailable, `could not find DNS SRV records for "example.org"`}},
+		{"first server dead, wrong password", with(searching(s), func(o *auth.LDAPOptions) { o.Servers = []string{"127.0.0.3", s.Host} }), "alice", "wrong", outcome{outside.Refused, "LDAP login failed"}},
+		{"all servers dead", with(simple(s), func(o *auth.LDAPOptions) { o.Servers = []string{"127.0.0.3", "[::1]"} }), "alice", password, outcome{outside.Unavailable, `"[::1]:`}},
+		{"no server, no domain", with(searching(s), func(o *auth.LDAPOptions) { o.Servers, o.BaseDN = nil, "o=x" }), "alice", password, outcome{outside.Unusable, "names no domain"}},
+		{"no server, no record", with(searching(s), func(o *auth.LDAPOptions) { o.Servers = nil }), "alice", password, outcome{outside.Unavailable, `could not find DNS SRV records for "example.org"`}},
 	} {
 		judge(t, tc.name, ask(t.Context(), tc.options, tc.user, tc.password, nil), tc.want)
 	}
@@ -134,7 +135,7 @@ func TestCheck(t *testing.T) {
 	o := searching(s)
 	o.Servers, o.Port = nil, 0
 	judge(t, "DNS", ask(t.Context(), o, "alice", password, nil, records...), outcome{})
-	judge(t, "DNS, wrong password", ask(t.Context(), o, "alice", "wrong", nil, records...), outcome{Refused, "LDAP login failed"})
+	judge(t, "DNS, wrong password", ask(t.Context(), o, "alice", "wrong", nil, records...), outcome{outside.Refused, "LDAP login failed"})
 }
 
 func TestServerAcceptsEmptyPasswords(t *testing.T) {
@@ -173,31 +174,31 @@ func TestTLS(t *testing.T) {
 		{"trusted", own, outcome{}},
 		{"trusted by a file", map[string]string{"LDAPCONF": file}, outcome{}},
 		{"trusted by a directory", map[string]string{"LDAPTLS_CACERTDIR": dir}, outcome{}},
-		{"untrusted", foreign, outcome{Unavailable, "certificate signed by unknown authority"}},
-		{"untrusted by default", nil, outcome{Unavailable, "certificate signed by unknown authority"}},
-		{"variable before file", map[string]string{"LDAPCONF": file, "LDAPTLS_CACERT": other.CAFile}, outcome{Unavailable, "unknown authority"}},
-		{"nothing is read", map[string]string{"LDAPNOINIT": "1", "LDAPTLS_CACERT": s.CAFile}, outcome{Unavailable, "unknown authority"}},
+		{"untrusted", foreign, outcome{outside.Unavailable, "certificate signed by unknown authority"}},
+		{"untrusted by default", nil, outcome{outside.Unavailable, "certificate signed by unknown authority"}},
+		{"variable before file", map[string]string{"LDAPCONF": file, "LDAPTLS_CACERT": other.CAFile}, outcome{outside.Unavailable, "unknown authority"}},
+		{"nothing is read", map[string]string{"LDAPNOINIT": "1", "LDAPTLS_CACERT": s.CAFile}, outcome{outside.Unavailable, "unknown authority"}},
 		{"not required", map[string]string{"LDAPTLS_REQCERT": "never"}, outcome{}},
-		{"required in words unknown", map[string]string{"LDAPTLS_REQCERT": "perhaps"}, outcome{Unusable, "TLS_REQCERT"}},
-		{"no such authority", map[string]string{"LDAPTLS_CACERT": dir + "/none"}, outcome{Unusable, "no such file"}},
-		{"no such file", map[string]string{"LDAPCONF": dir + "/none"}, outcome{Unusable, "no such file"}},
-		{"an authority that is none", map[string]string{"LDAPTLS_CACERT": file}, outcome{Unusable, "no certificate"}},
-		{"CRL", map[string]string{"LDAPTLS_CACERT": s.CAFile, "LDAPTLS_CRLCHECK": "peer"}, outcome{Unusable, "revocation"}},
+		{"required in words unknown", map[string]string{"LDAPTLS_REQCERT": "perhaps"}, outcome{outside.Unusable, "TLS_REQCERT"}},
+		{"no such authority", map[string]string{"LDAPTLS_CACERT": dir + "/none"}, outcome{outside.Unusable, "no such file"}},
+		{"no such file", map[string]string{"LDAPCONF": dir + "/none"}, outcome{outside.Unusable, "no such file"}},
+		{"an authority that is none", map[string]string{"LDAPTLS_CACERT": file}, outcome{outside.Unusable, "no certificate"}},
+		{"CRL", map[string]string{"LDAPTLS_CACERT": s.CAFile, "LDAPTLS_CRLCHECK": "peer"}, outcome{outside.Unusable, "revocation"}},
 		{"TLS 1.3", map[string]string{"LDAPTLS_CACERT": s.CAFile, "LDAPTLS_PROTOCOL_MIN": "3.4"}, outcome{}},
-		{"TLS of the future", map[string]string{"LDAPTLS_CACERT": s.CAFile, "LDAPTLS_PROTOCOL_MIN": "3.5"}, outcome{Unusable, "3.5"}},
+		{"TLS of the future", map[string]string{"LDAPTLS_CACERT": s.CAFile, "LDAPTLS_PROTOCOL_MIN": "3.5"}, outcome{outside.Unusable, "3.5"}},
 	} {
 		judge(t, "ldaps, "+tc.name, ask(t.Context(), ldaps, "alice", password, tc.env), tc.want)
 		judge(t, "StartTLS, "+tc.name, ask(t.Context(), starttls, "alice", password, tc.env), tc.want)
 	}
-	judge(t, "wrong password", ask(t.Context(), ldaps, "alice", "wrong", own), outcome{Refused, "LDAP login failed"})
-	judge(t, "wrong password", ask(t.Context(), starttls, "alice", "wrong", own), outcome{Refused, "LDAP login failed"})
+	judge(t, "wrong password", ask(t.Context(), ldaps, "alice", "wrong", own), outcome{outside.Refused, "LDAP login failed"})
+	judge(t, "wrong password", ask(t.Context(), starttls, "alice", "wrong", own), outcome{outside.Refused, "LDAP login failed"})
 	plain := ldaps
 	plain.Port = s.Port
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
-	judge(t, "ldaps to the other port", ask(ctx, plain, "alice", password, own), outcome{Unavailable, "no TLS"})
+	judge(t, "ldaps to the other port", ask(ctx, plain, "alice", password, own), outcome{outside.Unavailable, "no TLS"})
 	starttls.Servers = []string{"127.0.0.1.nip.invalid"}
-	judge(t, "no such host", ask(ctx, starttls, "alice", password, own), outcome{Unavailable, "could not connect"})
+	judge(t, "no such host", ask(ctx, starttls, "alice", password, own), outcome{outside.Unavailable, "could not connect"})
 }
 
 func TestCertificateIsForTheHost(t *testing.T) {
@@ -208,7 +209,7 @@ func TestCertificateIsForTheHost(t *testing.T) {
 	o := searching(s)
 	o.StartTLS = true
 	err := ask(t.Context(), o, "alice", password, map[string]string{"LDAPTLS_CACERT": s.CAFile})
-	judge(t, "127.0.0.4", err, outcome{Unavailable, "127.0.0.4"})
+	judge(t, "127.0.0.4", err, outcome{outside.Unavailable, "127.0.0.4"})
 }
 
 // A frozen server costs its share of the time, and what comes after it still gets asked.
@@ -227,7 +228,7 @@ func TestFrozenServer(t *testing.T) {
 		o.Servers = []string{frozen.Host}
 		change(&o)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-		judge(t, "frozen", ask(ctx, o, "alice", password, env), outcome{Unavailable, "deadline exceeded"})
+		judge(t, "frozen", ask(ctx, o, "alice", password, env), outcome{outside.Unavailable, "deadline exceeded"})
 		cancel()
 	}
 	o := searching(s)
@@ -237,7 +238,7 @@ func TestFrozenServer(t *testing.T) {
 	judge(t, "one frozen", ask(ctx, o, "alice", password, nil), outcome{})
 	gone, leave := context.WithCancelCause(t.Context())
 	leave(errors.New("the client has left"))
-	judge(t, "cancelled", ask(gone, o, "alice", password, nil), outcome{Unavailable, "the client has left"})
+	judge(t, "cancelled", ask(gone, o, "alice", password, nil), outcome{outside.Unavailable, "the client has left"})
 }
 
 // Whether a user exists does not show in how often the server is asked.
@@ -262,9 +263,9 @@ func TestUnknownUserTakesAsLong(t *testing.T) {
 	}()
 	o := searching(s)
 	o.Port = listener.Addr().(*net.TCPAddr).Port
-	judge(t, "wrong password", ask(t.Context(), o, "alice", "wrong", nil), outcome{Refused, "LDAP login failed"})
+	judge(t, "wrong password", ask(t.Context(), o, "alice", "wrong", nil), outcome{outside.Refused, "LDAP login failed"})
 	known := len(connections)
-	judge(t, "no such user", ask(t.Context(), o, "mallory", "wrong", nil), outcome{Refused, "does not exist"})
+	judge(t, "no such user", ask(t.Context(), o, "mallory", "wrong", nil), outcome{outside.Refused, "does not exist"})
 	if unknown := len(connections) - known; unknown != known || known == 0 {
 		t.Errorf("%d connections for a user, %d for none", known, unknown)
 	}
@@ -298,7 +299,7 @@ func TestCheckOfTheMachine(t *testing.T) {
 	o.Servers, o.StartTLS = []string{"localhost"}, true
 	c := New()
 	judge(t, "right", c.Check(t.Context(), o, "alice", password), outcome{})
-	judge(t, "wrong", c.Check(t.Context(), o, "alice", "wrong"), outcome{Refused, "LDAP login failed"})
+	judge(t, "wrong", c.Check(t.Context(), o, "alice", "wrong"), outcome{outside.Refused, "LDAP login failed"})
 
 	other := authparts.StartSlapd(t, authparts.SlapdOptions{})
 	ca, err := os.ReadFile(other.CAFile)
@@ -308,14 +309,14 @@ func TestCheckOfTheMachine(t *testing.T) {
 	if err := os.WriteFile(s.CAFile, append(ca, '\n'), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	judge(t, "another authority", c.Check(t.Context(), o, "alice", password), outcome{Unavailable, "unknown authority"})
+	judge(t, "another authority", c.Check(t.Context(), o, "alice", password), outcome{outside.Unavailable, "unknown authority"})
 }
 
 func TestRefusalTellsClientsNothing(t *testing.T) {
 	t.Parallel()
 	var texts []string
 	for _, err := range []error{
-		refused("no such user", nil), unavailable("no server", errors.New("refused")), unusable("ldap.conf", nil), errors.New("other"),
+		outside.New(outside.Refused, "no such user", nil), outside.New(outside.Unavailable, "no server", errors.New("refused")), outside.New(outside.Unusable, "ldap.conf", nil), errors.New("other"),
 	} {
 		e := Refusal("u", err)
 		if e.SQLSTATE != "28P01" || e.ClientMessage != `LDAP authentication failed for user "u"` || e.Detail != "" || e.Hint != "" {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"gopgpool/auth/outside"
 )
 
 // confFiles are the places of ldap.conf in distributions.
@@ -86,11 +88,11 @@ func (l *login) readSecurity() (security, error) {
 	}
 	s, err := l.readSettings()
 	if err != nil {
-		return security{}, unusable("LDAPCONF cannot be read", err)
+		return security{}, outside.New(outside.Unusable, "LDAPCONF cannot be read", err)
 	}
 	made, err := s.security(l.authorities)
 	if err != nil {
-		return security{}, unusable("the TLS settings of ldap.conf cannot be used", err)
+		return security{}, outside.New(outside.Unusable, "the TLS settings of ldap.conf cannot be used", err)
 	}
 	return made, nil
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"gopgpool/auth/outside"
 )
 
 // maxAnswer bounds, in bytes, what a server may send on one connection, its certificates included. A login needs a few hundred.
@@ -66,7 +68,7 @@ func (c *conn) close() {
 }
 
 // failed is an operation that was not carried out; kind says what that means if the server itself said so.
-func failed(ctx context.Context, text string, err error, kind Failure) error {
+func failed(ctx context.Context, text string, err error, kind outside.Failure) error {
 	result := (*ldap.Error)(nil)
 	if !errors.As(err, &result) || ctx.Err() != nil {
 		return lost(ctx, text, err)
@@ -76,9 +78,9 @@ func failed(ctx context.Context, text string, err error, kind Failure) error {
 	case code >= ldap.ErrorNetwork && code <= ldap.ErrorEmptyPassword: // the library's own
 		return lost(ctx, text, err)
 	case code == ldap.LDAPResultBusy || code == ldap.LDAPResultUnavailable:
-		kind = Unavailable
+		kind = outside.Unavailable
 	}
-	return &Error{Failure: kind, text: text, err: err}
+	return outside.New(kind, text, err)
 }
 
 // lost is a server that gave no answer, if the context ended then because of that.
@@ -86,7 +88,7 @@ func lost(ctx context.Context, text string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
 	}
-	return unavailable(text, err)
+	return outside.New(outside.Unavailable, text, err)
 }
 
 // bounded reads so much and no more.

@@ -12,6 +12,7 @@ import (
 	ber "github.com/go-asn1-ber/asn1-ber"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 )
 
 // hostile is a server that answers every connection with the given bytes, again and again if endless.
@@ -79,16 +80,16 @@ func TestHostileServer(t *testing.T) {
 		want    outcome
 	}{
 		{"accepts", bindResponse(0, ""), false, outcome{}}, // shows that the rest is refused for its content
-		{"refuses with a poem", bindResponse(49, strings.Repeat("no\r\n", 10000)), false, outcome{Refused, "no  no"}},
-		{"busy", bindResponse(51, ""), false, outcome{Unavailable, "Busy"}},
-		{"half way through SASL", bindResponse(14, ""), false, outcome{Refused, "14"}},
-		{"refers to others", bindResponse(10, ""), false, outcome{Refused, "Referral"}},
-		{"a code beyond 8 bytes", append(bindResponse(0, "")[:7], bytes.Repeat([]byte{0x7f}, 20)...), false, outcome{Unavailable, ""}},
-		{"4 GB announced", []byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 4}, false, outcome{Unavailable, ""}},
-		{"2 GB of text announced, endless", []byte{4, 0x84, 0x7f, 0xff, 0xff, 0xff}, true, outcome{Unavailable, ""}},
-		{"nested", nested, true, outcome{Unavailable, ""}},
-		{"small packets without end", []byte{0x30, 3, 2, 1, 9}, true, outcome{Unavailable, ""}},
-		{"noise", []byte("HTTP/1.1 200 OK\r\n\r\n"), true, outcome{Unavailable, ""}},
+		{"refuses with a poem", bindResponse(49, strings.Repeat("no\r\n", 10000)), false, outcome{outside.Refused, "no  no"}},
+		{"busy", bindResponse(51, ""), false, outcome{outside.Unavailable, "Busy"}},
+		{"half way through SASL", bindResponse(14, ""), false, outcome{outside.Refused, "14"}},
+		{"refers to others", bindResponse(10, ""), false, outcome{outside.Refused, "Referral"}},
+		{"a code beyond 8 bytes", append(bindResponse(0, "")[:7], bytes.Repeat([]byte{0x7f}, 20)...), false, outcome{outside.Unavailable, ""}},
+		{"4 GB announced", []byte{0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 4}, false, outcome{outside.Unavailable, ""}},
+		{"2 GB of text announced, endless", []byte{4, 0x84, 0x7f, 0xff, 0xff, 0xff}, true, outcome{outside.Unavailable, ""}},
+		{"nested", nested, true, outcome{outside.Unavailable, ""}},
+		{"small packets without end", []byte{0x30, 3, 2, 1, 9}, true, outcome{outside.Unavailable, ""}},
+		{"noise", []byte("HTTP/1.1 200 OK\r\n\r\n"), true, outcome{outside.Unavailable, ""}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -118,7 +119,7 @@ func TestNoPasswordWithoutTLS(t *testing.T) {
 				Servers: []string{"127.0.0.1"}, Port: listener.Addr().(*net.TCPAddr).Port, Prefix: "uid=", Suffix: ",dc=x", StartTLS: true,
 			}
 			env := map[string]string{"LDAPTLS_REQCERT": "never"}
-			judge(t, name, ask(t.Context(), o, "alice", password, env), outcome{Unavailable, "could not start LDAP TLS"})
+			judge(t, name, ask(t.Context(), o, "alice", password, env), outcome{outside.Unavailable, "could not start LDAP TLS"})
 			_ = listener.Close() // ends listen, if it is not over
 			if got := <-heard; bytes.Contains(got, []byte(password)) || !bytes.Contains(got, []byte("1.3.6.1.4.1.1466.20037")) {
 				t.Errorf("the server heard %q", got)

@@ -7,11 +7,12 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 )
 
 // checkUser refuses names that could mean something else to the directory than to PostgreSQL.
 func checkUser(o auth.LDAPOptions, user string) error {
-	bad := !utf8.ValidString(user) || strings.ContainsFunc(user, isControl) || !strings.ContainsFunc(user, isNotSpace)
+	bad := !utf8.ValidString(user) || strings.ContainsFunc(user, outside.IsControl) || !strings.ContainsFunc(user, isNotSpace)
 	switch {
 	case o.Search:
 		bad = bad || strings.ContainsAny(user, `*()\/`)
@@ -24,7 +25,7 @@ func checkUser(o auth.LDAPOptions, user string) error {
 		bad = bad || around != "" && strings.ContainsAny(user, "=,")
 	}
 	if bad {
-		return refused(`invalid character in name of LDAP user "`+printable(user)+`"`, nil)
+		return outside.New(outside.Refused, `invalid character in name of LDAP user "`+outside.Printable(user)+`"`, nil)
 	}
 	return nil
 }
@@ -53,21 +54,4 @@ func filter(o auth.LDAPOptions, user string) string {
 	return "(" + attribute + "=" + user + ")"
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
 func isNotSpace(r rune) bool { return r != ' ' }
-
-const longestText = 300
-
-// printable is foreign text for a line of the log: bounded, without line breaks.
-func printable(text string) string {
-	if len(text) > longestText {
-		text = text[:longestText] + "..."
-	}
-	return strings.ToValidUTF8(strings.Map(func(r rune) rune {
-		if isControl(r) {
-			return ' '
-		}
-		return r
-	}, text), "?")
-}

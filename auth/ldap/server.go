@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"gopgpool/auth/outside"
 )
 
 // maxServers bounds what DNS may name.
@@ -43,7 +45,7 @@ func (l *login) servers(ctx context.Context) ([]server, error) {
 func (l *login) domainServers(ctx context.Context) ([]server, error) {
 	domain := domainOf(l.options.BaseDN)
 	if domain == "" {
-		return nil, unusable(`LDAP server not specified, and ldapbasedn "`+l.options.BaseDN+`" names no domain (dc=...)`, nil)
+		return nil, outside.New(outside.Unusable, `LDAP server not specified, and ldapbasedn "`+l.options.BaseDN+`" names no domain (dc=...)`, nil)
 	}
 	turn, cancel := share(ctx, 2)
 	defer cancel()
@@ -56,7 +58,7 @@ func (l *login) domainServers(ctx context.Context) ([]server, error) {
 		}
 	}
 	if len(all) == 0 {
-		return nil, unavailable(`LDAP authentication could not find DNS SRV records for "`+domain+`"`, err)
+		return nil, outside.New(outside.Unavailable, `LDAP authentication could not find DNS SRV records for "`+domain+`"`, err)
 	}
 	return all, nil
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/msteinert/pam/v2"
+
+	"gopgpool/auth/outside"
 )
 
 // Built reports whether PAM is linked in (build tag pam).
@@ -19,7 +21,7 @@ func authenticate(q question) (err error) {
 	talk := &conversation{password: q.password}
 	t, err := pam.Start(q.service, q.user, talk)
 	if err != nil {
-		return unusable("unable to create PAM authenticator", err)
+		return outside.New(outside.Unusable, "unable to create PAM authenticator", err)
 	}
 	defer func() {
 		if end := ended(t); err == nil {
@@ -28,7 +30,7 @@ func authenticate(q question) (err error) {
 	}()
 	if q.rhost != "" {
 		if err := t.SetItem(pam.Rhost, q.rhost); err != nil {
-			return unusable("unable to create PAM authenticator", err)
+			return outside.New(outside.Unusable, "unable to create PAM authenticator", err)
 		}
 	}
 	// Accounts without a password are nobody's, whatever the service thinks of them.
@@ -44,7 +46,7 @@ func authenticate(q question) (err error) {
 // ended gives up the transaction. A module that cannot tidy up is no reason to let anybody in.
 func ended(t *pam.Transaction) error {
 	if err := t.End(); err != nil {
-		return unusable("system call pam_end failed", err)
+		return outside.New(outside.Unusable, "system call pam_end failed", err)
 	}
 	return nil
 }
@@ -68,18 +70,18 @@ func (c *conversation) RespondPAM(style pam.Style, message string) (string, erro
 // returns where its command says no.
 func (c *conversation) failed(text string, err error) error {
 	if len(c.said) > 0 {
-		text += " (" + printable(strings.Join(c.said, "; ")) + ")"
+		text += " (" + outside.Printable(strings.Join(c.said, "; ")) + ")"
 	}
 	code := pam.Error(0)
 	if !errors.As(err, &code) {
-		return unusable(text, err)
+		return outside.New(outside.Unusable, text, err)
 	}
 	switch code {
 	case pam.ErrAuthinfoUnavail:
-		return unavailable(text, err)
+		return outside.New(outside.Unavailable, text, err)
 	case pam.ErrOpen, pam.ErrSymbol, pam.ErrService, pam.ErrBuf, pam.ErrAbort, pam.ErrModuleUnknown,
 		pam.ErrBadItem, pam.ErrConv:
-		return unusable(text, err)
+		return outside.New(outside.Unusable, text, err)
 	}
-	return refused(text, err)
+	return outside.New(outside.Refused, text, err)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/msteinert/pam/v2"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 	"gopgpool/internal/authparts"
 )
 
@@ -33,22 +34,22 @@ func TestCheck(t *testing.T) {
 	}{
 		{"right", p.Service, "alice", password, outcome{}},
 		{"right, any name", p.Service, "Ümit, the one", password, outcome{}},
-		{"wrong password", p.Service, "alice", "wrong", outcome{Refused, "pam_authenticate failed: "}},
-		{"no such user", p.Service, "mallory", password, outcome{Refused, "pam_authenticate failed: "}},
-		{"account refused", p.Service, "expired", password, outcome{Refused, "system call pam_acct_mgmt failed: "}},
-		{"account refused and wrong password", p.Service, "expired", "wrong", outcome{Refused, "pam_authenticate failed: "}},
-		{"empty password", p.Service, "blank", "", outcome{Refused, "empty password"}},
-		{"cut password", p.Service, "alice", password + "\x00x", outcome{Refused, "invalid"}},
-		{"cut name", p.Service, "alice\x00x", password, outcome{Refused, "invalid"}},
-		{"no name", p.Service, "", password, outcome{Refused, "invalid"}},
-		{"no such service", "gopgpool-test-none", "alice", password, outcome{Unusable, "unable to create PAM authenticator: no service"}},
-		{"denied", ours("auth required pam_deny.so\naccount required pam_permit.so"), "alice", password, outcome{Refused, "pam_authenticate failed"}},
-		{"account denied", ours("auth required pam_permit.so\naccount required pam_deny.so"), "alice", password, outcome{Refused, "pam_acct_mgmt failed"}},
+		{"wrong password", p.Service, "alice", "wrong", outcome{outside.Refused, "pam_authenticate failed: "}},
+		{"no such user", p.Service, "mallory", password, outcome{outside.Refused, "pam_authenticate failed: "}},
+		{"account refused", p.Service, "expired", password, outcome{outside.Refused, "system call pam_acct_mgmt failed: "}},
+		{"account refused and wrong password", p.Service, "expired", "wrong", outcome{outside.Refused, "pam_authenticate failed: "}},
+		{"empty password", p.Service, "blank", "", outcome{outside.Refused, "empty password"}},
+		{"cut password", p.Service, "alice", password + "\x00x", outcome{outside.Refused, "invalid"}},
+		{"cut name", p.Service, "alice\x00x", password, outcome{outside.Refused, "invalid"}},
+		{"no name", p.Service, "", password, outcome{outside.Refused, "invalid"}},
+		{"no such service", "gopgpool-test-none", "alice", password, outcome{outside.Unusable, "unable to create PAM authenticator: no service"}},
+		{"denied", ours("auth required pam_deny.so\naccount required pam_permit.so"), "alice", password, outcome{outside.Refused, "pam_authenticate failed"}},
+		{"account denied", ours("auth required pam_permit.so\naccount required pam_deny.so"), "alice", password, outcome{outside.Refused, "pam_acct_mgmt failed"}},
 		{"permitted", ours("auth required pam_permit.so\naccount required pam_permit.so"), "alice", password, outcome{}},
-		{"no such module", ours("auth required pam_gopgpool_none.so\naccount required pam_permit.so"), "alice", password, outcome{Unusable, "pam_authenticate failed"}},
-		{"a module's own account, none", ours("auth required pam_unix.so nullok nodelay\naccount required pam_permit.so"), "gopgpool-nobody", password, outcome{Refused, "pam_authenticate failed"}},
-		{"directory away", ours("auth required pam_debug.so auth=authinfo_unavail"), "alice", password, outcome{Unavailable, "pam_authenticate failed"}},
-		{"password has to be changed", ours("auth required pam_permit.so\naccount required pam_debug.so acct=new_authtok_reqd"), "alice", password, outcome{Refused, "pam_acct_mgmt failed"}},
+		{"no such module", ours("auth required pam_gopgpool_none.so\naccount required pam_permit.so"), "alice", password, outcome{outside.Unusable, "pam_authenticate failed"}},
+		{"a module's own account, none", ours("auth required pam_unix.so nullok nodelay\naccount required pam_permit.so"), "gopgpool-nobody", password, outcome{outside.Refused, "pam_authenticate failed"}},
+		{"directory away", ours("auth required pam_debug.so auth=authinfo_unavail"), "alice", password, outcome{outside.Unavailable, "pam_authenticate failed"}},
+		{"password has to be changed", ours("auth required pam_permit.so\naccount required pam_debug.so acct=new_authtok_reqd"), "alice", password, outcome{outside.Refused, "pam_acct_mgmt failed"}},
 		{"a message", ours("auth required pam_echo.so Welcome\nauth required pam_permit.so\naccount required pam_permit.so"), "alice", password, outcome{}},
 	} {
 		err := s.Check(t.Context(), auth.PAMOptions{Service: tc.service}, tc.user, tc.password, "192.0.2.7")
@@ -86,10 +87,10 @@ func TestModuleHangs(t *testing.T) {
 	go func() { first <- s.Check(t.Context(), o, "slow", password, "") }()
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	judge(t, "second", s.Check(ctx, o, "slow", password, ""), outcome{Unavailable, "PAM has not answered in time: context deadline exceeded"})
+	judge(t, "second", s.Check(ctx, o, "slow", password, ""), outcome{outside.Unavailable, "PAM has not answered in time: context deadline exceeded"})
 	late, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	judge(t, "third", s.Check(late, o, "alice", password, ""), outcome{Unavailable, "all 2 places"})
+	judge(t, "third", s.Check(late, o, "alice", password, ""), outcome{outside.Unavailable, "all 2 places"})
 	release()
 	judge(t, "first, at last", <-first, outcome{})
 	judge(t, "after", s.Check(t.Context(), o, "alice", password, ""), outcome{})
@@ -108,7 +109,7 @@ func TestPlacesAreBounded(t *testing.T) {
 	s.places <- struct{}{}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the client has left"))
-	judge(t, "no place", s.Check(ctx, auth.PAMOptions{Service: "none"}, "u", password, ""), outcome{Unavailable, "all 1 places"})
+	judge(t, "no place", s.Check(ctx, auth.PAMOptions{Service: "none"}, "u", password, ""), outcome{outside.Unavailable, "all 1 places"})
 	if err := s.Drain(ctx); err == nil {
 		t.Error("drained while a module is at work")
 	}
@@ -137,7 +138,7 @@ func TestMany(t *testing.T) {
 		r := <-results
 		want := outcome{}
 		if r.given != password {
-			want = outcome{Refused, "pam_authenticate failed"}
+			want = outcome{outside.Refused, "pam_authenticate failed"}
 		}
 		judge(t, r.given, r.err, want)
 	}

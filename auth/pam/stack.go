@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"gopgpool/auth"
+	"gopgpool/auth/outside"
 )
 
 // Places is how many questions may be with PAM at a time. Each holds a thread for as long as the modules please: a wrong password
@@ -40,7 +41,7 @@ type question struct {
 	rhost                   string // "" behind a Unix socket
 }
 
-// Check returns nil if the service of PAM accepts password and account of the user, else an [*Error] whose text is for the log only.
+// Check returns nil if the service of PAM accepts password and account of the user, else an [*outside.Error] whose text is for the log only.
 // address is the client's, without port; "" behind a Unix socket. It blocks until PAM has an answer or ctx ends. In the latter case the
 // modules go on by themselves, keep one of the places, and nobody hears their answer; with no place free Check waits for one. An
 // empty password is refused without asking.
@@ -55,7 +56,7 @@ func (s *Stack) Check(ctx context.Context, o auth.PAMOptions, user, password, ad
 	select {
 	case s.places <- struct{}{}:
 	case <-ctx.Done():
-		return unavailable(fmt.Sprintf("all %d places are taken by PAM modules that do not end", cap(s.places)), context.Cause(ctx))
+		return outside.New(outside.Unavailable, fmt.Sprintf("all %d places are taken by PAM modules that do not end", cap(s.places)), context.Cause(ctx))
 	}
 	answer := make(chan error, 1)
 	go s.ask(q, answer)
@@ -63,7 +64,7 @@ func (s *Stack) Check(ctx context.Context, o auth.PAMOptions, user, password, ad
 	case err := <-answer:
 		return err
 	case <-ctx.Done():
-		return unavailable("PAM has not answered in time", context.Cause(ctx))
+		return outside.New(outside.Unavailable, "PAM has not answered in time", context.Cause(ctx))
 	}
 }
 
@@ -89,13 +90,13 @@ func (s *Stack) Drain(ctx context.Context) error {
 func (s *Stack) examine(o auth.PAMOptions, user, password string) error {
 	switch {
 	case !Built:
-		return unusable("this pgpool was built without PAM", nil)
+		return outside.New(outside.Unusable, "this pgpool was built without PAM", nil)
 	case password == "":
-		return refused(`empty password of user "`+printable(user)+`"`, nil)
+		return outside.New(outside.Refused, `empty password of user "`+outside.Printable(user)+`"`, nil)
 	case user == "", strings.Contains(user+password, "\x00"):
-		return refused(`invalid user name or password of user "`+printable(user)+`"`, nil)
+		return outside.New(outside.Refused, `invalid user name or password of user "`+outside.Printable(user)+`"`, nil)
 	case !s.describes(o.Service):
-		return unusable(`unable to create PAM authenticator: no service "`+printable(o.Service)+`" in `+s.dirs[0], nil)
+		return outside.New(outside.Unusable, `unable to create PAM authenticator: no service "`+outside.Printable(o.Service)+`" in `+s.dirs[0], nil)
 	}
 	return nil
 }

@@ -7,17 +7,19 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gopgpool/auth/outside"
 )
 
 // outcome is the failure with what the log has to say about it; the zero value if the user is in.
 type outcome struct {
-	failure Failure
+	failure outside.Failure
 	text    string
 }
 
 func judge(t *testing.T, name string, err error, want outcome) {
 	t.Helper()
-	failure, e := Failure(0), (*Error)(nil)
+	failure, e := outside.Failure(0), (*outside.Error)(nil)
 	if errors.As(err, &e) {
 		failure = e.Failure
 	}
@@ -82,7 +84,7 @@ func TestRefusalTellsClientsNothing(t *testing.T) {
 	t.Parallel()
 	var hints []string
 	for _, err := range []error{
-		refused("wrong", nil), unavailable("no answer", errors.New("late")), unusable("no service", nil), errors.New("other"),
+		outside.New(outside.Refused, "wrong", nil), outside.New(outside.Unavailable, "no answer", errors.New("late")), outside.New(outside.Unusable, "no service", nil), errors.New("other"),
 	} {
 		e := Refusal("u", err)
 		if e.SQLSTATE != "28P01" || e.ClientMessage != `PAM authentication failed for user "u"` || e.Detail != "" || e.Hint != "" {
