@@ -73,7 +73,7 @@ func TestHBAFiles(t *testing.T) {
 			if c.want == nil {
 				return
 			}
-			p.reloadAuth(cfg)
+			p.reloadAuth(cfg, cfg)
 			text := log()
 			for _, want := range append(c.want, "the old rules stay in force") {
 				if !strings.Contains(text, want) {

@@ -28,7 +28,7 @@ func (p *parts) reload() {
 	if err := p.tls.load(cfg, p.store.Current()); err != nil {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read the certificates again, the old ones stay in force", Detail: err.Error()})
 	}
-	p.reloadAuth(cfg)
+	p.reloadAuth(old, cfg)
 	if err := p.out.Configure(logConfig(&cfg.Logging, p.opts.Debug)); err != nil {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not reconfigure logging", Detail: err.Error()})
 	}
@@ -70,7 +70,7 @@ func changeText(c conf.Change) string {
 }
 
 // reloadAuth reads pool_passwd, pool_hba.conf and pool_ident.conf again; a broken file leaves the old rules in force.
-func (p *parts) reloadAuth(cfg *conf.Config) {
+func (p *parts) reloadAuth(old, cfg *conf.Config) {
 	if p.passwords != nil {
 		notices, err := p.passwords.Reload()
 		p.notices(notices)
@@ -83,7 +83,11 @@ func (p *parts) reloadAuth(cfg *conf.Config) {
 	}
 	rules, err := p.readRules(cfg)
 	if err != nil {
-		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf or pool_ident.conf contains errors, the old rules stay in force"})
+		what := "the old rules stay in force"
+		if !old.Auth.EnablePoolHba {
+			what = "nobody is let in: there are no old rules"
+		}
+		p.log.Log(logging.Event{Severity: logging.Warning, Message: "pool_hba.conf or pool_ident.conf contains errors, " + what})
 		return
 	}
 	p.proxy.SetRules(rules)
