@@ -4,7 +4,7 @@
 // tried with wrong ones, with users who may not log in, and while a server connection of the same user idles. Further tests carry
 // out what needs a story: certificates exchanged under sessions, cancelling, copying and a backlog through TLS, checks of the
 // servers' certificates, a failover under TLS. `make authmatrix` makes every attempt with every client and prints the results;
-// `make test` makes a part of them without JDBC, and -short takes every eighth line.
+// `make test` takes every second line without JDBC, and -short every eighth.
 //
 // It owns the certificates, made by openssl for each run, and the clients. Servers and pgpools are package pgcluster's, slapd and
 // PAM package authparts'. What a decision is made of is tested in package auth.

@@ -142,7 +142,18 @@ func (l line) rule(t *testing.T, outside map[string]string) string {
 	return ""
 }
 
-// readLines reads a table, or every eighth line of it with -short.
+// every is how many lines of a table share one that is tried.
+func every() int {
+	switch {
+	case testing.Short():
+		return 8
+	case os.Getenv(wholeEnv) != "" || os.Getenv(linesEnv) != "":
+		return 1
+	}
+	return 2
+}
+
+// readLines reads a table, or so many of its lines as every says.
 func readLines(t *testing.T, file string) (lines []line) {
 	t.Helper()
 	text, err := os.ReadFile(file)
@@ -167,7 +178,7 @@ func readLines(t *testing.T, file string) (lines []line) {
 			t.Fatalf("%s:%d: the same as line %d", file, number, seen[key])
 		}
 		seen[key] = number
-		if !testing.Short() || number%8 == 0 {
+		if number%every() == 0 {
 			lines = append(lines, l)
 		}
 	}
