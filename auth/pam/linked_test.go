@@ -70,7 +70,7 @@ func TestCheck(t *testing.T) {
 	if !slices.Contains(p.Seen(t), "alice rhost=client.example") {
 		t.Errorf("%q", p.Seen(t))
 	}
-	if err := s.Drain(t.Context()); err != nil {
+	if err := s.drain(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -94,7 +94,7 @@ func TestModuleHangs(t *testing.T) {
 	release()
 	judge(t, "first, at last", <-first, outcome{})
 	judge(t, "after", s.Check(t.Context(), o, "alice", password, ""), outcome{})
-	if err := s.Drain(t.Context()); err != nil {
+	if err := s.drain(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -110,11 +110,11 @@ func TestPlacesAreBounded(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("the client has left"))
 	judge(t, "no place", s.Check(ctx, auth.PAMOptions{Service: "none"}, "u", password, ""), outcome{outside.Unavailable, "all 1 places"})
-	if err := s.Drain(ctx); err == nil {
+	if err := s.drain(ctx); err == nil {
 		t.Error("drained while a module is at work")
 	}
 	<-s.places
-	if err := s.Drain(t.Context()); err != nil {
+	if err := s.drain(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
@@ -160,4 +160,16 @@ func TestConversation(t *testing.T) {
 			t.Error(got, err)
 		}
 	}
+}
+
+// drain returns when no module is at work any more, or with ctx. No Check may be called meanwhile or afterwards.
+func (s *Stack) drain(ctx context.Context) error {
+	for range cap(s.places) {
+		select {
+		case s.places <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }

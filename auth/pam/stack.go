@@ -68,22 +68,11 @@ func (s *Stack) Check(ctx context.Context, o auth.PAMOptions, user, password, ad
 	}
 }
 
-// ask runs on a goroutine of its own; who waits for it is Check, and Drain.
+// ask runs on a goroutine of its own. Check waits for it as long as its context lasts; what a module does then ends by itself, for nothing
+// can end it, and keeps its place until it has.
 func (s *Stack) ask(q question, answer chan<- error) {
 	defer func() { <-s.places }()
 	answer <- authenticate(q)
-}
-
-// Drain returns when no module is at work any more, or with ctx. No Check may be called meanwhile or afterwards.
-func (s *Stack) Drain(ctx context.Context) error {
-	for range cap(s.places) {
-		select {
-		case s.places <- struct{}{}:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
 }
 
 // examine refuses what need not, or must not, reach PAM.
