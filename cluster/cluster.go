@@ -114,6 +114,12 @@ type Node struct {
 	AlwaysPrimary    bool
 	Status           Status
 	Role             Role
+	// Agent is host:port of the server's agent, "" for none.
+	Agent string
+	// Detached: an administrator took it out, and it stays out until he takes it in again.
+	Detached bool
+	// Unfit: it must not be promoted, because it lacks what was acknowledged (sync_standby_guard).
+	Unfit bool
 	// Stray: no primary is known, and the node says it is one but was not taken, because it holds other data. It takes no writes.
 	Stray bool
 	Epoch Epoch
@@ -132,9 +138,10 @@ const (
 	OpFailover
 	OpFailback
 	OpPromote
+	OpSwitchover // planned, without scripts
 )
 
-var operationNames = [...]string{"none", "failover", "failback", "promote node operation"}
+var operationNames = [...]string{"none", "failover", "failback", "promote node operation", "switchover"}
 
 func (o Operation) String() string { return operationNames[o] }
 
@@ -151,6 +158,13 @@ type View struct {
 	Seeking bool
 	// Following: follow_primary_command is running. The check for false primaries rests and nobody searches for a primary.
 	Following bool
+	// Draining: a planned switchover is about to begin. Statements that begin a transaction at the primary wait; those that run, and
+	// transactions that are open, go on.
+	Draining bool
+	// Switchover is the last planned switchover; nil: there was none.
+	Switchover *Switchover
+	// Crossing is the last change of the primary that was carried out without scripts; nil: none was.
+	Crossing *Crossing
 }
 
 // Main returns the lowest-numbered live node, NoNode if none is.
@@ -219,7 +233,17 @@ type HealthStats struct {
 
 // Gauges is an immutable snapshot of the measurements, index = NodeID. It may be shorter than View.Nodes.
 type Gauges struct {
-	Nodes []NodeGauge
+	Nodes   []NodeGauge
+	Primary PrimaryGauge
+}
+
+// PrimaryGauge is what the primary said last. It outlives the primary: it is what a failover knows of it.
+type PrimaryGauge struct {
+	Node     NodeID // whom it is about; of no worth where Measured is zero
+	LSN      LSN    // where it wrote
+	Sync     string // its synchronous_standby_names
+	Timeline Timeline
+	Measured time.Time // zero: nothing is known
 }
 
 // Of returns the measurements of a node, the zero value where there are none.

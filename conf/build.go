@@ -96,7 +96,7 @@ func (c *Config) indexes(p *Param) []int {
 	}
 	count := 0
 	switch p.Family {
-	case FamilyBackend:
+	case FamilyBackend, FamilyAgent:
 		count = len(c.Backends)
 	case FamilyWatchdog:
 		count = len(c.Watchdog.Nodes)

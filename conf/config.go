@@ -30,11 +30,13 @@ type Config struct {
 	StreamingCheck StreamingCheck
 	HealthCheck    HealthCheck
 	Failover       Failover
+	Agent          Agent
 	Recovery       Recovery
 	Watchdog       Watchdog
 	QueryCache     QueryCache
 	RelationCache  RelationCache
 	IO             IO
+	HTTP           HTTP
 
 	assigned assignments // what the file said, by parameter and index
 	poolFile poolFile    // what pool_file names
@@ -111,6 +113,7 @@ type Backend struct {
 	DataDirectory   string
 	ApplicationName string
 	Flag            BackendFlag
+	Agent           string // host:port of its agent, :port on Hostname; empty = none
 }
 
 // Exists tells a configured node from a gap in the numbering.
@@ -308,6 +311,41 @@ type Failover struct {
 	DetachFalsePrimary        bool
 	AutoFailback              bool
 	AutoFailbackInterval      time.Duration
+
+	AutoFailover              bool          // ours, as all below
+	MaxLagOnFailover          int64         // bytes; 0 = no bound
+	SwitchoverTimeout         time.Duration // at least 1 s
+	HoldTimeout               time.Duration
+	HoldSessions              int   // 0 = no bound
+	HoldMemory                int64 // bytes; 0 = no bound
+	ReleaseRate               int   // sessions a second; 0 = no bound
+	RerunLostReads            bool
+	CommitOutcome             bool
+	AfterPromotionCommand     string
+	ReplicationUser           string
+	ReplicationPassword       string
+	SyncStandbyGuard          bool
+	SyncStandbyKeepaliveTime  time.Duration
+	SyncStandbyKeepaliveCount int
+}
+
+// WithoutScripts reports whether pgpool itself promotes and rejoins servers.
+func (f *Failover) WithoutScripts() bool { return f.AutoFailover && f.FailoverCommand == "" }
+
+// Agent is what pgpool and its agents need for each other.
+type Agent struct {
+	ListenAddresses                        []string // "*" = all
+	Port                                   int
+	KeyFile, SSLCert, SSLKey, SSLCACert    string // absolute file names or empty
+	DataDirectory, BinDirectory, StateFile string // absolute file names or empty
+	Fencing                                bool
+	LeaseTime                              time.Duration // at least 3 s
+}
+
+// HTTP is where health and metrics are asked for.
+type HTTP struct {
+	ListenAddresses []string // "*" = all; empty = off
+	Port            int      // 0 = off
 }
 
 // Recovery is online recovery.

@@ -128,7 +128,7 @@ func (p *Param) referenceRow(r *reporter) {
 	case NotNumbered:
 	case FamilyHealthCheck, FamilyBackendTLS:
 		name += "[N]"
-	case FamilyBackend, FamilyWatchdog, FamilyHeartbeat:
+	case FamilyBackend, FamilyAgent, FamilyWatchdog, FamilyHeartbeat:
 		name += "N"
 	}
 	mark := ""

@@ -96,6 +96,7 @@ const (
 	FamilyHeartbeat
 	FamilyHealthCheck
 	FamilyBackendTLS
+	FamilyAgent
 )
 
 // inherits tells that the index-free name is a value of its own, for all nodes without one.
@@ -103,7 +104,7 @@ func (f Family) inherits() bool { return f == FamilyHealthCheck || f == FamilyBa
 
 // group is the name PGPOOL SHOW knows the family by.
 func (f Family) group() string {
-	return [...]string{"", "backend", "watchdog", "heartbeat", "health_check", "backend_ssl"}[f]
+	return [...]string{"", "backend", "watchdog", "heartbeat", "health_check", "backend_ssl", "agent"}[f]
 }
 
 // maxIndex is the highest index the family accepts.

@@ -54,12 +54,15 @@ func areas() []area {
 		{title: "Streaming replication check", rows: streamingRows()},
 		{title: "Health check", rows: healthRows()},
 		{title: "Failover and failback", rows: failoverRows()},
+		{title: "Failover without scripts", rows: autoFailoverRows()},
+		{title: "Agents", rows: agentRows()},
 		{title: "Online recovery", rows: recoveryRows()},
 		{title: "Watchdog", rows: watchdogRows(), example: watchdogExample},
 		{title: "Watchdog life check", rows: lifecheckRows()},
 		{title: "Query cache", rows: queryCacheRows()},
 		{title: "Relation cache", rows: relationCacheRows()},
 		{title: "Input and output", rows: ioRows()},
+		{title: "Health and metrics over HTTP", rows: httpRows()},
 	}
 }
 

@@ -64,7 +64,7 @@ func (c *Config) Show(name string) (Shown, error) {
 
 // groups are the families in the order of PGPOOL SHOW ALL.
 func groups() []Family {
-	return []Family{FamilyBackend, FamilyWatchdog, FamilyHeartbeat, FamilyHealthCheck, FamilyBackendTLS}
+	return []Family{FamilyBackend, FamilyWatchdog, FamilyHeartbeat, FamilyHealthCheck, FamilyBackendTLS, FamilyAgent}
 }
 
 func (c *Config) item(p *Param, n int) Item {
@@ -123,7 +123,7 @@ func (c *Config) shownIndexes(f Family) []int {
 	case FamilyHealthCheck, FamilyBackendTLS:
 		list = append(list, noIndex)
 		fallthrough
-	case FamilyBackend:
+	case FamilyBackend, FamilyAgent:
 		for n := range c.Backends {
 			add(n, c.Backends[n].Exists())
 		}

@@ -98,6 +98,8 @@ func TestShowAll(t *testing.T) {
 		switch {
 		case p.Family == FamilyBackendTLS:
 			group += 3 // for all nodes and for two
+		case p.Family == FamilyAgent:
+			group += 2
 		case p.Ours:
 			ours++
 		}

@@ -28,7 +28,7 @@ func (c *Config) PoolStatus(r Runtime) []Item {
 	}
 	items = append(items, c.statusBackends(r)...)
 	for i := range params().rows {
-		if p := &params().rows[i]; p.Ours && p.Family == NotNumbered {
+		if p := &params().rows[i]; p.Ours && !p.Secret && p.Family == NotNumbered {
 			items = append(items, c.statusItem(p.Name))
 		}
 	}
