@@ -32,11 +32,10 @@ type backend struct {
 	probe       bool      // something may have ended what holds tells: worth while to ask
 	probing     *probed   // the question under way
 	holds       holding   // state that would be lost with the connection
-	unnamed     *prepared // what the server's unnamed statement holds, and which version of it
+	unnamed     *prepared // the session's unnamed statement if the server has it, and which version of it; nil: it may have any
 	unnamedVer  uint64
 	unnamedForm uint64 // of its rows; 0: not known
 	owner       uint64 // the session, if it shares its connections; 0: it does not
-	stray       bool   // it may have an unnamed statement though unnamed is nil
 	lastText    []byte // of the last statement sent, cut, for SHOW pool_pools
 	ending      bool   // the end of the transaction is on its way
 	standby     bool   // when it was leased another node was the primary: nothing can be written here

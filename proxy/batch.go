@@ -128,7 +128,7 @@ func (s *session) failedBackend() *backend {
 // may be the text itself.
 func (s *session) runFailed(b *backend, f *stmt.Facts, frame []byte, size int) {
 	s.activate(b)
-	b.unnamed, b.stray = nil, false
+	b.unnamed = nil
 	b.push(expect{kind: pgwire.Query, facts: f})
 	s.sendFrame(b, frame, size)
 	s.owed++

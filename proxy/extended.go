@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+
 	"gopgpool/pgwire"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
@@ -54,7 +56,7 @@ func (s *session) parse(frame []byte, size int) error {
 	d, q, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decide(f, text) })
 	if err != nil {
 		s.takeBack(s.mark)
-		return s.refuseExtended(err)
+		return s.refuseParse(name, err)
 	}
 	if q != nil { // EXECUTE or DEALLOCATE of it
 		s.ensureOwn(q, b)
@@ -85,10 +87,10 @@ var (
 func (s *session) parseFailed(name string, f *stmt.Facts, text, frame []byte) error {
 	b := s.failedBackend()
 	if b == nil || f.Kind == stmt.KindPool {
-		return s.refuseExtended(errFailedTransaction)
+		return s.refuseParse([]byte(name), errFailedTransaction)
 	}
 	if err := s.switchTo(b); err != nil {
-		return s.refuseExtended(err)
+		return s.refuseParse([]byte(name), err)
 	}
 	if old := s.named[name]; old != nil && name != "" {
 		s.forward(b, expect{kind: pgwire.Parse}, frame, len(frame))
@@ -98,6 +100,15 @@ func (s *session) parseFailed(name string, f *stmt.Facts, text, frame []byte) er
 	p.node = b.node
 	s.sendParse(b, p, frame, len(frame))
 	return nil
+}
+
+// refuseParse answers a Parse with an error: the unnamed statement there was is gone all the same.
+func (s *session) refuseParse(name []byte, err error) error {
+	if len(name) == 0 && !errors.Is(err, errBatchFailed) {
+		s.name("", nil)
+		s.mark = s.changed() // behind that: the error takes back what comes after
+	}
+	return s.refuseExtended(err)
 }
 
 // sendParse sends the client's Parse, which always reaches a server.
@@ -117,7 +128,7 @@ func (s *session) parseBig(name string, frame []byte, size int) error {
 	b, err := s.writerOrFailed()
 	if err != nil {
 		s.skipRest(frame, size)
-		return s.refuseExtended(err)
+		return s.refuseParse([]byte(name), err)
 	}
 	p := s.newPrepared(name, unparsed, nil, nil)
 	p.lost, p.node, p.batch = true, b.node, s.batch
@@ -164,7 +175,7 @@ func (s *session) bind(frame []byte, size int) error {
 		return s.refuseExtended(noStatement(name))
 	}
 	if s.failed() && (p == nil || !endsFailure(p.facts) || p.facts.Kind == stmt.KindEmpty) {
-		return s.bindFailed(portalName, p, frame, size)
+		return s.bindFailed(portalName, name, p, frame, size)
 	}
 	if p != nil && p.local {
 		s.setPortal(portalName, portal{p: p})
@@ -195,9 +206,8 @@ func (s *session) bind(frame []byte, size int) error {
 			s.skipRest(frame, size)
 			return s.refuseExtended(err)
 		}
-	} else if len(name) == 0 && (b.unnamed != nil || b.stray) {
-		s.closeUnnamed(b) // destroyed by a query elsewhere
 	}
+	s.clearUnnamed(b, name, p)
 	po.b = b
 	s.setPortal(portalName, po)
 	s.mayHeal(b, p)
@@ -209,7 +219,7 @@ func (s *session) bind(frame []byte, size int) error {
 }
 
 // bindFailed is a Bind in a failed transaction. A server that knows of the failure and of the statement says what there is to say.
-func (s *session) bindFailed(portalName []byte, p *prepared, frame []byte, size int) error {
+func (s *session) bindFailed(portalName, name []byte, p *prepared, frame []byte, size int) error {
 	b := s.failedBackend()
 	if b == nil || p != nil && (p.local || !p.on(b)) {
 		s.skipRest(frame, size)
@@ -219,6 +229,7 @@ func (s *session) bindFailed(portalName []byte, p *prepared, frame []byte, size 
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
 	}
+	s.clearUnnamed(b, name, p)
 	s.setPortal(portalName, portal{p: p, b: b})
 	s.forwardFor(b, expect{kind: pgwire.Bind, prep: p}, frame, size, pgwire.HeaderSize+len(portalName)+1, p)
 	return nil
@@ -300,6 +311,7 @@ func (s *session) describe(frame []byte) error {
 		return s.refuseExtended(err)
 	}
 	kind := byte(describePortal)
+	var po portal
 	var p *prepared
 	var b *backend
 	if what == 'S' {
@@ -309,10 +321,9 @@ func (s *session) describe(frame []byte) error {
 			return s.refuseExtended(noStatement(name))
 		}
 		b = s.holder(p)
-	} else if po, ok := s.portal(name); ok {
-		if po.signal != nil {
-			return s.local(appendSignalColumn(nil, po.signal.terminate, po.signal.binary))
-		}
+	} else if po, _ = s.portal(name); po.signal != nil {
+		return s.local(appendSignalColumn(nil, po.signal.terminate, po.signal.binary))
+	} else {
 		p, b = po.p, po.b
 	}
 	if s.failed() && p != nil && !endsFailure(p.facts) {
@@ -330,8 +341,10 @@ func (s *session) describe(frame []byte) error {
 		s.ensureExtended(p, b)
 	}
 	if what == 'S' {
+		s.clearUnnamed(b, name, p)
 		s.forwardFor(b, expect{kind: kind, prep: p}, frame, len(frame), pgwire.HeaderSize+1, p)
 	} else {
+		s.clearUnnamedPortal(b, name, &po)
 		s.forward(b, expect{kind: kind, prep: p}, frame, len(frame))
 	}
 	if s.perNode {
@@ -377,6 +390,7 @@ func (s *session) execute(frame []byte) error {
 	if err != nil {
 		return s.refuseExtended(err)
 	}
+	s.clearUnnamedPortal(b, name, &po)
 	e := expect{kind: pgwire.Execute}
 	if s.failed() {
 		if po.p != nil && po.p.runs().Kind == stmt.KindRollbackTo {

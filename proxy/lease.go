@@ -212,13 +212,10 @@ func (s *session) follow(b *backend) {
 		b.unsure = s.sequences.unsure
 	}
 	b.mark = s.journal.Take(&b.c.State, s.id, b.node == s.writer())
-	b.owner, b.unnamed = s.id, someonesStatement
+	b.owner = s.id
 	s.home.dress(b)
 	s.clearNames(b)
 }
-
-// someonesStatement stands for the unnamed statement of another session.
-var someonesStatement = &prepared{}
 
 // endLeases gives back the connections that the session does not need before its next transaction.
 func (s *session) endLeases() error {

@@ -175,7 +175,7 @@ func (s *session) ownSequences(f *stmt.Facts, b *backend) {
 	}
 	b.sequences, b.unsure = true, false
 	if b.unsynced {
-		s.injectExtended(b, "DISCARD SEQUENCES")
+		s.injectExtended(b, "DISCARD SEQUENCES", nil)
 	} else {
 		s.injectQuietly(b, "DISCARD SEQUENCES")
 	}
@@ -387,16 +387,25 @@ func (s *session) taints(f *stmt.Facts) bool {
 	return f.Kind == stmt.KindCall
 }
 
-// injectExtended sends a statement of ours in the middle of an extended batch. It replaces the unnamed statement and portal.
-func (s *session) injectExtended(b *backend, text string) {
-	b.unnamed = nil
+// injectExtended sends a statement of ours, which prepares p if that is not nil, in the middle of an extended batch. It has a name, for
+// the unnamed statement and portal are the client's; one that failed may have left its name behind.
+func (s *session) injectExtended(b *backend, text string, p *prepared) {
+	name := s.srv.statements.nameOf(0)
+	out := pgwire.AppendClose(b.queued(), 'S', name)
+	out = pgwire.AppendParse(out, name, text)
+	out = pgwire.AppendBind(out, name, name)
+	out = pgwire.AppendExecute(out, name)
+	out = pgwire.AppendClose(out, 'P', name)
+	out = pgwire.AppendClose(out, 'S', name)
+	b.setQueued(out)
+	for _, kind := range []byte{pgwire.Close, pgwire.Parse, pgwire.Bind, pgwire.Execute, pgwire.Close, pgwire.Close} {
+		e := expect{kind: kind, swallow: true, mark: s.mark}
+		if kind == pgwire.Execute {
+			e.prep = p
+		}
+		b.push(e)
+	}
 	b.dirty = true
-	b.queue2(pgwire.AppendParse(nil, "", text))
-	b.push(expect{kind: pgwire.Parse, swallow: true})
-	b.queue2(pgwire.AppendBind(nil, "", ""))
-	b.push(expect{kind: pgwire.Bind, swallow: true})
-	b.queue2(pgwire.AppendExecute(nil, ""))
-	b.push(expect{kind: pgwire.Execute, swallow: true})
 }
 
 // sendsText notes what a text that cannot be parsed may leave behind.

@@ -70,7 +70,7 @@ func (p *prepared) on(b *backend) bool {
 func (p *prepared) placed(b *backend) {
 	p.dropForm(b)
 	if p.name == "" {
-		b.unnamed, b.unnamedVer, b.unnamedForm, b.stray = p, p.ver, 0, false
+		b.unnamed, b.unnamedVer, b.unnamedForm = p, p.ver, 0
 		return
 	}
 	if b.owner != 0 {
@@ -93,7 +93,7 @@ func (p *prepared) placed(b *backend) {
 func (p *prepared) gone(b *backend) {
 	p.dropForm(b)
 	if b.unnamed == p {
-		b.unnamed, b.stray = nil, true
+		b.unnamed = nil
 	}
 	if b.owner != 0 && p.name != "" {
 		if p.shared != nil {
@@ -182,11 +182,26 @@ func (s *session) closeQuietly(b *backend, p *prepared) {
 	b.dirty = true
 }
 
-// closeUnnamed destroys the unnamed statement of a server, which the client has no more.
-func (s *session) closeUnnamed(b *backend) {
-	b.setQueued(pgwire.AppendClose(b.queued(), 'S', ""))
+// clearUnnamed destroys, ahead of a message about the statement p of that name, what a server has for an unnamed statement where p is
+// none, or is lost: an earlier one of the client's, one of ours or, where sessions share connections, of somebody else's.
+func (s *session) clearUnnamed(b *backend, name []byte, p *prepared) {
+	if len(name) == 0 && (p == nil || !p.on(b)) {
+		s.closeUnnamed(b, 'S')
+		b.unnamed = nil
+	}
+}
+
+// clearUnnamedPortal does the same ahead of a message about a portal.
+func (s *session) clearUnnamedPortal(b *backend, name []byte, po *portal) {
+	if len(name) == 0 && po.b != b {
+		s.closeUnnamed(b, 'P')
+	}
+}
+
+// closeUnnamed closes the unnamed statement (S) or portal (P) of a server.
+func (s *session) closeUnnamed(b *backend, what byte) {
+	b.setQueued(pgwire.AppendClose(b.queued(), what, ""))
 	b.push(expect{kind: pgwire.Close, swallow: true, mark: s.mark})
-	b.unnamed, b.stray = nil, false
 	b.unsynced, b.dirty = true, true
 }
 
@@ -234,16 +249,15 @@ func (s *session) spread(b *backend, dropped string) {
 	}
 }
 
-// discardAll drops what DISCARD ALL drops, here; the other servers follow by the journal.
+// discardAll drops what DISCARD ALL drops, which is not the unnamed statement, here; the other servers follow by the journal.
 func (s *session) discardAll(b *backend) {
 	s.forgetPrepared(b)
-	s.named, s.unnamed = nil, nil
+	s.named = nil
 	s.pinned = false
 }
 
-// forgetPrepared notes that a server has lost all its prepared statements.
+// forgetPrepared notes that a server has lost all its prepared statements that have names.
 func (s *session) forgetPrepared(b *backend) {
-	b.unnamed = nil
 	b.dropAll()
 	if b.owner != 0 {
 		return

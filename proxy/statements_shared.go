@@ -140,14 +140,7 @@ func (s *session) ensureSQL(p *prepared, b *backend) {
 		s.ensure(p, b)
 		return
 	}
-	b.setQueued(pgwire.AppendParse(b.queued(), "", p.sql()))
-	b.setQueued(pgwire.AppendBind(b.queued(), "", ""))
-	b.setQueued(pgwire.AppendExecute(b.queued(), ""))
-	for _, kind := range []byte{pgwire.Parse, pgwire.Bind} {
-		b.push(expect{kind: kind, swallow: true, mark: s.mark})
-	}
-	b.push(expect{kind: pgwire.Execute, swallow: true, prep: p, mark: s.mark})
-	b.unnamed, b.stray, b.dirty = nil, true, true
+	s.injectExtended(b, p.sql(), p)
 	p.placed(b)
 }
 
