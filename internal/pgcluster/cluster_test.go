@@ -112,6 +112,44 @@ func TestPausedServerIsSilent(t *testing.T) {
 	check(t, n.Pause()) // Close must cope with it
 }
 
+// startOutside restarts a node as somebody else would: detached, with its log written by the server.
+func startOutside(ctx context.Context, n *Node) error {
+	if err := n.Stop(ctx, Fast); err != nil {
+		return err
+	}
+	c := n.cluster
+	return c.spawner.complete(ctx, "pg_ctl", nil, c.program("pg_ctl"), "start", "-w", "-s", "-D", n.DataDir, "-l", n.Log)
+}
+
+func TestServerStartedBySomebodyElse(t *testing.T) {
+	t.Parallel()
+	c := StartTest(t, Options{Nodes: 1, Config: map[string]string{"logging_collector": "on"}})
+	ctx, n := t.Context(), c.Nodes[0]
+	check(t, startOutside(ctx, n))
+	if !n.Running() || len(n.Pids()) < 3 {
+		t.Fatalf("running: %t, processes %v", n.Running(), n.Pids())
+	}
+	if err := n.Exec(ctx, "SELECT no_such_thing"); err == nil {
+		t.Error("no error")
+	}
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	check(t, Poll(soon, "the log tells of the error", func() (bool, error) {
+		log, err := os.ReadFile(n.Log)
+		return strings.Contains(string(log), "no_such_thing"), err
+	}))
+	pids := n.Pids()
+	check(t, n.Restart(ctx))
+	if alive := living(pids); len(alive) != 0 {
+		t.Errorf("processes of a stopped server live: %v", alive)
+	}
+	check(t, startOutside(ctx, n))
+	check(t, n.Kill(ctx))
+	if n.Running() {
+		t.Error("it runs after it was killed")
+	}
+}
+
 func TestRawServersAreIndependent(t *testing.T) {
 	t.Parallel()
 	c := StartTest(t, Options{Nodes: 2, Raw: true})
@@ -156,6 +194,10 @@ func TestStartTellsWhatTheServerSaid(t *testing.T) {
 func beParent() {
 	c, err := Start(context.Background(), Options{Nodes: 2})
 	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	if err := startOutside(context.Background(), c.Nodes[1]); err != nil {
 		fmt.Println("error", err)
 		os.Exit(1)
 	}

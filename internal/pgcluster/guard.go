@@ -17,14 +17,16 @@ type guard struct {
 	pipe io.WriteCloser
 }
 
-// The lines are "+pid" and "-pid". SIGQUIT is an immediate stop to a server and to a pgpool.
+// The lines are "+pid", "-pid" and, after an orderly end, ".". SIGQUIT is an immediate stop to a server and to a pgpool. Servers that
+// others have started are not told of; they work in the directory.
 const guardScript = `
 trap '' INT TERM HUP QUIT
-pids=' '
+pids=' ' orderly=
 while read -r line; do
 	case $line in
 	+*) pids="$pids${line#+} " ;;
 	-*) p=${line#-}; case $pids in *" $p "*) pids="${pids%% $p *} ${pids#* $p }" ;; esac ;;
+	.) orderly=yes ;;
 	esac
 done
 for p in $pids; do kill -QUIT $p; done
@@ -32,6 +34,9 @@ tries=0
 for p in $pids; do
 	while kill -0 $p && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
 	kill -KILL -$p
+done
+[ $# -eq 0 ] || [ "$orderly" ] || for cwd in /proc/[0-9]*/cwd; do
+	case $(readlink $cwd) in "$1"/*) p=${cwd#/proc/}; kill -KILL ${p%/cwd} ;; esac
 done
 [ $# -eq 0 ] || rm -rf "$1" || { sleep 1; rm -rf "$1"; }
 `
@@ -66,6 +71,7 @@ func (g *guard) forget(pid int) { g.say("-%d", pid) }
 
 // close lets the guard do its work, which after an orderly stop is only the directory, and waits for it.
 func (g *guard) close() error {
+	g.say(".")
 	if err := g.pipe.Close(); err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}

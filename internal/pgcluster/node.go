@@ -28,7 +28,7 @@ const (
 
 var stopSignals = [...]syscall.Signal{Smart: syscall.SIGTERM, Fast: syscall.SIGINT, Immediate: syscall.SIGQUIT}
 
-// Node is one server.
+// Node is one server. One that somebody else has started, a pgpool say, is found by its postmaster.pid.
 type Node struct {
 	// ID counts from 0; Name is its application_name and cluster_name, serverID.
 	ID   int
@@ -305,9 +305,23 @@ func (n *Node) process() *process {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.proc == nil || n.proc.exited() {
-		return nil
+		return n.adopted()
 	}
 	return n.proc
+}
+
+// adopted is the server's first process where somebody else has started it, which postmaster.pid tells; nil if there is none.
+func (n *Node) adopted() *process {
+	text, err := os.ReadFile(filepath.Join(n.DataDir, "postmaster.pid"))
+	if err != nil {
+		return nil
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil || pid <= 0 || !livesIn(pid, n.DataDir) { // negative in single-user mode
+		return nil
+	}
+	return &process{name: n.Name, pid: pid, home: n.DataDir}
 }
 
 func (c *Cluster) program(name string) string { return filepath.Join(c.BinDir, name) }

@@ -50,10 +50,11 @@ func (s *spawner) close() {
 	<-s.stopped
 }
 
-// process is a child and its end.
+// process is a child and its end. One with a home is nobody's child of ours, and lives while its working directory is there.
 type process struct {
 	name  string
 	pid   int
+	home  string
 	done  chan struct{} // closed when it was reaped; state and err are set before
 	state *os.ProcessState
 	err   error
@@ -112,6 +113,9 @@ func (s *spawner) complete(ctx context.Context, name string, env []string, progr
 }
 
 func (p *process) exited() bool {
+	if p.home != "" {
+		return !livesIn(p.pid, p.home)
+	}
 	select {
 	case <-p.done:
 		return true
@@ -137,8 +141,21 @@ func (p *process) signalGroup(sig syscall.Signal) {
 	}
 }
 
-// wait waits for the end and returns the exit code, 128 + number for a signal.
+// livesIn tells whether a process is there that is no zombie and works in a directory.
+func livesIn(pid int, dir string) bool {
+	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil || cwd != dir {
+		return false
+	}
+	_, _, ok := readParent(fmt.Sprintf("/proc/%d/stat", pid))
+	return ok
+}
+
+// wait waits for the end and returns the exit code, 128 + number for a signal. That of nobody's child is 0.
 func (p *process) wait(ctx context.Context) (int, error) {
+	if p.home != "" {
+		return 0, Poll(ctx, p.name+" ends", func() (bool, error) { return p.exited(), nil })
+	}
 	select {
 	case <-p.done:
 	case <-ctx.Done():

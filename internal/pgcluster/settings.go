@@ -3,6 +3,7 @@ package pgcluster
 import (
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -36,6 +37,11 @@ func (n *Node) nodeSettings() string {
 	set("hot_standby", "on")
 	set("wal_retrieve_retry_interval", "200ms")
 	set("log_line_prefix", "%m [%p] %q%a ")
+	// Where logging_collector is on, whoever starts the server: the file that its stderr goes to otherwise.
+	set("log_directory", filepath.Dir(n.Log))
+	set("log_filename", filepath.Base(n.Log))
+	set("log_rotation_age", "0")
+	set("log_rotation_size", "0")
 	set("timezone", "UTC")
 	set("log_timezone", "UTC")
 	if !o.Fsync {
