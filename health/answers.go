@@ -32,6 +32,7 @@ type Answer struct {
 	// LSN is the write position of a primary, the replay position of a standby; Received is how far a standby has received.
 	LSN, Received cluster.LSN
 	Timeline      cluster.Timeline // of a primary
+	Sync          string           // synchronous_standby_names
 	Version       int              // major version, 0 if the server did not tell
 }
 
@@ -40,11 +41,13 @@ const (
 	positionSQL = "SELECT pg_catalog.pg_is_in_recovery()," +
 		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()" +
 		" ELSE pg_catalog.pg_current_wal_lsn() END, pg_catalog.pg_last_wal_receive_lsn()," +
-		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END"
+		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()) END," +
+		" pg_catalog.current_setting('synchronous_standby_names')"
 	positionSQL9 = "SELECT pg_catalog.pg_is_in_recovery()," +
 		" CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_xlog_replay_location()" +
 		" ELSE pg_catalog.pg_current_xlog_location() END, pg_catalog.pg_last_xlog_receive_location()," +
-		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_xlogfile_name(pg_catalog.pg_current_xlog_location()) END"
+		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_xlogfile_name(pg_catalog.pg_current_xlog_location()) END," +
+		" pg_catalog.current_setting('synchronous_standby_names')"
 )
 
 // Position asks for role and position in the write-ahead log.
@@ -58,7 +61,7 @@ func (c *Conn) Position(ctx context.Context) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	if len(rows) != 1 || len(rows[0]) != 4 {
+	if len(rows) != 1 || len(rows[0]) != 5 {
 		return Answer{}, &Error{Node: c.node, Trouble: Broken, Err: errors.New("unexpected answer to the question for its role")}
 	}
 	row := rows[0]
@@ -77,7 +80,7 @@ func (c *Conn) Position(ctx context.Context) (Answer, error) {
 	if err != nil {
 		return Answer{}, &Error{Node: c.node, Trouble: Broken, Err: err}
 	}
-	a.Timeline = timeline(row[3])
+	a.Timeline, a.Sync = timeline(row[3]), string(row[4])
 	return a, nil
 }
 

@@ -17,13 +17,21 @@ type Board struct {
 func NewBoard(store *cluster.Store) *Board { return &Board{store: store} }
 
 // update publishes new Gauges for at least n nodes, changed by f.
-func (b *Board) update(n int, f func(nodes []cluster.NodeGauge)) {
+func (b *Board) update(n int, f func(nodes []cluster.NodeGauge)) { b.record(n, nil, f) }
+
+// record publishes new Gauges for at least n nodes, changed by f, and what a primary said. Nil keeps what one said last: that
+// outlives it.
+func (b *Board) record(n int, said *cluster.PrimaryGauge, f func(nodes []cluster.NodeGauge)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	nodes := slices.Clone(b.store.Gauges().Nodes)
-	for len(nodes) < n {
-		nodes = append(nodes, cluster.NodeGauge{})
+	before := b.store.Gauges()
+	next := &cluster.Gauges{Nodes: slices.Clone(before.Nodes), Primary: before.Primary}
+	for len(next.Nodes) < n {
+		next.Nodes = append(next.Nodes, cluster.NodeGauge{})
 	}
-	f(nodes)
-	b.store.PublishGauges(&cluster.Gauges{Nodes: nodes})
+	f(next.Nodes)
+	if said != nil {
+		next.Primary = *said
+	}
+	b.store.PublishGauges(next)
 }

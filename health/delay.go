@@ -11,12 +11,7 @@ import (
 // measure brings the gauges up to date with one round. A delay that could not be measured keeps its last value, so that a
 // standby known to be late does not pass for a good one; what the primary says of its standbys is emptied when it does not answer.
 func measure(v *cluster.View, s *conf.StreamingCheck, nodes []cluster.NodeGauge, got []reading, now time.Time) {
-	var primary *reading
-	if v.Primary >= 0 && int(v.Primary) < len(got) {
-		if r := &got[v.Primary]; r.ok() && r.answer.Role == cluster.RolePrimary {
-			primary = r
-		}
-	}
+	primary := ofPrimary(v, got)
 	for i := range got {
 		g, r := &nodes[i], &got[i]
 		g.ReplicationState, g.SyncState = "", ""
@@ -44,6 +39,27 @@ func measure(v *cluster.View, s *conf.StreamingCheck, nodes []cluster.NodeGauge,
 			g.Lag, g.Measured = behind(primary.answer.LSN, r.answer.LSN), now
 		}
 	}
+}
+
+// ofPrimary is the answer of the primary in force, nil if it gave none or is none any more.
+func ofPrimary(v *cluster.View, got []reading) *reading {
+	if v.Primary < 0 || int(v.Primary) >= len(got) {
+		return nil
+	}
+	if r := &got[v.Primary]; r.ok() && r.answer.Role == cluster.RolePrimary {
+		return r
+	}
+	return nil
+}
+
+// saidBy is what the primary said of itself in one round, nil if nothing.
+func saidBy(v *cluster.View, got []reading, now time.Time) *cluster.PrimaryGauge {
+	r := ofPrimary(v, got)
+	if r == nil {
+		return nil
+	}
+	a := &r.answer
+	return &cluster.PrimaryGauge{Node: v.Primary, LSN: a.LSN, Sync: a.Sync, Timeline: a.Timeline, Measured: now}
 }
 
 // forget empties what a primary has said of its standbys.

@@ -119,6 +119,9 @@ func TestStatesOfLostPrimary(t *testing.T) {
 	if got := state(); got != "" {
 		t.Errorf("without a primary the state is %q", got)
 	}
+	if said := r.store.Gauges().Primary; said.Node != 0 || said.LSN != 0x100 || said.Sync != worldSync || said.Timeline != 10 || said.Measured.IsZero() {
+		t.Errorf("what the primary said last is %+v", said)
+	}
 }
 
 // TestStatesSeenEarly has a round begin between the publication of a View and the news of it.

@@ -3,6 +3,7 @@ package health
 import (
 	"context"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,11 +14,14 @@ import (
 	"gopgpool/internal/pgcluster"
 )
 
+// worldSync is synchronous_standby_names of the fake servers.
+const worldSync = "ANY 1 (one)"
+
 // tells is the answer to the question for role and position.
 func tells(role string) fakepg.World {
 	columns := []fakepg.Column{fakepg.TextColumn("role"), fakepg.TextColumn("lsn"), fakepg.TextColumn("received"), fakepg.TextColumn("file")}
 	return fakepg.World{
-		positionSQL: {Columns: columns, Rows: [][]string{{role, "0/100", "", "0000000A0000000000000001"}}, Tag: "SELECT 1"},
+		positionSQL: {Columns: append(slices.Clone(columns), fakepg.TextColumn("sync")), Rows: [][]string{{role, "0/100", "", "0000000A0000000000000001", worldSync}}, Tag: "SELECT 1"},
 		receiverSQL: {
 			Columns: columns,
 			Rows:    [][]string{{"streaming", "127.0.0.1", "1", ""}}, Tag: "SELECT 1",

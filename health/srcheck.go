@@ -146,7 +146,7 @@ func (c *ReplicationCheck) round(ctx context.Context, v *cluster.View, s *Settin
 	}
 	now := time.Now()
 	var measured []cluster.NodeGauge
-	c.board.update(len(v.Nodes), func(nodes []cluster.NodeGauge) {
+	c.board.record(len(v.Nodes), saidBy(v, got, now), func(nodes []cluster.NodeGauge) {
 		measure(v, &s.Streaming, nodes, got, now)
 		measured = nodes
 	})
