@@ -25,8 +25,23 @@ func adopt(local, from, fork, to *cluster.View, marked map[cluster.NodeID]time.T
 			}
 		}
 	}
+	next.Crossing = crossed(local, next, to)
 	isolate(local, next, marked)
 	return next
+}
+
+// crossed is the last change of the primary in the epochs of the View published here. One that is known here stays as it is.
+func crossed(local, next, to *cluster.View) *cluster.Crossing {
+	c := to.Crossing
+	if c == nil || int(c.From) >= len(next.Nodes) || int(c.To) >= len(next.Nodes) {
+		return nil
+	}
+	if l := local.Crossing; l != nil && l.From == c.From && l.To == c.To && l.Bounds == c.Bounds && local.Primary == c.To {
+		return l
+	}
+	here := *c
+	here.FromEpoch, here.ToEpoch = next.Nodes[c.From].Fenced, next.Nodes[c.To].Epoch
+	return &here
 }
 
 // renumber raises the epochs of a node as much as those of the basis have risen.
@@ -123,10 +138,10 @@ func inShared(r Request, local, basis *cluster.View) Request {
 // orphan is a View without the operation that nobody carries on: what was condemned stays so, and who is primary is found out from
 // the servers.
 func orphan(v *cluster.View) *cluster.View {
-	if v.Op == cluster.OpNone && !v.Seeking && !v.Following {
+	if v.Op == cluster.OpNone && !v.Seeking && !v.Following && !v.Draining {
 		return v
 	}
 	next := edit(v)
-	next.Op, next.Seeking, next.Following = cluster.OpNone, false, false
+	next.Op, next.Seeking, next.Following, next.Draining = cluster.OpNone, false, false, false
 	return next
 }

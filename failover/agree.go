@@ -246,7 +246,7 @@ func (c *Coordinator) bringForward(r Request) {
 			return
 		}
 		c.order(r)
-	case Attach, Promote:
+	case Attach, Promote, Switchover, Bar:
 		c.order(r)
 	case NodeUsed:
 		c.tellUsed(r)

@@ -38,6 +38,7 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 	}
 	n := &next.Nodes[id]
 	n.Status, n.LastStatusChange = cluster.StatusWaiting, now
+	n.Detached = false
 	n.Epoch++ // what was found out about it before is worth nothing now
 	next.Op = e.Op
 	plan.relieveMain(v, next, now)

@@ -16,9 +16,10 @@ const (
 	FailoverCommand CommandKind = iota + 1
 	FailbackCommand
 	FollowCommand
+	AfterPromotionCommand
 )
 
-var commandNames = [...]string{"", "failover_command", "failback_command", "follow_primary_command"}
+var commandNames = [...]string{"", "failover_command", "failback_command", "follow_primary_command", "after_promotion_command"}
 
 func (k CommandKind) String() string { return commandNames[k] }
 
@@ -31,6 +32,8 @@ func (k CommandKind) Template(p *Policy) string {
 		return p.FailbackCommand
 	case FollowCommand:
 		return p.FollowPrimaryCommand
+	case AfterPromotionCommand:
+		return p.AfterPromotionCommand
 	default:
 		panic("failover: no such command: " + strconv.Itoa(int(k)))
 	}

@@ -39,6 +39,9 @@ type Parts struct {
 	Fencer     Fencer
 	Confirmer  Confirmer
 	Log        logging.Logger
+	// Actor does what auto_failover needs on the servers, Drainer waits for sessions; nil: there is no auto_failover.
+	Actor   Actor
+	Drainer Drainer
 	// Consensus is what this node and others agree by; nil: it decides for good.
 	Consensus Consensus
 }
@@ -175,7 +178,7 @@ func joins(r Request, before []Request, searching bool) bool {
 	switch r := r.(type) {
 	case Detach:
 		return r.Origin != ByOperator || !ordered(before, r.Nodes...)
-	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought, notice:
+	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought, Acted, notice:
 		return true
 	case granted:
 		return joins(r.Request, before, searching)

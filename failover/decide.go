@@ -52,7 +52,7 @@ func First(mode cluster.Mode, backends []conf.Backend, marks []Mark, now time.Ti
 // configure takes over what may change at any time.
 func configure(n *cluster.Node, b *conf.Backend) {
 	n.Weight, n.ApplicationName = b.Weight, b.ApplicationName
-	n.DisallowFailover, n.AlwaysPrimary = b.Flag.DisallowFailover, b.Flag.AlwaysPrimary
+	n.DisallowFailover, n.AlwaysPrimary, n.Agent = b.Flag.DisallowFailover, b.Flag.AlwaysPrimary, b.Agent
 }
 
 // Policy is what the coordinator obeys.
@@ -120,6 +120,22 @@ type Episode struct {
 	// Heir is whom the last failover_command was told to promote (%m).
 	Heir   cluster.NodeID
 	Search Search
+
+	// Of an operation without scripts.
+	Act     Act
+	Step    int       // rises with each act
+	Since   time.Time // the act is the next one
+	Planned bool      // a switchover, to Target
+	Target  cluster.NodeID
+	Doomed  cluster.NodeID // whom to stop, NoNode for the old primary
+	Stopped bool           // that has been done, or given up
+	End     cluster.LSN    // of the old primary's WAL, where it was shut down cleanly
+	Reign   cluster.Epoch  // the epoch that condemned the old primary
+	Raised  bool           // the heir was promoted by us
+	Bounds  cluster.Bounds // of that
+	Last    cluster.PrimaryGauge
+	Refused string // what was told last of why nothing goes on
+	Because string // why a switchover fails
 }
 
 // Search is how the primary is looked for when the commands have ended.
@@ -133,7 +149,7 @@ const (
 )
 
 func begin(v *cluster.View, op cluster.Operation) Episode {
-	return Episode{Op: op, OldPrimary: v.Primary, OldMain: v.Main(), Elect: cluster.NoNode, Heir: cluster.NoNode}
+	return Episode{Op: op, OldPrimary: v.Primary, OldMain: v.Main(), Elect: cluster.NoNode, Heir: cluster.NoNode, Target: cluster.NoNode, Doomed: cluster.NoNode}
 }
 
 // Plan is what to do about a request. Nothing is to be published where View is nil. What is left to be done comes in the order of
@@ -148,6 +164,7 @@ type Plan struct {
 	Fence    bool             // wait until the View has arrived everywhere
 	Commands []Command        // to be run one after another
 	Follow   *Follow          // to be run beside everything else
+	After    *Command         // after_promotion_command, beside everything else
 }
 
 // Decide answers a request. It is pure: v and m are never changed.
@@ -198,6 +215,12 @@ func decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan 
 		return conclude(v, m, r, p, now)
 	case FollowEnded:
 		return followEnded(v, m, r.Run)
+	case Switchover:
+		return switchover(v, m, r, p, now)
+	case Bar:
+		return bar(v, m, r)
+	case Acted:
+		return acted(v, m, r, p, now)
 	default:
 		panic(fmt.Sprintf("failover: no such request: %T", r))
 	}

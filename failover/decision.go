@@ -27,10 +27,14 @@ type decision struct {
 	Op        cluster.Operation `json:"op,omitempty"`
 	Seeking   bool              `json:"seeking,omitempty"`
 	Following bool              `json:"following,omitempty"`
+	Draining  bool              `json:"draining,omitempty"`
 	Nodes     []decidedNode     `json:"nodes"`
 	Memory    sharedMemory      `json:"memory"`
 	Commands  []sharedCommand   `json:"commands,omitempty"` // that have not ended, in their order
 	Follow    *Follow           `json:"follow,omitempty"`   // the run of follow_primary_command under way
+
+	Switchover *cluster.Switchover `json:"switchover,omitempty"`
+	Crossing   *cluster.Crossing   `json:"crossing,omitempty"`
 }
 
 // decidedNode is what is decided about a backend. Host and Port only tell whether two nodes mean the same one.
@@ -39,6 +43,8 @@ type decidedNode struct {
 	Port    int            `json:"port"`
 	Status  cluster.Status `json:"status"`
 	Stray   bool           `json:"stray,omitempty"`
+	Out     bool           `json:"detached,omitempty"` // by an administrator
+	Unfit   bool           `json:"unfit,omitempty"`
 	Epoch   cluster.Epoch  `json:"epoch"`
 	Fenced  cluster.Epoch  `json:"fenced,omitempty"`
 	Changed time.Time      `json:"changed"`
@@ -63,6 +69,7 @@ type sharedCommand struct {
 func decisionOf(v *cluster.View, m *Memory, commands []sharedCommand, follow *Follow, number uint64) *decision {
 	d := &decision{
 		Version: decisionVersion, Number: number, Primary: v.Primary, Op: v.Op, Seeking: v.Seeking, Following: v.Following,
+		Draining: v.Draining, Switchover: v.Switchover, Crossing: v.Crossing,
 		Nodes:  make([]decidedNode, len(v.Nodes)),
 		Memory: sharedMemory{Was: m.Was, Promoted: m.Promoted, Vacant: m.Vacant, Run: m.Run, Open: m.Open}, Commands: commands,
 	}
@@ -72,7 +79,7 @@ func decisionOf(v *cluster.View, m *Memory, commands []sharedCommand, follow *Fo
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
 		d.Nodes[i] = decidedNode{
-			Host: n.Host, Port: n.Port, Status: n.Status, Stray: n.Stray, Epoch: n.Epoch, Fenced: n.Fenced, Changed: n.LastStatusChange,
+			Host: n.Host, Port: n.Port, Status: n.Status, Stray: n.Stray, Out: n.Detached, Unfit: n.Unfit, Epoch: n.Epoch, Fenced: n.Fenced, Changed: n.LastStatusChange,
 		}
 	}
 	return d
@@ -111,7 +118,7 @@ func parseDecision(data []byte) (*decision, error) {
 
 // sound reports whether all numbers are of the kinds they stand for.
 func (d *decision) sound() bool {
-	if len(d.Nodes) > cluster.MaxNodes || d.Op > cluster.OpPromote || !optional(d.Primary) || d.Memory.Run < 0 || d.Op != d.Memory.Open.Op {
+	if len(d.Nodes) > cluster.MaxNodes || d.Op > cluster.OpSwitchover || !optional(d.Primary) || d.Memory.Run < 0 || d.Op != d.Memory.Open.Op {
 		return false
 	}
 	if len(d.Memory.Was) > cluster.MaxNodes || len(d.Memory.Promoted) > cluster.MaxNodes || len(d.Commands) > 4*cluster.MaxNodes {
@@ -131,12 +138,19 @@ func (d *decision) sound() bool {
 			return false
 		}
 	}
+	if c := d.Crossing; c != nil && (outOfRange(c.From) || outOfRange(c.To)) {
+		return false
+	}
+	if s := d.Switchover; s != nil && (outOfRange(s.To) || s.Phase > cluster.SwitchoverFailed) {
+		return false
+	}
 	return d.Memory.Open.sound() && (d.Follow == nil || d.Follow.sound())
 }
 
 func (e *Episode) sound() bool {
-	return e.Op <= cluster.OpPromote && e.Search <= UntilFound && nodeIDs(e.Failed) && nodeIDs(e.Attached) && nodeIDs(e.Promoted) &&
-		optional(e.OldPrimary) && optional(e.OldMain) && optional(e.Elect) && optional(e.Heir)
+	return e.Op <= cluster.OpSwitchover && e.Act <= ActRestore && e.Search <= UntilFound && nodeIDs(e.Failed) && nodeIDs(e.Attached) && nodeIDs(e.Promoted) &&
+		optional(e.OldPrimary) && optional(e.OldMain) && optional(e.Elect) && optional(e.Heir) && optional(e.Target) &&
+		optional(e.Doomed)
 }
 
 func (c *Command) sound() bool {
@@ -159,6 +173,7 @@ func optional(id cluster.NodeID) bool { return id == cluster.NoNode || !outOfRan
 func (d *decision) view(own *cluster.View) *cluster.View {
 	v := edit(own)
 	v.Op, v.Seeking, v.Following, v.Primary = d.Op, d.Seeking, d.Following, cluster.NoNode
+	v.Draining, v.Switchover, v.Crossing = d.Draining, d.Switchover, d.Crossing
 	if nodeOf(v, d.Primary).Port != 0 {
 		v.Primary = d.Primary
 	}
@@ -171,6 +186,7 @@ func (d *decision) view(own *cluster.View) *cluster.View {
 			}
 		default:
 			s := &d.Nodes[i]
+			n.Detached, n.Unfit = s.Out, s.Unfit
 			n.Status, n.Stray, n.Epoch, n.Fenced, n.LastStatusChange = s.Status, s.Stray, s.Epoch, s.Fenced, s.Changed
 		}
 	}

@@ -30,7 +30,11 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 	if len(out) == 0 {
 		return plan
 	}
-	return plan.takeOut(v, out, cluster.NoNode, now)
+	plan = plan.takeOut(v, out, cluster.NoNode, &p, now)
+	for _, id := range out {
+		plan.View.Nodes[id].Detached = r.Origin == ByOperator
+	}
+	return plan
 }
 
 // screen tells which of the nodes a request condemns; the plan has what else follows from it.
@@ -161,7 +165,7 @@ func weigh(r Detach) verdict {
 // takeOut condemns nodes and opens an episode, or adds to the one that is open. The View it makes is the fencing one: nothing may
 // be sent on the old connections any more, and where the primary is among the nodes nothing may be written. heir is whom
 // failover_command is to promote, NoNode for the main node.
-func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.NodeID, now time.Time) Plan {
+func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.NodeID, p *Policy, now time.Time) Plan {
 	next, e := edit(v), plan.Memory.Open
 	if e.Op == cluster.OpNone {
 		e = begin(v, cluster.OpFailover)
@@ -181,6 +185,7 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 	}
 	e.Failed = slices.Concat(e.Failed, out)
 	e.lose(v, next, out)
+	e.overtaken(v, next, out, p, now)
 	next.Op = e.Op
 	assignRoles(next)
 	if next.Main() == cluster.NoNode {
@@ -217,6 +222,7 @@ func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
 		return
 	case v.Primary != cluster.NoNode && slices.Contains(out, v.Primary):
 		e.Lost, e.Search = true, UntilFound
+		e.Reign = next.Nodes[v.Primary].Epoch
 		next.Primary, next.Seeking = cluster.NoNode, true
 	case v.Primary == cluster.NoNode && e.Search == NoSearch:
 		e.Search = LookOnce

@@ -26,15 +26,15 @@ func (e *evidence) detachFalse(v *cluster.View, p Policy, now time.Time) (Plan, 
 	if len(out) == 0 {
 		return Plan{}, false
 	}
-	return plan.expel(v, truth, out, now), true
+	return plan.expel(v, truth, out, &p, now), true
 }
 
 // expel condemns the false primaries. To failover_command the true one is the primary in any case, so that it promotes nobody.
-func (plan Plan) expel(v *cluster.View, truth cluster.NodeID, out []cluster.NodeID, now time.Time) Plan {
+func (plan Plan) expel(v *cluster.View, truth cluster.NodeID, out []cluster.NodeID, p *Policy, now time.Time) Plan {
 	e := begin(v, cluster.OpFailover)
 	e.OldPrimary = truth
 	plan.Memory.Open = e
-	plan = plan.takeOut(v, out, truth, now)
+	plan = plan.takeOut(v, out, truth, p, now)
 	if truth == v.Primary {
 		return plan
 	}

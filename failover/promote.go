@@ -9,13 +9,16 @@ import (
 // promote makes another node the primary (manual: pcp_promote_node).
 func promote(v *cluster.View, m Memory, r Promote, p Policy, now time.Time) Plan {
 	plan := Plan{Memory: m}
+	if r.Switchover && p.WithoutScripts() {
+		return switchover(v, m, Switchover{Node: r.Node}, p, now)
+	}
 	if why := refusePromote(v, r); why != nil {
 		plan.Reasons = []Reason{{Kind: PromoteRefused, Node: r.Node, Old: why.Message, Cause: why.Detail}}
 		return plan
 	}
 	plan.Reasons = []Reason{{Kind: PromoteAsked, Node: r.Node, New: pid(p)}}
 	if r.Switchover {
-		return plan.takeOut(v, []cluster.NodeID{v.Primary}, r.Node, now)
+		return plan.takeOut(v, []cluster.NodeID{v.Primary}, r.Node, &p, now)
 	}
 	return plan.appoint(v, r.Node, now)
 }

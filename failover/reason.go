@@ -73,6 +73,21 @@ const (
 	FollowEnds
 	FollowDropped // the primary that was to be followed is lost
 
+	// Of an operation without scripts.
+	SwitchoverBegins
+	SwitchoverDone
+	SwitchoverFailed
+	ServerStopped
+	ServerNotStopped
+	Elected    // told to become the primary
+	NotElected // nobody can be promoted
+	NotPromoted
+	NotRestored
+	Reinstated // the old primary serves again
+	NowUnfit
+	NowFit
+	KeepsakeLost // what another start needs to go on could not be written
+
 	// Of the agreement with other pgpool nodes.
 	VoteBuilding   // noted, more votes are needed
 	VoteHandled    // the nodes have agreed
@@ -131,6 +146,9 @@ func (r Reason) String() string {
 	if text, ok := r.agreed(); ok {
 		return text
 	}
+	if text, ok := r.unaided(); ok {
+		return text
+	}
 	switch r.Kind {
 	case StatusRead:
 		return fmt.Sprintf("reading status file: %d th backend is set to %s status", n, r.New)
@@ -185,6 +203,7 @@ func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
 	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
 		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed, FollowDropped,
+		SwitchoverFailed, ServerNotStopped, NotElected, NotPromoted, NotRestored, NowUnfit, KeepsakeLost,
 		AloneBegins, AloneOrder, AloneFailover, GrantDropped, OrderFailed, Stranger, OthersLate, NotCommitted, DecisionUnread:
 		return logging.Warning
 	case FirstUse, DetachInvalid, Outdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:
@@ -203,7 +222,8 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 	case StrayPrimary:
 		e.Detail = "They said so beside the primary that is lost, so they hold other data."
 		e.Hint = "Use pcp_promote_node for the node whose data is to be kept."
-	case FenceLate, CommandFailed, OthersLate, NotCommitted, DecisionUnread, OrderFailed:
+	case FenceLate, CommandFailed, OthersLate, NotCommitted, DecisionUnread, OrderFailed, SwitchoverFailed, ServerNotStopped, NotElected,
+		NotPromoted, NotRestored, KeepsakeLost:
 		e.Detail = r.New
 	case VoteCanceled, VoteQuarantine:
 		e.Detail = r.Old

@@ -19,7 +19,12 @@ func refuse(v *cluster.View, r Request, p *Policy) *Refusal {
 				return why
 			}
 		}
+	case Switchover:
+		return refuseSwitchover(v, r.Node, p)
 	case Promote:
+		if r.Switchover && p.WithoutScripts() {
+			return refuseSwitchover(v, r.Node, p)
+		}
 		why := refusePromote(v, r)
 		if why == nil && r.Switchover {
 			why = refuseDetach(v, v.Primary, p)

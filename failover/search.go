@@ -69,6 +69,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 		next.Nodes[primary].LastStatusChange = now
 		plan.Memory.Promoted = make([]bool, len(next.Nodes))
 	}
+	plan.close(v, next, &e, primary, p)
 	plan.followNew(next, &e, primary, p, now)
 	assignRoles(next)
 	if v.Mode.HasPrimary() {

@@ -23,6 +23,8 @@ const (
 	kindAttach  = "attach"
 	kindPromote = "promote"
 	kindUsed    = "used"
+	kindSwitch  = "switchover"
+	kindBar     = "bar"
 	kindSettle  = "settle"
 )
 
@@ -38,6 +40,7 @@ type wireRequest struct {
 	Evidence     Evidence         `json:"evidence,omitempty"`
 	TimedOut     bool             `json:"timed_out,omitempty"`
 	Switchover   bool             `json:"switchover,omitempty"`
+	Unfit        bool             `json:"unfit,omitempty"`
 	Error        string           `json:"error,omitempty"`
 }
 
@@ -70,6 +73,10 @@ func wire(r Request) wireRequest {
 		w.date(r.Seen)
 	case Promote:
 		w.Kind, w.Nodes, w.Switchover = kindPromote, []cluster.NodeID{r.Node}, r.Switchover
+	case Switchover:
+		w.Kind, w.Nodes = kindSwitch, []cluster.NodeID{r.Node}
+	case Bar:
+		w.Kind, w.Nodes, w.Unfit = kindBar, []cluster.NodeID{r.Node}, r.Unfit
 	case NodeUsed:
 		w.Kind, w.Nodes = kindUsed, []cluster.NodeID{r.Node}
 	case settle:
@@ -129,7 +136,7 @@ func (w *wireRequest) sound() bool {
 		return known && len(w.Nodes) > 0 && len(w.Nodes) <= cluster.MaxNodes
 	case kindAttach:
 		return known && len(w.Nodes) == 1
-	case kindPromote:
+	case kindPromote, kindSwitch, kindBar:
 		return len(w.Nodes) == 1
 	case kindUsed:
 		return len(w.Nodes) == 1 && !outOfRange(w.Nodes[0])
@@ -152,6 +159,10 @@ func (w *wireRequest) request(v *cluster.View) Request {
 		return Attach{Node: w.Nodes[0], Origin: w.Origin, Seen: w.seen(v)}
 	case kindPromote:
 		return Promote{Node: w.Nodes[0], Switchover: w.Switchover}
+	case kindSwitch:
+		return Switchover{Node: w.Nodes[0]}
+	case kindBar:
+		return Bar{Node: w.Nodes[0], Unfit: w.Unfit}
 	case kindUsed:
 		return NodeUsed{Node: w.Nodes[0]}
 	}

@@ -1,0 +1,178 @@
+package failover
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gopgpool/cluster"
+)
+
+// election is what a successor is chosen by.
+type election struct {
+	states []cluster.ServerState
+	last   cluster.PrimaryGauge // of the lost primary; Measured is zero where nothing is known
+	old    cluster.NodeID       // the lost primary
+	target cluster.NodeID       // who has to be it, NoNode for the best
+	end    cluster.LSN          // of the old primary's WAL, where it was shut down cleanly
+	// settled was told to be the primary before: nobody else is, unless that one is lost. NoNode: nobody was.
+	settled cluster.NodeID
+	maxLag  cluster.LSN // 0: no bound
+	avoid   []cluster.NodeID
+}
+
+// elect chooses the standby that has the most: the newest timeline, then the most WAL received, then the lowest number. NoNode: nobody
+// is to be promoted, and why.
+func elect(v *cluster.View, e election) (cluster.NodeID, string) {
+	if v.Live(e.settled) {
+		return e.settled, ""
+	}
+	able, others := e.candidates(v)
+	if e.target != cluster.NoNode {
+		able = slices.DeleteFunc(able, func(s *cluster.ServerState) bool { return s.Node != e.target })
+	}
+	if len(able) == 0 {
+		return cluster.NoNode, "no standby can take over: " + orWords(strings.Join(others, "; "), "none is up")
+	}
+	best := able[0]
+	for _, s := range able[1:] {
+		if ahead(s, best) {
+			best = s
+		}
+	}
+	if why := e.insufficient(v, best, able); why != "" {
+		return cluster.NoNode, why
+	}
+	return best.Node, ""
+}
+
+// candidates are the standbys that could be promoted, and why the others could not.
+func (e *election) candidates(v *cluster.View) (able []*cluster.ServerState, others []string) {
+	var system uint64
+	for i := range e.states {
+		s := &e.states[i]
+		if s.Node == e.old || !v.Live(s.Node) {
+			continue
+		}
+		why := ""
+		switch {
+		case s.Err != nil:
+			why = s.Err.Error()
+		case !s.InRecovery:
+			why = "it is no standby"
+		case v.Nodes[s.Node].Unfit:
+			why = "it lacks what was acknowledged while it was away"
+		case slices.Contains(e.avoid, s.Node):
+			why = "it holds other data"
+		case system != 0 && s.SystemID != system:
+			why = "it belongs to another database cluster"
+		}
+		if why != "" {
+			others = append(others, fmt.Sprintf("node %d: %s", s.Node, why))
+			continue
+		}
+		system = s.SystemID
+		able = append(able, s)
+	}
+	return able, others
+}
+
+// ahead reports whether a has more than b.
+func ahead(a, b *cluster.ServerState) bool {
+	if a.Timeline != b.Timeline {
+		return a.Timeline > b.Timeline
+	}
+	return a.Received > b.Received
+}
+
+// insufficient tells what speaks against promoting even the best; "" for nothing.
+func (e *election) insufficient(v *cluster.View, best *cluster.ServerState, able []*cluster.ServerState) string {
+	if e.end != 0 {
+		if best.Received >= e.end {
+			return "" // it has all there is
+		}
+		if e.target != cluster.NoNode {
+			return fmt.Sprintf("node %d has received WAL up to %v, the primary ended at %v", best.Node, best.Received, e.end)
+		}
+	}
+	known := !e.last.Measured.IsZero() && e.last.Node == e.old
+	if known && e.maxLag > 0 && e.last.LSN > best.Received && e.last.LSN-best.Received > e.maxLag {
+		return fmt.Sprintf("node %d, which has the most, lacks %d bytes of WAL (max_lag_on_failover is %d)",
+			best.Node, e.last.LSN-best.Received, e.maxLag)
+	}
+	return e.unacknowledged(v, able, known)
+}
+
+// unacknowledged tells why the best may lack what was acknowledged in synchronous mode: a commit was acknowledged when some of the named
+// standbys had it, and nobody knows which.
+func (e *election) unacknowledged(v *cluster.View, able []*cluster.ServerState, known bool) string {
+	setting := e.last.Sync
+	if !known {
+		setting = ownSetting(e.states)
+	}
+	names, err := cluster.ParseSyncNames(setting)
+	if err != nil {
+		return err.Error()
+	}
+	answered := 0
+	for _, s := range able {
+		if names.Has(s.ApplicationName) {
+			answered++
+		}
+	}
+	if need := names.Needed(nodeOf(v, e.old).ApplicationName, e.standbyNames(v)); answered < need {
+		return fmt.Sprintf("with synchronous_standby_names = '%s' %d of the standbys it names must have answered for all acknowledged commits to be there, %d did",
+			setting, need, answered)
+	}
+	return ""
+}
+
+// standbyNames are the names under which the nodes but the old primary stream; "" where a node's is not known.
+func (e *election) standbyNames(v *cluster.View) []string {
+	var names []string
+	for i := range v.Nodes {
+		id := cluster.NodeID(i)
+		if v.Nodes[i].Port == 0 || id == e.old {
+			continue
+		}
+		name := v.Nodes[i].ApplicationName
+		for j := range e.states {
+			if s := &e.states[j]; s.Node == id && s.Err == nil {
+				name = s.ApplicationName
+			}
+		}
+		names = append(names, name)
+	}
+	return names
+}
+
+// ownSetting is the standbys' own synchronous_standby_names, which their primary very likely had as well.
+func ownSetting(states []cluster.ServerState) string {
+	for i := range states {
+		if s := &states[i]; s.Err == nil && s.SyncNames != "" {
+			return s.SyncNames
+		}
+	}
+	return ""
+}
+
+// stillPrimary reports whether the old primary serves as one, and nobody has gone further than it.
+func stillPrimary(states []cluster.ServerState, old cluster.NodeID) bool {
+	i := slices.IndexFunc(states, func(s cluster.ServerState) bool { return s.Node == old })
+	if i < 0 || states[i].Err != nil || states[i].InRecovery {
+		return false
+	}
+	return !slices.ContainsFunc(states, func(s cluster.ServerState) bool {
+		return s.Err == nil && s.SystemID == states[i].SystemID && (s.Timeline > states[i].Timeline || s.Node != old && !s.InRecovery)
+	})
+}
+
+// positionOf words what a standby has.
+func positionOf(states []cluster.ServerState, id cluster.NodeID) string {
+	for i := range states {
+		if s := &states[i]; s.Node == id && s.Err == nil {
+			return fmt.Sprintf("timeline %d, %v", s.Timeline, s.Received)
+		}
+	}
+	return "as decided before"
+}
