@@ -65,6 +65,8 @@ type Coordinator struct {
 	ended   chan func()
 	current commandRun
 	search  search
+	acting  acting
+	keepsake keepsake
 	following
 	saved   []byte // what the status file holds
 	unsaved bool   // the View may say something else
@@ -110,6 +112,9 @@ func (c *Coordinator) view() *cluster.View {
 func (c *Coordinator) policy() Policy {
 	p := c.parts.Policy()
 	p.PID = os.Getpid()
+	if c.parts.Actor == nil || c.parts.Consensus != nil && c.peers.standing.Load().Standing == StandingAlone {
+		p.AutoFailover = false // nobody is promoted by a minority
+	}
 	return p
 }
 
@@ -121,6 +126,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	c.search.timer = time.NewTimer(time.Hour)
 	defer c.search.timer.Stop()
+	c.recallKeepsake()
 	for ctx.Err() == nil {
 		c.decideAll()
 		c.proceed(ctx, &tasks)
@@ -217,6 +223,7 @@ func (c *Coordinator) carryOutUnder(r Request, p Policy) {
 	before := c.memory.Open.Op
 	plan := Decide(c.view(), c.memory, r, p, c.now())
 	c.memory = plan.Memory
+	c.acting.judge(&c.memory.Open)
 	if c.memory.Open.Op == cluster.OpNone {
 		c.search.began = time.Time{}
 	}
@@ -237,6 +244,9 @@ func (c *Coordinator) carryOutUnder(r Request, p Policy) {
 		c.parts.Confirmer.Confirm(id)
 	}
 	c.enqueue(&plan)
+	if plan.After != nil {
+		c.acting.after = append(c.acting.after, *plan.After)
+	}
 }
 
 func (c *Coordinator) tell(why ...Reason) {
@@ -262,6 +272,7 @@ func (c *Coordinator) news(plan Plan) bool {
 func (c *Coordinator) saveChanges() {
 	if c.unsaved {
 		c.save(c.view(), c.forced)
+		c.keep()
 	}
 	c.unsaved, c.forced = false, false
 }

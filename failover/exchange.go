@@ -143,9 +143,7 @@ func (c *Coordinator) carry(ctx context.Context, tasks *sync.WaitGroup) {
 	seq, number, v := p.seq, p.adopted, c.store.Current()
 	p.seq, p.fencing = 0, seq
 	tasks.Go(func() {
-		bounded, cancel := context.WithTimeout(ctx, fenceBound)
-		defer cancel()
-		err := c.parts.Fencer.Fence(bounded, v)
+		err := c.carryHere(ctx, v)
 		if err == nil {
 			c.parts.Consensus.Carried(seq)
 		}
@@ -153,11 +151,37 @@ func (c *Coordinator) carry(ctx context.Context, tasks *sync.WaitGroup) {
 	})
 }
 
+// carryHere returns when the sessions know what was adopted, and have ended their transactions at a primary that is to be drained.
+func (c *Coordinator) carryHere(ctx context.Context, v *cluster.View) error {
+	bounded, cancel := context.WithTimeout(ctx, fenceBound)
+	defer cancel()
+	if err := c.parts.Fencer.Fence(bounded, v); err != nil || !v.Draining || c.parts.Drainer == nil {
+		return err
+	}
+	return c.drainWhile(ctx, v)
+}
+
+// drainWhile has the sessions here end their transactions at the primary of v, as long as that is what was decided.
+func (c *Coordinator) drainWhile(ctx context.Context, v *cluster.View) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.policy().SwitchoverTimeout, errDrainTimeout)
+	defer cancel()
+	stop := c.store.Watch(func(next *cluster.View) {
+		if !next.Draining {
+			cancel()
+		}
+	})
+	defer stop()
+	if !c.store.Current().Draining {
+		cancel()
+	}
+	return c.parts.Drainer.Drain(ctx, v)
+}
+
 func (r carried) apply(c *Coordinator) {
 	p := &c.peers
 	p.fencing = 0
 	p.carriedNumber = r.number
-	if r.err != nil {
+	if r.err != nil && !errors.Is(r.err, errDrainTimeout) && !errors.Is(r.err, context.Canceled) {
 		c.tell(Reason{Kind: FenceLate, Node: cluster.NoNode, New: r.err.Error()})
 	}
 }

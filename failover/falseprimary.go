@@ -40,7 +40,7 @@ func (plan Plan) expel(v *cluster.View, truth cluster.NodeID, out []cluster.Node
 	}
 	// The known primary was the false one, or none was known: the true one takes over when the others are cut off.
 	e = plan.Memory.Open
-	e.Lost, e.ByHand, e.Elect, e.Search = true, true, truth, NoSearch
+	e.Lost, e.ByHand, e.Elect, e.Search, e.Act = true, true, truth, NoSearch, NoAct
 	setPrimary(plan.View, cluster.NoNode, now)
 	plan.View.Seeking = true
 	plan.Memory.Open = e

@@ -30,6 +30,8 @@ func (plan Plan) appoint(v *cluster.View, id cluster.NodeID, now time.Time) Plan
 		e = begin(v, cluster.OpPromote)
 	}
 	plan.Reasons = append(plan.Reasons, plan.follow(next, id, now)...)
+	e.turn(NoAct, now)
+	e.Planned = false
 	e.Promoted, e.Lost, e.Elect, e.Search = []cluster.NodeID{id}, true, id, NoSearch
 	next.Primary, next.Seeking, next.Op = cluster.NoNode, true, e.Op
 	assignRoles(next)

@@ -65,7 +65,12 @@ func (c *Coordinator) proceed(ctx context.Context, tasks *sync.WaitGroup) {
 			c.todo = c.todo[1:]
 			c.begin(ctx, next, tasks)
 		case c.memory.Open.Op == cluster.OpNone:
+			c.runAfter(ctx, tasks)
 			return
+		case c.memory.Open.Act != NoAct:
+			if !c.act(ctx, tasks) {
+				return
+			}
 		case c.memory.Open.Search == NoSearch || c.nobodyLeft():
 			c.carryOut(Sought{Over: true})
 		case !c.seek(ctx, tasks):

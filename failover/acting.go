@@ -1,0 +1,172 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+const (
+	surveyBound  = 2 * time.Second
+	stopBound    = 60 * time.Second // the lease of an agent that cannot be reached is waited for
+	promoteBound = 60 * time.Second
+	startBound   = 60 * time.Second
+)
+
+var (
+	errDrainTimeout = errors.New("transactions at the primary have not ended within switchover_timeout")
+	errOvertaken    = errors.New("something else is to be done now")
+)
+
+// acting is the act under way. It is Run's.
+type acting struct {
+	step   int
+	cancel context.CancelCauseFunc // nil: none is under way
+	next   time.Time               // the act is not begun again before
+	began  time.Time               // the first attempt
+	after  []Command               // after_promotion_command, to be run
+}
+
+// judge ends an act that is not the one to be done any more.
+func (a *acting) judge(e *Episode) {
+	if a.cancel != nil && (e.Op == cluster.OpNone || e.Step != a.step) {
+		a.cancel(errOvertaken)
+	}
+}
+
+// act begins the act that is the next one. It is false where it is not due: it was tried just now.
+func (c *Coordinator) act(ctx context.Context, tasks *sync.WaitGroup) bool {
+	e, now := c.memory.Open, c.now()
+	if e.Step != c.acting.step {
+		c.acting.step, c.acting.next, c.acting.began = e.Step, now, now
+	}
+	if wait := c.acting.next.Sub(now); wait > 0 {
+		c.search.timer.Reset(wait)
+		return false
+	}
+	pause := patientWait
+	if now.Sub(c.acting.began) < hurried {
+		pause = hurriedWait
+	}
+	c.saveChanges()
+	c.keep()
+	era, v, term := c.peers.era, c.view(), c.orderTerm()
+	ctx, cancel := context.WithCancelCause(ctx)
+	c.acting.cancel = cancel
+	c.start(tasks, func() func() {
+		found := c.perform(ctx, &e, v, term)
+		return func() {
+			cancel(nil)
+			c.acting.cancel = nil
+			c.acting.next = c.now().Add(pause)
+			if era == c.peers.era {
+				c.carryOut(found)
+			}
+		}
+	})
+	return true
+}
+
+// perform does an act and returns what came of it. It is called from a goroutine of its own.
+func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, term cluster.Term) Acted {
+	r := Acted{Step: e.Step}
+	actor := c.parts.Actor
+	switch e.Act {
+	case ActDrain:
+		r.Err = c.drainAll(ctx)
+	case ActStop:
+		mode := cluster.StopNow
+		if e.Planned {
+			mode = cluster.StopFast
+		}
+		bounded, cancel := context.WithTimeout(ctx, stopBound)
+		defer cancel()
+		r.End, r.Err = actor.Stop(bounded, v, e.doomed(), term, mode)
+	case ActWeigh, ActElect:
+		c.survey(ctx, e, v, &r)
+	case ActPromote:
+		bounded, cancel := context.WithTimeout(ctx, promoteBound)
+		defer cancel()
+		r.Bounds, r.Err = actor.Promote(bounded, v, e.Heir, term)
+	case ActRestore:
+		bounded, cancel := context.WithTimeout(ctx, startBound)
+		defer cancel()
+		r.Err = actor.Start(bounded, v, e.OldPrimary, term)
+	case NoAct:
+	}
+	return r
+}
+
+// survey asks the standbys, and the old primary, which may be there again.
+func (c *Coordinator) survey(ctx context.Context, e *Episode, v *cluster.View, r *Acted) {
+	ctx, cancel := context.WithTimeout(ctx, surveyBound)
+	defer cancel()
+	var nodes []cluster.NodeID
+	for i := range v.Nodes {
+		if id := cluster.NodeID(i); v.Live(id) || id == e.OldPrimary {
+			nodes = append(nodes, id)
+		}
+	}
+	r.States = c.parts.Actor.Survey(ctx, v, nodes)
+	r.Last = c.store.Gauges().Primary
+	r.Roles = rolesOf(v, r.States)
+}
+
+// rolesOf is a survey as a round of asking for roles.
+func rolesOf(v *cluster.View, states []cluster.ServerState) RolesSeen {
+	n := len(v.Nodes)
+	seen := RolesSeen{
+		Seen: v, Roles: make([]cluster.Role, n), Gone: make([]bool, n), Timelines: make([]cluster.Timeline, n),
+		Upstream: make([]cluster.NodeID, n),
+	}
+	for i := range seen.Upstream {
+		seen.Upstream[i] = cluster.NoNode
+	}
+	for i := range states {
+		s := &states[i]
+		if s.Err != nil || outOfRange(s.Node) || int(s.Node) >= n {
+			continue
+		}
+		seen.Roles[s.Node] = cluster.RolePrimary
+		if s.InRecovery {
+			seen.Roles[s.Node] = cluster.RoleStandby
+		} else {
+			seen.Timelines[s.Node] = s.Timeline
+		}
+	}
+	return seen
+}
+
+// drainAll returns when nobody has a transaction at the primary any more, on no pgpool.
+func (c *Coordinator) drainAll(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.policy().SwitchoverTimeout, errDrainTimeout)
+	defer cancel()
+	var others error
+	var wait sync.WaitGroup
+	if c.parts.Consensus != nil {
+		wait.Go(func() { others = c.parts.Consensus.Await(ctx) })
+	}
+	err := c.parts.Drainer.Drain(ctx, c.store.Current())
+	wait.Wait()
+	switch {
+	case ctx.Err() != nil && (err != nil || others != nil):
+		return context.Cause(ctx)
+	case err != nil:
+		return err
+	}
+	return others
+}
+
+// runAfter runs the commands that come after a promotion, beside everything else. What comes of them is only told.
+func (c *Coordinator) runAfter(ctx context.Context, tasks *sync.WaitGroup) {
+	for _, cmd := range c.acting.after {
+		p, v := c.policy(), c.view()
+		text := cmd.Expand(cmd.Kind.Template(&p), v)
+		c.tell(Reason{Kind: Executing, Node: cmd.NewMain, New: text})
+		tasks.Go(func() { c.tell(outcome(cmd, c.run(ctx, text))) })
+	}
+	c.acting.after = nil
+}

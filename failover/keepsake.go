@@ -1,0 +1,115 @@
+package failover
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"gopgpool/cluster"
+)
+
+// keepsakeName is the name of the file, beside the status file, in which a pgpool that decides alone keeps what another start needs to
+// finish a failover without scripts: whom it was about to promote above all. With a watchdog the decisions of the nodes are that.
+const keepsakeName = "pgpool_failover"
+
+// sharedTerms keeps the terms of watchdog clusters above those of a pgpool that decides alone: who gets a watchdog is obeyed at once.
+const sharedTerms = cluster.Term(1) << 40
+
+// keepsake is that file. It is Run's.
+type keepsake struct {
+	Term     cluster.Term    `json:"term"` // of this start
+	Decision json.RawMessage `json:"decision,omitempty"`
+	kept     []byte          // what the file holds
+}
+
+// orderTerm is by what servers' agents tell this office from earlier ones.
+func (c *Coordinator) orderTerm() cluster.Term {
+	if c.parts.Consensus != nil {
+		return sharedTerms + cluster.Term(c.peers.office.Term)
+	}
+	return c.keepsake.Term
+}
+
+func (c *Coordinator) keepsakePath() string { return filepath.Join(filepath.Dir(c.path), keepsakeName) }
+
+// recallKeepsake takes up the failover that was under way when the process ended.
+func (c *Coordinator) recallKeepsake() {
+	if c.parts.Consensus != nil || c.parts.Actor == nil {
+		return
+	}
+	data, err := os.ReadFile(c.keepsakePath())
+	if err == nil {
+		err = json.Unmarshal(data, &c.keepsake)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
+	}
+	c.keepsake.Term = max(c.keepsake.Term+1, cluster.Term(c.now().Unix()))
+	kept := c.keepsake.Decision
+	c.keepsake.Decision = nil
+	if len(kept) > 0 {
+		c.takeUp(kept)
+	}
+	c.keep()
+}
+
+// takeUp takes over the marks on nodes and goes on with an operation. The status file has what else had become of the nodes.
+func (c *Coordinator) takeUp(data []byte) {
+	d, err := parseDecision(data)
+	if err != nil {
+		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
+		return
+	}
+	v, p := c.view(), c.policy()
+	e := d.Memory.Open
+	if len(d.Nodes) != len(v.Nodes) || len(d.strangers(v)) > 0 {
+		return
+	}
+	next := edit(v)
+	for i := range next.Nodes {
+		next.Nodes[i].Detached, next.Nodes[i].Unfit = d.Nodes[i].Out, d.Nodes[i].Unfit
+	}
+	defer func() { c.publish(next) }()
+	if !p.unaided(v) || !e.Lost || e.Act == NoAct || v.Primary != cluster.NoNode {
+		return
+	}
+	next.Op, next.Seeking, next.Switchover, next.Crossing = e.Op, true, d.Switchover, d.Crossing
+	for i := range next.Nodes {
+		n := &next.Nodes[i]
+		n.Epoch, n.Fenced = max(n.Epoch, d.Nodes[i].Epoch), d.Nodes[i].Fenced
+		if d.Nodes[i].Status == cluster.StatusDown {
+			n.Status = cluster.StatusDown
+		}
+	}
+	assignRoles(next)
+	c.memory.Open, c.memory.Vacant, c.memory.Early = e, true, c.now()
+	c.memory.Open.Step++
+	c.tell(Reason{Kind: Resumed, Node: cluster.NoNode, Old: e.Op.String()})
+}
+
+// keep writes what another start needs, if it has changed.
+func (c *Coordinator) keep() {
+	p := c.policy()
+	if c.parts.Consensus != nil || c.parts.Actor == nil || !p.AutoFailover {
+		return
+	}
+	k := keepsake{Term: c.keepsake.Term}
+	v := c.view()
+	marked := slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit || n.Detached })
+	if e := &c.memory.Open; marked || e.Op != cluster.OpNone && e.Act != NoAct && e.Lost {
+		k.Decision = decisionOf(v, &c.memory, nil, nil, 0).encode()
+	}
+	data := marshal(&k)
+	if bytes.Equal(data, c.keepsake.kept) {
+		return
+	}
+	if err := writeStatus(c.keepsakePath(), data); err != nil {
+		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
+		return
+	}
+	c.keepsake.kept = data
+}
