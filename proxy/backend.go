@@ -34,13 +34,14 @@ type backend struct {
 	holds       holding   // state that would be lost with the connection
 	unnamed     *prepared // the session's unnamed statement if the server has it, and which version of it; nil: it may have any
 	unnamedVer  uint64
-	unnamedForm uint64 // of its rows; 0: not known
-	owner       uint64 // the session, if it shares its connections; 0: it does not
-	lastText    []byte // of the last statement sent, cut, for SHOW pool_pools
-	ending      bool   // the end of the transaction is on its way
-	standby     bool   // when it was leased another node was the primary: nothing can be written here
-	wrote       bool   // something that may have written was sent since the server was last outside a transaction
-	lasting     bool   // the extended batch under way here may have taken effect before its Sync: it holds a COMMIT or the like
+	unnamedForm uint64  // of its rows; 0: not known
+	owner       uint64  // the session, if it shares its connections; 0: it does not
+	lastText    []byte  // of the last statement sent, cut, for SHOW pool_pools
+	ending      bool    // the end of the transaction is on its way
+	standby     bool    // when it was leased another node was the primary: nothing can be written here
+	wrote       bool    // something that may have written was sent since the server was last outside a transaction
+	counted     holding // pins that were counted
+	lasting     bool    // the extended batch under way here may have taken effect before its Sync: it holds a COMMIT or the like
 }
 
 // expect is one message whose answer is outstanding.
@@ -60,6 +61,7 @@ type expect struct {
 	closes  uint64      // the shared statement that a Close of ours is about
 	closed  *closedName // or the name
 	answer  []byte      // an answer of ours: in its turn, or instead of the server's error
+	sent    instant     // of a statement whose time is taken; 0: it is not
 }
 
 // lastTextMax bounds what SHOW pool_pools shows of a statement.

@@ -282,6 +282,7 @@ func (s *session) refuseExtended(err error) error {
 	if s.mustEnd(err) {
 		return err
 	}
+	s.countError(err)
 	answer, _ := appendError(nil, err)
 	b := s.active
 	if (b == nil || !b.unsynced) && s.journal.InTx() && !s.failed() {

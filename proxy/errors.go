@@ -153,6 +153,7 @@ func (s *session) refuse(err error) error {
 	if s.mustEnd(err) {
 		return err
 	}
+	s.countError(err)
 	out, _ := appendError(s.client.queued(), err)
 	s.state.Failed()
 	s.client.setQueued(pgwire.AppendReady(out, s.txByte()))
@@ -177,11 +178,16 @@ func (s *session) mustEndNow(err error) bool {
 
 // farewell tells the client why the session ends, where there is something to tell.
 func farewell(err error) []byte {
-	var gone *clientGone
-	var handshake *handshakeError
-	if err == nil || errors.Is(err, errTerminated) || errors.Is(err, errServerEnded) || errors.As(err, &gone) || errors.As(err, &handshake) {
+	if !isFarewell(err) {
 		return nil
 	}
 	out, _ := appendError(nil, err)
 	return out
+}
+
+// isFarewell reports whether there is something to tell.
+func isFarewell(err error) bool {
+	var gone *clientGone
+	var handshake *handshakeError
+	return err != nil && !errors.Is(err, errTerminated) && !errors.Is(err, errServerEnded) && !errors.As(err, &gone) && !errors.As(err, &handshake)
 }

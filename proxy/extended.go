@@ -188,11 +188,12 @@ func (s *session) bind(frame []byte, size int) error {
 		}
 	}
 	po := portal{p: p}
-	_, _, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decideBound(p, &po, portalName) })
+	d, _, b, err := s.placeBound(func() (route.Decision, *prepared, error) { return s.decideBound(p, &po, portalName) })
 	if err != nil {
 		s.skipRest(frame, size)
 		return s.refuseExtended(err)
 	}
+	s.countRoute(b, d.Reason.Code)
 	if p != nil {
 		s.ownSequences(p.runs(), b)
 		if old := s.prepareClash(p.facts, b); old != nil && !p.bySQL {
@@ -391,7 +392,7 @@ func (s *session) execute(frame []byte) error {
 		return s.refuseExtended(err)
 	}
 	s.clearUnnamedPortal(b, name, &po)
-	e := expect{kind: pgwire.Execute}
+	e := expect{kind: pgwire.Execute, sent: s.now()}
 	if s.failed() {
 		if po.p != nil && po.p.runs().Kind == stmt.KindRollbackTo {
 			s.prepareExecute(&e, &po, b)

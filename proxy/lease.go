@@ -235,6 +235,7 @@ func (s *session) endLeases() error {
 			}
 		}
 		if b.holds != 0 || !b.unused() || s.keepsUnnamed(b) {
+			s.countPins(b)
 			i++
 			continue
 		}

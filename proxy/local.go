@@ -20,6 +20,7 @@ func (s *session) answersItself(f *stmt.Facts) bool {
 
 // executed is the end of an Execute that succeeded.
 func (s *session) executed(b *backend, e *expect) error {
+	s.took(b, e)
 	if s.blocked == b {
 		s.blocked = nil
 	}

@@ -108,6 +108,7 @@ func (s *session) run(f *stmt.Facts, text, frame []byte, size int) error {
 	e := expect{kind: pgwire.Query, facts: f, writes: d.Writes, note: s.noteFor(f, d.Both, b, text, frame)}
 	s.stakes(b, &e)
 	s.sendsText(b, f, text)
+	s.measure(&e, b, d.Reason.Code)
 	b.push(e)
 	if s.perNode {
 		s.logPerNode(b, 'Q', text)

@@ -20,6 +20,7 @@ const farewellTimeout = time.Second
 // over ends the session: last words to the client, then its server connections go back or are closed.
 func (s *session) over(cause error) {
 	if cause != nil && !errors.Is(cause, errHandled) {
+		s.countEnd(cause)
 		s.logEnd(cause)
 		s.sayGoodbye(cause)
 	}

@@ -269,6 +269,7 @@ func (s *session) copyStarts(b *backend, e *expect) {
 func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) {
 	f := pgwire.ReadFields(frame[pgwire.HeaderSize:])
 	s.home.counters.Failure(b.node, f.Severity)
+	s.home.tally.ServerError(b.node, f.Code)
 	fatal := f.Severity == "FATAL" || f.Severity == "PANIC"
 	if fatal {
 		b.broken = true
@@ -326,6 +327,7 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 			s.copyIn = nil
 		}
 	default:
+		s.took(b, e)
 		answer := e.answer
 		if answer == nil && b == s.active && !b.spent {
 			answer = renamed(e, frame)
@@ -487,6 +489,7 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 		s.copyIn = nil
 		s.lastSeen = s.t.Now()
 		s.settleChanges()
+		s.took(b, &e)
 		s.concluded(b, &e, status)
 		return true, nil
 	}

@@ -21,6 +21,7 @@ import (
 	"gopgpool/loop"
 	"gopgpool/pool"
 	"gopgpool/proxy/listen"
+	"gopgpool/proxy/meter"
 	"gopgpool/proxy/relcache"
 	"gopgpool/proxy/route"
 	"gopgpool/proxy/show"
@@ -111,6 +112,8 @@ type home struct {
 	counters *show.Shard
 	dice     *mathrand.Rand
 	sessions map[*session]struct{}
+	tally    meter.Loop
+	reader   reader
 }
 
 // authCacheSize bounds the derived SCRAM keys kept.
@@ -260,6 +263,7 @@ func (s *Server) accepted(fd int, from net.Addr) {
 	}
 	late, ok := s.admitted.open()
 	if !ok {
+		s.homes[0].tally.Error(errTooMany.Code)
 		turnAway(fd, errTooMany)
 		return
 	}

@@ -65,7 +65,9 @@ func (s *session) live(late bool) error {
 	s.origin.PID = slot.pid
 	s.lastSeen = s.t.Now()
 	s.home.sessions[s] = struct{}{}
-	if err := s.login(); err != nil {
+	err = s.login()
+	s.countLogin(err)
+	if err != nil {
 		s.delayFailure(err)
 		return err
 	}

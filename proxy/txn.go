@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"gopgpool/pgwire"
+	"gopgpool/proxy/route"
 	"gopgpool/proxy/stmt"
 	"gopgpool/proxy/vsession"
 )
@@ -123,7 +124,9 @@ func (s *session) sendEnd(lead *backend, f *stmt.Facts, text []byte, commit bool
 	if commit {
 		end = endCommit
 	}
-	lead.push(expect{kind: pgwire.Query, facts: f, note: noteOf(end)})
+	e := expect{kind: pgwire.Query, facts: f, note: noteOf(end)}
+	s.measure(&e, lead, route.ReasonTransactionControl)
+	lead.push(e)
 	lead.unnamed = nil
 	lead.dirty = true
 	lead.setQueued(pgwire.AppendQuery(lead.queued(), sql))
