@@ -56,7 +56,9 @@ const (
 )
 
 // unaided reports whether no script promotes.
-func (p *Policy) unaided(v *cluster.View) bool { return p.WithoutScripts() && v.Mode == cluster.ModeStreaming }
+func (p *Policy) unaided(v *cluster.View) bool {
+	return p.WithoutScripts() && v.Mode == cluster.ModeStreaming
+}
 
 // turn makes an act the next one; what is under way of another one is worth nothing.
 func (e *Episode) turn(a Act, now time.Time) {

@@ -76,7 +76,9 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 	actor := c.parts.Actor
 	switch e.Act {
 	case ActDrain:
-		r.Err = c.drainAll(ctx)
+		if e.Because == "" { // else it is given up
+			r.Err = c.drainAll(ctx)
+		}
 	case ActStop:
 		mode := cluster.StopNow
 		if e.Planned {

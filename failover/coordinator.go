@@ -58,14 +58,14 @@ type Coordinator struct {
 	run   func(ctx context.Context, command string) error // the shell's
 
 	// Owned by Run.
-	memory  Memory
-	waiting []Request // in their order; those at its head wait for the end of the operation
-	todo    []step    // what is left to be done of plans, in its order
-	busy    bool      // a step is under way on a goroutine of its own
-	ended   chan func()
-	current commandRun
-	search  search
-	acting  acting
+	memory   Memory
+	waiting  []Request // in their order; those at its head wait for the end of the operation
+	todo     []step    // what is left to be done of plans, in its order
+	busy     bool      // a step is under way on a goroutine of its own
+	ended    chan func()
+	current  commandRun
+	search   search
+	acting   acting
 	keepsake keepsake
 	following
 	saved   []byte // what the status file holds

@@ -19,6 +19,10 @@ func refuse(v *cluster.View, r Request, p *Policy) *Refusal {
 				return why
 			}
 		}
+	case Bar:
+		if v.Op != cluster.OpNone {
+			return &Refusal{Message: "could not process the request", Detail: fmt.Sprintf("%v is under way", v.Op)}
+		}
 	case Switchover:
 		return refuseSwitchover(v, r.Node, p)
 	case Promote:
