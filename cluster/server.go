@@ -11,6 +11,10 @@ var (
 	ErrNeedsAgent = errors.New("needs an agent")
 	// ErrOldTerm is an order that an agent refuses: somebody else has taken office since.
 	ErrOldTerm = errors.New("the agent obeys a newer term")
+	// ErrCannotRewind is a server that only a base backup makes a standby of the other one again.
+	ErrCannotRewind = errors.New("the server cannot be rewound")
+	// ErrBusy is an order that found another action at work on the server's host.
+	ErrBusy = errors.New("another action is under way on the server")
 )
 
 // Term orders those who may act on servers: it rises with each office (the leader of a watchdog cluster) and each start of a pgpool that
