@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gopgpool/cluster"
@@ -56,6 +57,8 @@ type Coordinator struct {
 	inbox inbox
 	shell *shell
 	run   func(ctx context.Context, command string) error // the shell's
+
+	termNow atomic.Uint64 // of a pgpool that decides alone; stored by Run
 
 	// Owned by Run.
 	memory   Memory

@@ -28,10 +28,19 @@ type keepsake struct {
 
 // orderTerm is by what servers' agents tell this office from earlier ones.
 func (c *Coordinator) orderTerm() cluster.Term {
+	term, _ := c.Office()
+	return term
+}
+
+// Office tells under which term this pgpool acts on servers, and whether it does: alone always, else while it leads. It may be called
+// from any goroutine.
+func (c *Coordinator) Office() (term cluster.Term, acts bool) {
 	if c.parts.Consensus != nil {
-		return sharedTerms + cluster.Term(c.peers.office.Term)
+		o := c.peers.standing.Load()
+		return sharedTerms + cluster.Term(o.Term), o.Standing == StandingLeads
 	}
-	return c.keepsake.Term
+	t := cluster.Term(c.termNow.Load())
+	return t, t != 0
 }
 
 func (c *Coordinator) keepsakePath() string { return filepath.Join(filepath.Dir(c.path), keepsakeName) }
@@ -49,6 +58,7 @@ func (c *Coordinator) recallKeepsake() {
 		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
 	}
 	c.keepsake.Term = max(c.keepsake.Term+1, cluster.Term(c.now().Unix()))
+	c.termNow.Store(uint64(c.keepsake.Term))
 	kept := c.keepsake.Decision
 	c.keepsake.Decision = nil
 	if len(kept) > 0 {
