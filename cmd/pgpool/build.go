@@ -24,6 +24,7 @@ import (
 	"gopgpool/proxy"
 	"gopgpool/proxy/show"
 	"gopgpool/recovery"
+	"gopgpool/replication"
 	"gopgpool/watchdog"
 )
 
@@ -39,6 +40,7 @@ type parts struct {
 	tls       *encryption
 	users     *query.Asker
 	coord     *failover.Coordinator
+	keeper    *replication.Keeper
 	sr        *health.ReplicationCheck
 	check     *health.Check
 	prober    *health.Prober
@@ -68,6 +70,7 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	if err := p.tls.load(cfg, p.store.Current()); err != nil {
 		return nil, err
 	}
+	p.keeper = p.newKeeper(p.coord.Office, p.host)
 	if p.users, err = p.newUsers(p.tls.Server); err != nil {
 		return nil, err
 	}
@@ -166,6 +169,7 @@ func (p *parts) openCluster(cfg *conf.Config) {
 	p.coord = failover.NewCoordinator(failover.Parts{
 		Store: p.store, StatusFile: path, Policy: p.failoverPolicy, Log: p.partLog("main"),
 		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p}, Consensus: p.consensus(),
+		Actor: actor{p},
 	})
 }
 
@@ -266,6 +270,7 @@ func (p *parts) daemon() *daemon {
 		parts: []part{
 			{name: "event loops", run: p.loops.Run},
 			{name: "failover", run: p.coord.Run},
+			{name: "replication", run: p.keeper.Run},
 			{name: "replication check", run: p.sr.Run},
 			{name: "health check", run: p.check.Run},
 			{name: "pool", run: p.pool.Run},

@@ -1,0 +1,28 @@
+package main
+
+import (
+	"context"
+
+	"gopgpool/cluster"
+)
+
+// actor has servers acted on for auto_failover.
+type actor struct{ p *parts }
+
+func (a actor) Survey(ctx context.Context, v *cluster.View, nodes []cluster.NodeID) []cluster.ServerState {
+	return a.p.keeper.Survey(ctx, v, nodes)
+}
+
+func (a actor) Stop(
+	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, mode cluster.StopMode,
+) (cluster.LSN, error) {
+	return a.p.keeper.Stop(ctx, v, node, term, mode)
+}
+
+func (a actor) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
+	return a.p.keeper.Promote(ctx, v, node, term)
+}
+
+func (a actor) Start(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error {
+	return a.p.keeper.Start(ctx, v, node, term)
+}
