@@ -49,10 +49,11 @@ type Acted struct {
 func (Acted) request() {}
 
 // restoreAfter is how long nobody could be promoted before the old primary is started again; targetPatience the same for the target of a
-// switchover, which is connected and has little to receive.
+// switchover, which is connected and has little to receive. stopPatience is how long a server that could be stopped, but was not, is tried again.
 const (
 	restoreAfter   = 5 * time.Second
 	targetPatience = 3 * time.Second
+	stopPatience   = time.Second
 )
 
 // unaided reports whether no script promotes.
@@ -113,6 +114,8 @@ func stopped(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 		plan.Memory.Open.Because = r.Err.Error()
 		plan.Memory.Open.turn(ActRestore, now)
 		return plan.goOn(v)
+	case !errors.Is(r.Err, cluster.ErrNeedsAgent) && now.Sub(e.Since) < stopPatience:
+		return plan
 	default:
 		why = Reason{Kind: ServerNotStopped, Node: e.doomed(), New: r.Err.Error()}
 	}

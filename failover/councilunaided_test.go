@@ -1,0 +1,211 @@
+package failover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/conf"
+)
+
+// actors is what the members of a council do on the servers: late, and not always. obeyed is the highest term of each server's agent.
+type actors struct {
+	*council
+	obeyed []cluster.Term
+	delay  time.Duration
+	flaky  int // one of so many acts fails; 0: none
+	g      *rand.Rand
+	faults []string
+	acts   []string
+	atWork map[cluster.NodeID]bool // could not be stopped: nothing reaches them through pgpool any more
+}
+
+type memberActor struct {
+	*actors
+	m *member
+}
+
+// begin waits as long as an act takes and tells whether it may go on. It is called without the lock.
+func (a memberActor) begin(ctx context.Context, id cluster.NodeID, term cluster.Term, what string) error {
+	a.mu.Lock()
+	d, fails := a.delay, a.flaky > 0 && a.g.IntN(a.flaky) == 0
+	a.mu.Unlock()
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+		if a.g == nil {
+			return context.Cause(ctx)
+		}
+		// What was asked for may be carried out all the same: nobody waits for the answer any more.
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.acts = append(a.acts, fmt.Sprintf("%d: %s %d in term %d", a.m.id, what, id, term-sharedTerms))
+	switch {
+	case term < a.obeyed[id]:
+		return cluster.ErrOldTerm
+	case fails:
+		return errors.New("no answer")
+	}
+	a.obeyed[id] = term
+	return nil
+}
+
+func (a memberActor) Survey(_ context.Context, _ *cluster.View, nodes []cluster.NodeID) []cluster.ServerState {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var out []cluster.ServerState
+	for _, id := range nodes {
+		s := cluster.ServerState{Node: id, SystemID: 7, Timeline: 1, Received: cluster.LSN(a.g.IntN(100))}
+		if a.servers[id].dead || a.m.blind[id] {
+			s.Err = errors.New("no answer")
+		}
+		s.InRecovery = a.servers[id].role == cluster.RoleStandby
+		out = append(out, s)
+	}
+	return out
+}
+
+func (a memberActor) Stop(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term, _ cluster.StopMode) (cluster.LSN, error) {
+	if err := a.begin(ctx, id, term, "stop"); err != nil {
+		a.council.set(func() { a.atWork[id] = a.atWork[id] || !errors.Is(err, cluster.ErrOldTerm) })
+		return 0, err
+	}
+	a.council.set(func() {
+		delete(a.atWork, id)
+		a.servers[id] = server{dead: true, role: cluster.RoleStandby} // is rebuilt before it is started again
+	})
+	return 0, nil
+}
+
+func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
+	if err := a.begin(ctx, id, term, "promote"); err != nil {
+		return cluster.Bounds{}, err
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.servers[id].dead {
+		return cluster.Bounds{}, errors.New("connection refused")
+	}
+	for other := range a.servers {
+		if s := a.servers[other]; cluster.NodeID(other) != id && !s.dead && s.role == cluster.RolePrimary && !a.atWork[cluster.NodeID(other)] {
+			a.faults = append(a.faults, fmt.Sprintf("pgpool %d promotes %d while %d is a primary", a.m.id, id, other))
+		}
+	}
+	a.servers[id].role = cluster.RolePrimary
+	return cluster.Bounds{Before: 1, After: 1}, nil
+}
+
+func (a memberActor) Start(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term) error {
+	if err := a.begin(ctx, id, term, "start"); err != nil {
+		return err
+	}
+	a.council.set(func() { a.servers[id].dead = false })
+	return nil
+}
+
+func (a memberActor) Drain(ctx context.Context, _ *cluster.View) error {
+	a.mu.Lock()
+	d := a.delay
+	a.mu.Unlock()
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// TestCouncilsWithoutScripts is TestCouncilsAtRandom with pgpool's own hands on the servers: leaders that change in the middle of
+// an act never make two primaries, and when all is well again there is one.
+func TestCouncilsWithoutScripts(t *testing.T) {
+	seeds := 150
+	if testing.Short() {
+		seeds = 15
+	}
+	for seed := range seeds {
+		if fault := randomActors(t, uint64(seed)); fault != "" {
+			t.Fatalf("seed %d: %s", seed, fault)
+		}
+	}
+}
+
+func randomActors(t *testing.T, seed uint64) (fault string) {
+	synctest.Test(t, func(t *testing.T) {
+		g := rand.New(rand.NewPCG(seed, 4))
+		c := newCouncil(t, 3, 2+g.IntN(3))
+		defer c.end()
+		a := &actors{council: c, obeyed: make([]cluster.Term, len(c.servers)), g: rand.New(rand.NewPCG(seed, 5)), delay: time.Millisecond, atWork: map[cluster.NodeID]bool{}}
+		for _, m := range c.members {
+			m.parts.Actor, m.parts.Drainer = memberActor{a, m}, memberActor{a, m}
+		}
+		c.policy.Failover = conf.Failover{AutoFailover: true, FailoverOnBackendError: true, SwitchoverTimeout: 3 * time.Second}
+		c.begin()
+		var did []string
+		for range 15 {
+			did = append(did, a.mishap(g))
+			pause(t.Context(), time.Duration(g.IntN(3000))*time.Millisecond)
+		}
+		a.council.set(func() { a.delay, a.flaky = time.Millisecond, 0 })
+		for id := range c.servers {
+			a.revive(cluster.NodeID(id))
+		}
+		c.recover()
+		time.Sleep(2 * time.Minute)
+		synctest.Wait()
+		c.mu.Lock()
+		faults := a.faults
+		c.mu.Unlock()
+		if fault = c.disagreement(); fault == "" && len(faults) > 0 {
+			fault = faults[0]
+		}
+		if fault != "" {
+			fault = fmt.Sprintf("%s\nafter %q\nacts %q", fault, did, a.acts)
+		}
+	})
+	return fault
+}
+
+// revive starts a dead server as the standby it was made.
+func (a *actors) revive(id cluster.NodeID) {
+	a.council.set(func() {
+		if a.servers[id].dead {
+			a.servers[id] = server{role: cluster.RoleStandby}
+		}
+	})
+}
+
+func (a *actors) mishap(g *rand.Rand) string {
+	m, id := a.members[g.IntN(len(a.members))], cluster.NodeID(g.IntN(len(a.servers)))
+	switch g.IntN(6) {
+	case 0:
+		a.council.set(func() {
+			a.delay = []time.Duration{0, 50 * time.Millisecond, time.Second, 5 * time.Second}[g.IntN(4)]
+			a.flaky = []int{0, 0, 4, 2}[g.IntN(4)]
+		})
+		return "slow acts"
+	case 1:
+		v := m.store.Current()
+		if v.Primary == cluster.NoNode {
+			return "nothing"
+		}
+		a.council.set(func() { a.servers[v.Primary] = server{dead: true, role: cluster.RoleStandby} })
+		for _, other := range a.members {
+			other.Report(Detach{Nodes: []cluster.NodeID{v.Primary}, Origin: ByHealthCheck, Seen: other.store.Current()})
+		}
+		return fmt.Sprintf("primary %d dies", v.Primary)
+	case 2:
+		go func() { _ = m.Submit(Switchover{Node: id}) }()
+		return fmt.Sprintf("%d: switchover to %d", m.id, id)
+	case 3:
+		a.revive(id)
+		m.Report(Attach{Node: id, Origin: ByAutoFailback, Seen: m.store.Current()})
+		return fmt.Sprintf("%d: %d is back", m.id, id)
+	}
+	return a.council.mishap(g)
+}
