@@ -34,10 +34,10 @@ func (l *Local) run(ctx context.Context, p *place, t task) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return p.run(ctx, filepath.Join(dir, t.program), t)
+	return p.exec(ctx, filepath.Join(dir, t.program), t)
 }
 
-func (p *place) run(ctx context.Context, path string, t task) (string, error) {
+func (p *place) exec(ctx context.Context, path string, t task) (string, error) {
 	// The kernel ends the child when the thread that started it ends: it must be this one, until the child has ended.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -131,7 +131,7 @@ func (l *Local) binDirectory(ctx context.Context, p *place) (string, error) {
 		dirs = append(dirs, filepath.Dir(path))
 	}
 	if path, err := exec.LookPath("pg_config"); err == nil {
-		if out, err := p.run(ctx, path, task{program: "pg_config", args: []string{"--bindir"}}); err == nil {
+		if out, err := p.exec(ctx, path, task{program: "pg_config", args: []string{"--bindir"}}); err == nil {
 			dirs = append(dirs, strings.TrimSpace(out))
 		}
 	}
@@ -157,7 +157,7 @@ func (p *place) fits(ctx context.Context, dir, version string) bool {
 	if version == "" || filepath.Base(filepath.Dir(dir)) == version {
 		return true
 	}
-	out, err := p.run(ctx, path, task{program: "postgres", args: []string{"--version"}})
+	out, err := p.exec(ctx, path, task{program: "postgres", args: []string{"--version"}})
 	words := strings.Fields(out)
 	return err == nil && len(words) >= 3 && (words[2] == version || strings.HasPrefix(words[2], version+"."))
 }

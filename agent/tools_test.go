@@ -26,3 +26,5 @@ func atoi(t *testing.T, s string) int {
 	check(t, err)
 	return n
 }
+
+func itoa(n int) string { return strconv.Itoa(n) }

@@ -22,7 +22,7 @@ const module = "gopgpool"
 // rankOf is import order. A new package is added here and to docs/architecture.md in the same commit.
 var rankOf = map[string]int{
 	"conf": 0, "cluster": 0, "loop": 0, "pgwire": 0, "logging": 0,
-	"auth": 1, "auth/outside": 1, "auth/proxyproto": 1, "tlsconf": 1, "proxy/stmt": 1, "proxy/vsession": 1, "proxy/meter": 1,
+	"auth": 1, "auth/outside": 1, "auth/proxyproto": 1, "tlsconf": 1, "replication/conninfo": 1, "proxy/stmt": 1, "proxy/vsession": 1, "proxy/meter": 1,
 	"watchdog/machine": 1, "watchdog/disk": 1, "watchdog/mesh": 1, "watchdog/pulse": 1, "watchdog/lifecheck": 1,
 	"watchdog/vip": 1, "watchdog/ipc": 1,
 	"auth/ldap": 2, "auth/pam": 2, "auth/query": 2,
