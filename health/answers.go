@@ -172,6 +172,10 @@ func (c *Conn) query(ctx context.Context, sql string) ([][][]byte, error) {
 	return results[0].Rows, nil
 }
 
+// Rows runs one statement of another part over the connection, in the simple protocol, and returns the rows of its result in text form;
+// NULL is nil. Its errors are of type *Error.
+func (c *Conn) Rows(ctx context.Context, sql string) ([][][]byte, error) { return c.query(ctx, sql) }
+
 // bury ends a connection that has broken at once: the driver would go on listening to a silent server.
 func (c *Conn) bury() {
 	if c.dead() {

@@ -25,6 +25,7 @@ import (
 	"gopgpool/proxy/show"
 	"gopgpool/recovery"
 	"gopgpool/replication"
+	"gopgpool/syncguard"
 	"gopgpool/watchdog"
 )
 
@@ -41,6 +42,7 @@ type parts struct {
 	users     *query.Asker
 	coord     *failover.Coordinator
 	keeper    *replication.Keeper
+	guard     *syncguard.Guard
 	sr        *health.ReplicationCheck
 	check     *health.Check
 	prober    *health.Prober
@@ -71,6 +73,7 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 		return nil, err
 	}
 	p.keeper = p.newKeeper(p.coord.Office, p.host)
+	p.guard = p.newSyncGuard()
 	if p.users, err = p.newUsers(p.tls.Server); err != nil {
 		return nil, err
 	}
@@ -271,6 +274,7 @@ func (p *parts) daemon() *daemon {
 			{name: "event loops", run: p.loops.Run},
 			{name: "failover", run: p.coord.Run},
 			{name: "replication", run: p.keeper.Run},
+			{name: "sync_standby_guard", run: p.guard.Run},
 			{name: "replication check", run: p.sr.Run},
 			{name: "health check", run: p.check.Run},
 			{name: "pool", run: p.pool.Run},

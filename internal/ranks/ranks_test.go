@@ -27,7 +27,7 @@ var rankOf = map[string]int{
 	"watchdog/vip": 1, "watchdog/ipc": 1,
 	"auth/ldap": 2, "auth/pam": 2, "auth/query": 2,
 	"pool": 2, "health": 2, "failover": 2, "pcp": 2, "recovery": 2, "watchdog": 2,
-	"agent": 2, "replication": 2,
+	"agent": 2, "replication": 2, "syncguard": 2,
 	"proxy/relcache": 3, "proxy/route": 3, "proxy/qcache": 3, "proxy/listen": 3, "proxy/show": 3,
 	"proxy": 4, "web": 4,
 }
