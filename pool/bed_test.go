@@ -127,7 +127,7 @@ func (b *bed) isVirtual() bool { return b.virtual }
 // open is what Open and Login do with a reserved place.
 func (b *bed) open(t *loop.Task, pl *Place) *Conn {
 	key := pl.Key()
-	c := b.p.newConn(t, b.wire(t), b.store.Current().Nodes[key.Node], key)
+	c := b.p.newConn(t, b.wire(t), b.store.Current().Nodes[key.Node], b.p.birth(t, key))
 	c.Uses = 1
 	b.p.opened(c)
 	return c

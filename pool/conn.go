@@ -44,7 +44,7 @@ type Conn struct {
 	place  *Place           // that counts it
 	onIdle func(*loop.Conn) // of the parked Wire
 	jitter float64          // see Bounds.endOfLife
-	era    uint64           // of the place when it was opened, see Reconnect
+	era    uint64           // of the place when it was begun, see Reconnect
 
 	opening    bool  // not logged in so far; the lessee's
 	idle       bool  // guarded by Pool.mu

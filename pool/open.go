@@ -97,6 +97,7 @@ func nodeError(node cluster.NodeID, err error) error {
 }
 
 func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Param, tune func(fd int), until time.Time) (*Opening, error) {
+	b := p.birth(t, key)
 	dialUntil := until
 	if d := p.Limits().ConnectTimeout; d > 0 && (until.IsZero() || t.Now().Add(d).Before(until)) {
 		dialUntil = t.Now().Add(d)
@@ -107,7 +108,7 @@ func (p *Pool) open(t *loop.Task, node cluster.Node, key Key, params []pgwire.Pa
 	}
 	var first error
 	for _, w := range p.serverTLS(node).Ways() {
-		o, err := p.attempt(t, node, key, addr, dialUntil, tune)
+		o, err := p.attempt(t, node, b, addr, dialUntil, tune)
 		if err == nil {
 			_ = o.conn.Wire.SetDeadline(until)
 			err = o.start(t, w, params)
@@ -138,7 +139,7 @@ func stateOf(err error) string {
 }
 
 // attempt makes one connection.
-func (p *Pool) attempt(t *loop.Task, node cluster.Node, key Key, addr net.Addr, until time.Time, tune func(fd int)) (*Opening, error) {
+func (p *Pool) attempt(t *loop.Task, node cluster.Node, b birth, addr net.Addr, until time.Time, tune func(fd int)) (*Opening, error) {
 	wire, err := t.Dial(addr, until)
 	if err != nil {
 		return nil, err
@@ -146,18 +147,32 @@ func (p *Pool) attempt(t *loop.Task, node cluster.Node, key Key, addr net.Addr, 
 	if tune != nil {
 		tune(wire.FD())
 	}
-	o := &Opening{pool: p, conn: p.newConn(t, wire, node, key)}
+	o := &Opening{pool: p, conn: p.newConn(t, wire, node, b)}
 	o.in.conn = wire
 	return o, nil
 }
 
-func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, key Key) *Conn {
-	c := &Conn{Wire: wire, Key: key, Epoch: node.Epoch, Created: t.Now(), home: t.Loop(), jitter: p.dice(), opening: true, Serial: 1}
-	c.onIdle = func(*loop.Conn) { p.spoiled(c) }
+// birth is when a connection was begun: before anybody asked where the server is and how it is to be spoken to. A Reconnect after that is
+// about it, too.
+type birth struct {
+	place *Place
+	era   uint64
+	at    time.Time
+}
+
+func (p *Pool) birth(t *loop.Task, key Key) birth {
 	p.mu.Lock()
-	c.place = p.places[key]
-	c.era = c.place.era
-	p.mu.Unlock()
+	defer p.mu.Unlock()
+	pl := p.places[key]
+	return birth{pl, pl.era, t.Now()}
+}
+
+func (p *Pool) newConn(t *loop.Task, wire *loop.Conn, node cluster.Node, b birth) *Conn {
+	c := &Conn{
+		Wire: wire, Key: b.place.key, Epoch: node.Epoch, Created: b.at, home: t.Loop(), jitter: p.dice(), opening: true, Serial: 1,
+		place: b.place, era: b.era,
+	}
+	c.onIdle = func(*loop.Conn) { p.spoiled(c) }
 	return c
 }
 

@@ -2,10 +2,18 @@ package pool
 
 import (
 	"errors"
+	"io"
+	"net"
+	"sync"
 	"testing"
 	"time"
 
+	"gopgpool/auth"
+	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/loop"
+	"gopgpool/pgwire"
+	"gopgpool/tlsconf"
 )
 
 // While a database is paused those who ask wait, and their time does not run out; then they go on in order.
@@ -132,6 +140,74 @@ func TestReconnect(t *testing.T) {
 			}
 		})
 	})
+}
+
+// A connection that has begun before a RECONNECT, the way to speak to its server chosen already, is one of those to be replaced.
+func TestReconnectWhileOpening(t *testing.T) {
+	port := admitAll(t)
+	onReal(t, 10, 1, func(b *bed) {
+		var asked time.Time
+		b.p.UseTLS(func(cluster.NodeID, string) tlsconf.Server {
+			b.p.Reconnect("")
+			asked = time.Now()
+			return tlsconf.Server{Mode: conf.SSLModeDisable}
+		})
+		b.do(func(t *loop.Task) {
+			k := key("db", "user")
+			node := cluster.Node{Host: "127.0.0.1", Port: port, Status: cluster.StatusUp}
+			if err := b.p.Reserve(t, k, nil); err != nil {
+				b.Error(err)
+				return
+			}
+			unasked := []pgwire.Param{{Name: "replication", Value: "on"}} // such a connection is asked nothing after its login
+			o, err := b.p.Open(t, node, k, unasked, nil, time.Now().Add(10*time.Second))
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			c, err := o.Login(t, auth.Credential{}, nil)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			if c.Created.After(asked) {
+				b.Errorf("begun %v after it was asked", c.Created.Sub(asked))
+			}
+			c.Epoch = b.store.Current().Nodes[0].Epoch
+			b.p.Return(c)
+			if s := b.stats(c.place); s.Idle != 0 || s.Closed != 1 {
+				b.Errorf("%+v", s)
+			}
+		})
+	})
+}
+
+// admitAll is a server that lets everybody in without a question; the port is its.
+func admitAll(t *testing.T) (port int) {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var served sync.WaitGroup
+	served.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			served.Go(func() {
+				_, _ = c.Write(pgwire.AppendReady(pgwire.AppendAuthentication(nil, 0, nil), 'I'))
+				_, _ = io.Copy(io.Discard, c)
+				_ = c.Close()
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		served.Wait()
+	})
+	return l.Addr().(*net.TCPAddr).Port
 }
 
 // DDL that wants a database for itself finds no idle connection, and none comes to idle meanwhile.
