@@ -186,7 +186,10 @@ func TestKillSession(t *testing.T) {
 			}
 			eventually(t, "the session is gone, KILL finds nobody", func() bool {
 				_, err := boss.Exec(t.Context(), "PGPOOL KILL "+number)
-				return sqlState(err) == "42704"
+				if err != nil && sqlState(err) != "42704" {
+					t.Fatal(err)
+				}
+				return err != nil
 			})
 			if _, err := connect(t, p, simple, "user="+role).Exec(t.Context(), "PGPOOL PAUSE"); sqlState(err) != "42501" {
 				t.Errorf("PAUSE by a user without rights: %v", err)

@@ -256,7 +256,10 @@ func TestSignalsBySharedPID(t *testing.T) {
 		}
 		select {
 		case err := <-running:
-			return err != nil && strings.Contains(err.Error(), "57014")
+			if sqlState(err) != "57014" {
+				t.Fatal(err)
+			}
+			return true
 		default:
 			return false
 		}
