@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,13 +17,14 @@ import (
 // actors is what the members of a council do on the servers: late, and not always. obeyed is the highest term of each server's agent.
 type actors struct {
 	*council
-	obeyed []cluster.Term
-	delay  time.Duration
-	flaky  int // one of so many acts fails; 0: none
-	g      *rand.Rand
-	faults []string
-	acts   []string
-	atWork map[cluster.NodeID]bool // could not be stopped: nothing reaches them through pgpool any more
+	obeyed   []cluster.Term
+	delay    time.Duration
+	flaky    int // one of so many acts fails; 0: none
+	g        *rand.Rand
+	faults   []string
+	acts     []string
+	received []cluster.LSN           // what the servers have; nil: at random
+	atWork   map[cluster.NodeID]bool // could not be stopped: nothing reaches them through pgpool any more
 }
 
 type memberActor struct {
@@ -30,27 +32,45 @@ type memberActor struct {
 	m *member
 }
 
-// begin waits as long as an act takes and tells whether it may go on. It is called without the lock.
-func (a memberActor) begin(ctx context.Context, id cluster.NodeID, term cluster.Term, what string) error {
+// inFlight is how much later an order may arrive than its sender has given it up.
+const inFlight = 100 * time.Millisecond
+
+// do has an act arrive after a while. One whose sender gives it up may arrive all the same. effect is called with the lock held.
+func (a memberActor) do(ctx context.Context, id cluster.NodeID, what string, effect func() error) error {
 	a.mu.Lock()
 	d, fails := a.delay, a.flaky > 0 && a.g.IntN(a.flaky) == 0
+	arrives := a.g.IntN(2) == 0
 	a.mu.Unlock()
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-		if a.g == nil {
-			return context.Cause(ctx)
+	done := make(chan error, 1)
+	go func() {
+		pause(ctx, d)
+		if ctx.Err() != nil {
+			if !arrives {
+				return
+			}
+			time.Sleep(inFlight)
 		}
-		// What was asked for may be carried out all the same: nobody waits for the answer any more.
+		a.council.set(func() {
+			a.acts = append(a.acts, fmt.Sprintf("pgpool %d: %s %d", a.m.id, what, id))
+			if fails {
+				done <- errors.New("no answer")
+				return
+			}
+			done <- effect()
+		})
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.acts = append(a.acts, fmt.Sprintf("%d: %s %d in term %d", a.m.id, what, id, term-sharedTerms))
-	switch {
-	case term < a.obeyed[id]:
+}
+
+// obey is what a server's agent says to an order.
+func (a *actors) obey(id cluster.NodeID, term cluster.Term) error {
+	if term < a.obeyed[id] {
 		return cluster.ErrOldTerm
-	case fails:
-		return errors.New("no answer")
 	}
 	a.obeyed[id] = term
 	return nil
@@ -62,6 +82,9 @@ func (a memberActor) Survey(_ context.Context, _ *cluster.View, nodes []cluster.
 	var out []cluster.ServerState
 	for _, id := range nodes {
 		s := cluster.ServerState{Node: id, SystemID: 7, Timeline: 1, Received: cluster.LSN(a.g.IntN(100))}
+		if a.received != nil {
+			s.Received = a.received[id]
+		}
 		if a.servers[id].dead || a.m.blind[id] {
 			s.Err = errors.New("no answer")
 		}
@@ -71,42 +94,47 @@ func (a memberActor) Survey(_ context.Context, _ *cluster.View, nodes []cluster.
 	return out
 }
 
-func (a memberActor) Stop(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term, _ cluster.StopMode) (cluster.LSN, error) {
-	if err := a.begin(ctx, id, term, "stop"); err != nil {
-		a.council.set(func() { a.atWork[id] = a.atWork[id] || !errors.Is(err, cluster.ErrOldTerm) })
-		return 0, err
-	}
-	a.council.set(func() {
+func (a memberActor) Stop(
+	ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term, _ cluster.StopMode,
+) (cluster.LSN, error) {
+	err := a.do(ctx, id, "stop", func() error {
+		if err := a.obey(id, term); err != nil {
+			return err
+		}
 		delete(a.atWork, id)
 		a.servers[id] = server{dead: true, role: cluster.RoleStandby} // is rebuilt before it is started again
+		return nil
 	})
-	return 0, nil
+	if err != nil && !errors.Is(err, cluster.ErrOldTerm) {
+		a.council.set(func() { a.atWork[id] = true })
+	}
+	return 0, err
 }
 
-func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
-	if err := a.begin(ctx, id, term, "promote"); err != nil {
-		return cluster.Bounds{}, err
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.servers[id].dead {
-		return cluster.Bounds{}, errors.New("connection refused")
-	}
-	for other := range a.servers {
-		if s := a.servers[other]; cluster.NodeID(other) != id && !s.dead && s.role == cluster.RolePrimary && !a.atWork[cluster.NodeID(other)] {
-			a.faults = append(a.faults, fmt.Sprintf("pgpool %d promotes %d while %d is a primary", a.m.id, id, other))
+// Promote is SQL: it knows no terms.
+func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term) (cluster.Bounds, error) {
+	return cluster.Bounds{Before: 1, After: 1}, a.do(ctx, id, "promote", func() error {
+		if a.servers[id].dead {
+			return errors.New("connection refused")
 		}
-	}
-	a.servers[id].role = cluster.RolePrimary
-	return cluster.Bounds{Before: 1, After: 1}, nil
+		for other := range a.servers {
+			if s := a.servers[other]; cluster.NodeID(other) != id && !s.dead && s.role == cluster.RolePrimary && !a.atWork[cluster.NodeID(other)] {
+				a.faults = append(a.faults, fmt.Sprintf("pgpool %d promotes %d while %d is a primary", a.m.id, id, other))
+			}
+		}
+		a.servers[id].role = cluster.RolePrimary
+		return nil
+	})
 }
 
 func (a memberActor) Start(ctx context.Context, _ *cluster.View, id cluster.NodeID, term cluster.Term) error {
-	if err := a.begin(ctx, id, term, "start"); err != nil {
-		return err
-	}
-	a.council.set(func() { a.servers[id].dead = false })
-	return nil
+	return a.do(ctx, id, "start", func() error {
+		if err := a.obey(id, term); err != nil {
+			return err
+		}
+		a.servers[id].dead = false
+		return nil
+	})
 }
 
 func (a memberActor) Drain(ctx context.Context, _ *cluster.View) error {
@@ -208,4 +236,36 @@ func (a *actors) mishap(g *rand.Rand) string {
 		return fmt.Sprintf("%d: %d is back", m.id, id)
 	}
 	return a.council.mishap(g)
+}
+
+// Whom a leader was about to promote when it was deposed stays the heir, though others have more by now: the order may still arrive.
+func TestAnotherLeaderKeepsTheHeir(t *testing.T) {
+	inCouncil(t, 3, 3, func(t *testing.T, c *council) {
+		a := &actors{
+			council: c, obeyed: make([]cluster.Term, 3), g: rand.New(rand.NewPCG(1, 1)), atWork: map[cluster.NodeID]bool{},
+			received: []cluster.LSN{200, 200, 100},
+		}
+		for _, m := range c.members {
+			m.parts.Actor, m.parts.Drainer = memberActor{a, m}, memberActor{a, m}
+		}
+		c.policy.Failover = conf.Failover{AutoFailover: true, FailoverOnBackendError: true}
+		c.begin()
+		synctest.Wait()
+		c.set(func() { c.servers[0] = server{dead: true, role: cluster.RoleStandby}; a.delay = time.Second })
+		for _, m := range c.members {
+			m.finds(0)
+		}
+		time.Sleep(1500 * time.Millisecond) // the old primary is stopped, node 1 is told to be the new one
+		c.set(func() { a.received = []cluster.LSN{200, 200, 300}; c.barred[c.leader] = true })
+		c.elect()
+		time.Sleep(time.Minute)
+		for _, m := range c.members {
+			if v := m.store.Current(); v.Primary != 1 {
+				t.Errorf("pgpool %d: %s", m.id, brief(v))
+			}
+		}
+		if got := slices.Compact(slices.Clone(a.acts)); slices.Contains(got, "pgpool 1: promote 2") || !slices.Contains(got, "pgpool 1: promote 1") {
+			t.Errorf("acts %q", a.acts)
+		}
+	})
 }
