@@ -33,15 +33,17 @@ const (
 
 // attempt is one statement, transaction or login of a client.
 type attempt struct {
-	Client  int
-	Role    role
-	Seq     int // of this client; a writer's row
-	Sent    time.Time
-	Done    time.Time
-	Outcome outcome
-	Node    string // cluster_name of the server that answered the session's statement before, of readers
-	By      string // and that of the one that answered this
-	Fault   *fault // nil if acknowledged
+	Client int
+	Role   role
+	Seq    int // of this client; a writer's row
+	Sent   time.Time
+	Done   time.Time
+	// Committing is when the end of the transaction was sent, of a write: its COMMIT, or the statement itself. Zero: it never was.
+	Committing time.Time
+	Outcome    outcome
+	Node       string // cluster_name of the server that answered the session's statement before, of readers
+	By         string // and that of the one that answered this
+	Fault      *fault // nil if acknowledged
 }
 
 // took is how long the client waited.

@@ -35,7 +35,9 @@ type client struct {
 	id    int
 	dsn   string
 	think time.Duration // pause between two statements
-	seq   int
+	// commits: half of these writers use transaction blocks, half of them the extended protocol.
+	commits bool
+	seq     int
 
 	attempts  []attempt
 	slowest   attempt // the acknowledged one that took longest
@@ -110,15 +112,30 @@ func (c *client) login() bool {
 	return true
 }
 
-// preparedWriter, transactionWriter and extendedWriter say how a writer writes; the others use simple queries.
-func (c *client) preparedWriter() bool    { return c.role == writer && c.id%4 == 1 }
-func (c *client) transactionWriter() bool { return c.role == writer && c.id%4 == 2 }
-func (c *client) extendedWriter() bool    { return c.role == writer && c.id%4 == 3 }
+// manner is how a writer writes.
+type manner uint8
+
+const (
+	simply                manner = iota // by simple queries
+	prepared                            // by a named prepared statement
+	inTransaction                       // in a transaction block, by simple queries
+	extended                            // by the unnamed statement
+	inExtendedTransaction               // in a transaction block, all by the unnamed statement
+)
+
+// manner of a client. Of writers a quarter uses each of the first four; of committers half write in a transaction block, and half in the
+// extended protocol.
+func (c *client) manner() manner {
+	if c.commits {
+		return [...]manner{simply, inExtendedTransaction, inTransaction, [...]manner{prepared, extended}[c.id/4%2]}[c.id%4]
+	}
+	return [...]manner{simply, prepared, inTransaction, extended}[c.id%4]
+}
 
 // prepare gives the session the state it is to keep.
 func (c *client) prepare(ctx context.Context) error {
 	switch {
-	case c.preparedWriter():
+	case c.role == writer && c.manner() == prepared:
 		_, err := c.conn.Prepare(ctx, "w", writes+" (client, seq) VALUES ($1, $2)", nil)
 		return err
 	case c.role == idler:
@@ -188,13 +205,14 @@ func (c *client) write() {
 	committing, err := c.insert(ctx)
 	if err == nil {
 		c.acknowledged(sent, "")
-		return
+	} else {
+		f := c.faultOf(err, atWork)
+		c.note(sent, f, outcomeOf(f, !committing.IsZero()))
+		if !f.Cut && c.conn.TxStatus() != 'I' {
+			defer c.rollBack(ctx)
+		}
 	}
-	f := c.faultOf(err, atWork)
-	c.note(sent, f, outcomeOf(f, committing))
-	if !f.Cut && c.conn.TxStatus() != 'I' {
-		c.rollBack(ctx)
-	}
+	c.attempts[len(c.attempts)-1].Committing = committing
 }
 
 func (c *client) rollBack(ctx context.Context) {
@@ -204,24 +222,38 @@ func (c *client) rollBack(ctx context.Context) {
 	}
 }
 
-// insert sends the row in this client's way. committing: an error may have come from the end of the transaction.
-func (c *client) insert(ctx context.Context) (committing bool, err error) {
+// insert sends the row in this client's manner. committing: when that was sent which ends the transaction, so that an error may have come
+// from there; zero if it was not.
+func (c *client) insert(ctx context.Context) (committing time.Time, err error) {
 	text := fmt.Sprintf("%s (client, seq) VALUES (%d, %d)", writes, c.id, c.seq)
-	switch {
-	case c.preparedWriter():
+	switch c.manner() {
+	case inTransaction:
+		return inBlock(text, func(sql string) error { return c.exec(ctx, sql) })
+	case inExtendedTransaction:
+		return inBlock(text, func(sql string) error { return c.execExtended(ctx, sql) })
+	case prepared:
 		args := [][]byte{[]byte(strconv.Itoa(c.id)), []byte(strconv.Itoa(c.seq))}
-		return true, c.conn.ExecPrepared(ctx, "w", args, nil, nil).Read().Err
-	case c.extendedWriter():
-		return true, c.conn.ExecParams(ctx, text, nil, nil, nil, nil).Read().Err
-	case c.transactionWriter():
-		for _, sql := range []string{"BEGIN", text} {
-			if err := c.exec(ctx, sql); err != nil {
-				return false, err
-			}
-		}
-		return true, c.exec(ctx, "COMMIT")
+		return time.Now(), c.conn.ExecPrepared(ctx, "w", args, nil, nil).Read().Err
+	case extended:
+		return time.Now(), c.execExtended(ctx, text)
+	case simply:
 	}
-	return true, c.exec(ctx, text)
+	return time.Now(), c.exec(ctx, text)
+}
+
+func (c *client) execExtended(ctx context.Context, sql string) error {
+	return c.conn.ExecParams(ctx, sql, nil, nil, nil, nil).Read().Err
+}
+
+// inBlock writes in a transaction block.
+func inBlock(insert string, exec func(sql string) error) (committing time.Time, err error) {
+	for _, sql := range []string{"BEGIN", insert} {
+		if err := exec(sql); err != nil {
+			return time.Time{}, err
+		}
+	}
+	committing = time.Now()
+	return committing, exec("COMMIT")
 }
 
 // read selects something a standby may answer, and its name.

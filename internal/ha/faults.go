@@ -96,10 +96,8 @@ func (c *campaign) awaitPanic(ctx context.Context, n *pgcluster.Node, since time
 func (c *campaign) harm(what faultKind, n *pgcluster.Node) (undo, act func(context.Context) error) {
 	undo = func(context.Context) error { return nil }
 	switch what {
-	case killAll:
-		return undo, n.Kill
-	case killFirst:
-		return n.Sweep, n.KillFirst
+	case killAll, killFirst:
+		return c.killed(what, n)
 	case freezeAll, freezeFirst:
 		return c.frozen(what, n)
 	case stopFast, stopImmediate:
@@ -114,6 +112,20 @@ func (c *campaign) harm(what faultKind, n *pgcluster.Node) (undo, act func(conte
 		return c.cut(n)
 	}
 	panic("ha: no such fault: " + fmt.Sprint(what))
+}
+
+// killed loses a node by SIGKILL.
+func (c *campaign) killed(what faultKind, n *pgcluster.Node) (undo, act func(context.Context) error) {
+	undo = func(context.Context) error { return nil }
+	switch {
+	case c.unaided() && what == killAll:
+		return undo, func(ctx context.Context) error { return losing(ctx, n) }
+	case c.unaided():
+		return undo, func(ctx context.Context) error { return losingFirst(ctx, n) }
+	case what == killAll:
+		return undo, n.Kill
+	}
+	return n.Sweep, n.KillFirst
 }
 
 // thaw is how long a thawed server is given to run what lay in its sockets, before it is stopped.

@@ -32,6 +32,7 @@ func newCensus() census { return census{{}, {}, {}} }
 // crew says how many of each role there are.
 type crew struct {
 	Writers, Readers, Idlers int
+	Committers               int // writers of another kind, in their place
 	Think                    time.Duration
 }
 
@@ -40,12 +41,12 @@ func startFleet(dsn string, c crew, rows census) *fleet {
 	f := &fleet{stopC: make(chan struct{})}
 	add := func(r role, n int) {
 		for id := range n {
-			one := &client{role: r, id: id, dsn: dsn, think: c.Think, stop: f.stopC}
+			one := &client{role: r, id: id, dsn: dsn, think: c.Think, stop: f.stopC, commits: r == writer && c.Committers > 0}
 			one.seq = rows[r][id]
 			f.clients = append(f.clients, one)
 		}
 	}
-	add(writer, c.Writers)
+	add(writer, c.Writers+c.Committers)
 	add(reader, c.Readers)
 	add(idler, c.Idlers)
 	for _, one := range f.clients {

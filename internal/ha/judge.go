@@ -19,10 +19,15 @@ type harm struct {
 // diskFull is the SQLSTATE of a full disk.
 const diskFull = "53100"
 
+// unresolved is the SQLSTATE of a transaction whose fate nobody knows, rolledBack that of one that was rolled back and may be repeated.
+const unresolved, rolledBack = "08007", "40001"
+
 // rules are what clients may feel.
 type rules struct {
 	// Patience is the longest time a client that does not need a lost node may wait for an answer. A writer needs the primary.
 	Patience time.Duration
+	// Unaided: pgpool promotes by itself, runs lost reads again and finds out what has become of a COMMIT.
+	Unaided bool
 }
 
 // complaint is one breach of the rules.
@@ -41,6 +46,9 @@ const (
 	ruleTruth    = "answers are true"
 	ruleOnce     = "one error for each session and lost node"
 	ruleStall    = "nobody waits for a node he does not need"
+	ruleReads    = "a read that was lost is run again"
+	ruleUnknown  = "what may have taken effect is told as 08007"
+	ruleFlawless = "a planned switchover costs nobody an error"
 )
 
 // judge holds the attempts of one harm against the rules.
@@ -55,6 +63,9 @@ func judge(h harm, n notes, r rules) []complaint {
 			continue
 		}
 		for _, rule := range breaches(h, a) {
+			add(rule, "%s", a)
+		}
+		if rule := breachUnaided(h, a); r.Unaided && rule != "" {
 			add(rule, "%s", a)
 		}
 		// A server that panics over a full disk says so first, and may be logged in to until it is gone.
@@ -89,6 +100,31 @@ func breaches(h harm, a attempt) []string {
 	inFlight := f.During == atWork && !a.Sent.After(h.Fenced.Add(clockStep)) && !a.Done.Before(h.At)
 	broken(ruleInFlight, !inFlight)
 	return rules
+}
+
+// breachUnaided is the rule that a fault breaks where pgpool promotes by itself; empty for none.
+func breachUnaided(h harm, a attempt) string {
+	f := a.Fault
+	switch {
+	case h.NoneLeft || f.During != atWork || f.Wrong || f.Hung || f.Code == diskFull:
+		return ""
+	case a.Role != writer:
+		return ruleReads
+	case a.Outcome == unknown && f.Code != unresolved:
+		return ruleUnknown
+	}
+	return ""
+}
+
+// flawless complains about every fault: nothing was lost.
+func flawless(attempts []attempt) []complaint {
+	var all []complaint
+	for _, a := range attempts {
+		if a.Fault != nil {
+			all = append(all, complaint{ruleFlawless, a.String()})
+		}
+	}
+	return all
 }
 
 // uses tells whether the attempt may have been on a lost node. A reader or idle client whose server is not known may.

@@ -172,7 +172,7 @@ func TestRunFindings(t *testing.T) {
 	}{
 		{"nothing", func(*runResult) {}, ""},
 		{"lost rows where standbys are asynchronous", func(r *runResult) { r.Fates.Lost = []string{"row 1/1"} }, ""},
-		{"lost rows where one is synchronous", func(r *runResult) { r.Synchronous, r.Fates.Lost = true, []string{"row 1/1"} }, "is lost"},
+		{"lost rows where one is synchronous", func(r *runResult) { r.Lossless, r.Fates.Lost = true, []string{"row 1/1"} }, "is lost"},
 		{"row twice", func(r *runResult) { r.Fates.Twice = []string{"row 1/1"} }, "twice"},
 		{"ghost", func(r *runResult) { r.Fates.Ghosts = []string{"row 1/1"} }, "must not be"},
 		{"overlap", func(r *runResult) { r.Testimony.Overlaps = []string{"x"} }, "at one time"},

@@ -177,6 +177,14 @@ func plan(o options) []run {
 		{"synchronous", primaryRun(true)},
 		{"standby", standbyRun},
 		{"matrix", matrixRun},
+		{"switchover-session", switchoverRun("session")},
+		{"switchover-transaction", switchoverRun("transaction")},
+		{"auto", autoRun(false)},
+		{"autosync", autoRun(true)},
+		{"commit-session", commitRun("commit-session", "session", false)},
+		{"commit-transaction", commitRun("commit-transaction", "transaction", false)},
+		{"commitsync-session", commitRun("commitsync-session", "session", true)},
+		{"commitsync-transaction", commitRun("commitsync-transaction", "transaction", true)},
 	} {
 		if o.runs.MatchString(one.name) {
 			wanted = append(wanted, one)

@@ -87,7 +87,7 @@ type failoverSeen struct {
 	Detected time.Time
 	Begun    time.Time // === Starting degeneration
 	Fenced   time.Time // the first sign that old connections are out of use
-	Command  time.Time
+	Command  time.Time // or the choice of the node to promote, where no script does it
 	Found    time.Time
 	Primary  int // the new one, -1 for none
 	Done     time.Time
@@ -103,6 +103,8 @@ var (
 	requestLine  = regexp.MustCompile(`^received degenerate backend request for node_id: (\d+)`)
 	beginLine    = regexp.MustCompile(`^(?:=== )?[Ss]tarting degeneration\. shutdown host \S+\((\d+)\)`)
 	commandLine  = regexp.MustCompile(`^execute command: `)
+	stoppedLine  = regexp.MustCompile(`^auto_failover: the server of node \d+, the old primary, (is|could not be) stopped`)
+	electedLine  = regexp.MustCompile(`^auto_failover: node \d+ is promoted`)
 	primaryLine  = regexp.MustCompile(`^failover: set new primary node: (-?\d+)`)
 	finishedLine = regexp.MustCompile(`^(?:=== )?[Ff]ailover done\. shutdown host \S+\((\d+)\)`)
 )
@@ -157,9 +159,11 @@ func (f *failoverSeen) follow(e poolEvent, ports []int) {
 		}
 	}
 	switch {
-	case commandLine.MatchString(e.Message):
+	case commandLine.MatchString(e.Message), electedLine.MatchString(e.Message):
 		first(&f.Fenced)
 		first(&f.Command)
+	case stoppedLine.MatchString(e.Message):
+		first(&f.Fenced)
 	case primaryLine.MatchString(e.Message):
 		first(&f.Fenced)
 		first(&f.Found)

@@ -122,7 +122,7 @@ func (s *stage) withdraw(ctx context.Context, n *pgcluster.Node) {
 		return
 	}
 	h := harm{At: time.Now(), Nodes: []string{n.Name}}
-	err = s.pcp(ctx, "pcp_detach_node", n.ID)
+	_, err = s.pcp(ctx, "pcp_detach_node", n.ID)
 	if err == nil {
 		err = s.awaitNodes(ctx, n.Name+" is down", func(all []poolNode) bool { return !all[n.ID].live() })
 	}
@@ -141,7 +141,7 @@ func (s *stage) attachAll(ctx context.Context, primary *pgcluster.Node) error {
 	}
 	for id, n := range nodes {
 		if err == nil && !n.live() {
-			err = s.pcp(ctx, "pcp_attach_node", id)
+			_, err = s.pcp(ctx, "pcp_attach_node", id)
 		}
 	}
 	if err == nil {
@@ -170,27 +170,32 @@ func (s *stage) withoutPool(ctx context.Context, primary *pgcluster.Node, someth
 }
 
 // pcp runs one of pgpool's programs for a node.
-func (s *stage) pcp(ctx context.Context, program string, node int) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+func (s *stage) pcp(ctx context.Context, program string, node int, more ...string) (said string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, switchoverBound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(s.opts.pcpDir, program), "-h", s.pool.Host, "-p", strconv.Itoa(s.pool.PCPPort),
-		"-U", "postgres", "-w", "-n", strconv.Itoa(node))
+	args := append([]string{"-h", s.pool.Host, "-p", strconv.Itoa(s.pool.PCPPort), "-U", "postgres", "-w", "-n", strconv.Itoa(node)}, more...)
+	cmd := exec.CommandContext(ctx, filepath.Join(s.opts.pcpDir, program), args...)
 	cmd.Env = append(os.Environ(), "PCPPASSFILE="+s.passFile())
 	out, err := cmd.CombinedOutput()
 	text := strings.TrimSpace(string(out))
 	if err != nil {
-		return fmt.Errorf("%s -n %d: %w: %s", program, node, err, text)
+		return text, fmt.Errorf("%s -n %d: %w: %s", program, node, err, text)
 	}
 	if !strings.Contains(text, "Successful") { // the exit status does not tell
-		return fmt.Errorf("%s -n %d: %s", program, node, text)
+		return text, fmt.Errorf("%s -n %d: %s", program, node, text)
 	}
-	return nil
+	return text, nil
 }
 
 // synchronize has the primary wait for the standby that will be promoted.
 func (s *stage) synchronize(ctx context.Context, primary, standby *pgcluster.Node) error {
+	return s.awaitSynchronous(ctx, primary, standby.Name, "sync", 1)
+}
+
+// awaitSynchronous sets synchronous_standby_names and waits until some standbys are in a state.
+func (s *stage) awaitSynchronous(ctx context.Context, primary *pgcluster.Node, setting, state string, count int) error {
 	err := errors.Join(
-		primary.Exec(ctx, fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = '%s'", standby.Name)),
+		primary.Exec(ctx, fmt.Sprintf("ALTER SYSTEM SET synchronous_standby_names = '%s'", setting)),
 		primary.Reload(),
 	)
 	if err != nil {
@@ -198,9 +203,8 @@ func (s *stage) synchronize(ctx context.Context, primary, standby *pgcluster.Nod
 	}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	return pgcluster.Poll(ctx, standby.Name+" is synchronous", func() (bool, error) {
-		const sql = "SELECT sync_state FROM pg_stat_replication WHERE application_name = $1"
-		state, err := primary.Value(ctx, sql, standby.Name)
-		return state == "sync", err
+	return pgcluster.Poll(ctx, "synchronous: "+setting, func() (bool, error) {
+		n, err := primary.Value(ctx, "SELECT count(*) FROM pg_stat_replication WHERE sync_state = $1", state)
+		return n == strconv.Itoa(count), err
 	})
 }

@@ -60,6 +60,8 @@ type roundResult struct {
 	Errors     []errorCount  `json:"errors,omitempty"`
 	Complaints []string      `json:"complaints,omitempty"`
 	Seen       []poolNode    `json:"pool_nodes,omitempty"` // after the harm, in the matrix
+	Back       time.Duration `json:"back,omitempty"`       // all nodes were up and streamed again, without a hand
+	Waits      *waits        `json:"waits,omitempty"`      // of a switchover
 	complaints []complaint
 }
 
@@ -72,11 +74,15 @@ func (r *roundResult) complain(all ...complaint) {
 type runResult struct {
 	Name        string        `json:"name"`
 	Synchronous bool          `json:"synchronous,omitempty"`
+	Lossless    bool          `json:"lossless,omitempty"` // no acknowledged row may be lost
+	Unaided     bool          `json:"unaided,omitempty"`
 	Peer        bool          `json:"peer,omitempty"`
 	Rounds      []roundResult `json:"rounds"`
 	Outage      spread        `json:"outage"`
 	Fates       fates         `json:"rows"`
 	Testimony   testimony     `json:"witness"`
+	Waits       waits         `json:"waits,omitzero"` // of all switchovers
+	Answers     *outcomes     `json:"commit_outcomes,omitempty"`
 	IdleReads   int           `json:"idle_clients_reads"`
 	Notes       []string      `json:"notes,omitempty"`
 	Findings    []string      `json:"findings,omitempty"`
@@ -133,13 +139,16 @@ func (r *runResult) sum(o options) {
 	add("a statement ran on a connection opened before its node was condemned", r.Testimony.Stale)
 	add("a row is there twice", r.Fates.Twice)
 	add("a row is there that must not be", r.Fates.Ghosts)
-	if r.Synchronous {
+	if r.Lossless {
 		add("an acknowledged row is lost", r.Fates.Lost)
+	}
+	if r.Answers != nil {
+		add("a wrong answer to a COMMIT", r.Answers.Wrong)
 	}
 	if r.Testimony.Accepted == 0 {
 		r.Findings = append(r.Findings, "the servers' logs show no write through pgpool")
 	}
-	if r.Name == "primary" && !r.Peer && r.Outage.Median > o.outage {
+	if (r.Name == "primary" || r.Name == "auto" || r.Name == "autosync") && !r.Peer && r.Outage.Median > o.outage {
 		r.Findings = append(r.Findings, fmt.Sprintf("the median outage is %s, allowed is %s", ms(r.Outage.Median), ms(o.outage)))
 	}
 }
@@ -162,6 +171,12 @@ func (r roundResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%3d %-26s node %-9s outage %s  detected %s  command %s  promoted %s  found %s  first write %s  %d writes %d reads\n",
 		r.Number, r.Harm, ids(r.Nodes), ms(r.Outage), ms(p.Detected), ms(p.Command), ms(p.Promoted), ms(p.Found), ms(p.FirstAck),
 		r.Writes, r.Reads)
+	if r.Waits != nil {
+		fmt.Fprintf(w, "      over after %s; waited: writes %s; all %s\n", ms(r.Recovered), r.Waits.Writes, r.Waits.All)
+	}
+	if r.Back > 0 {
+		fmt.Fprintf(w, "      all nodes stream again after %s\n", ms(r.Back))
+	}
 	for _, e := range r.Errors {
 		fmt.Fprintf(w, "      %4d × %s: %s (%d in flight, %d cut)\n", e.Count, e.Role, e.Class, e.InFlight, e.Cut)
 	}
@@ -178,6 +193,12 @@ func ids(nodes []int) string {
 func (r runResult) print(w io.Writer) {
 	fmt.Fprintf(w, "%s: %d rounds, outage median %s min %s max %s\n", r.Name, len(r.Rounds), ms(r.Outage.Median), ms(r.Outage.Min), ms(r.Outage.Max))
 	fmt.Fprintf(w, "  rows: %s\n  witness: %s\n", r.Fates, r.Testimony)
+	if r.Answers != nil {
+		fmt.Fprintf(w, "  answers: %s\n", r.Answers)
+	}
+	if r.Waits.All.Count > 0 {
+		fmt.Fprintf(w, "  waited: writes %s; all %s\n", r.Waits.Writes, r.Waits.All)
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(w, "  note: %s\n", n)
 	}

@@ -32,8 +32,13 @@ type campaign struct {
 	idle     *fleet // over all rounds
 	result   runResult
 	attempts []attempt // of all rounds
-	freezes  []freeze
-	disks    map[int]bool // nodes with a small disk
+	// overlapped are the attempts that overlapped a switchover.
+	overlapped []attempt
+	volleys    []volley // of committers, with how many COMMITs were in flight
+	inFlight   int
+	planned    bool // nothing is lost in this run: nobody may feel anything
+	freezes    []freeze
+	disks      map[int]bool // nodes with a small disk
 }
 
 // newCampaign sets the stage. The caller ends the campaign.
@@ -43,7 +48,9 @@ func newCampaign(ctx context.Context, o options, name string, how staging) (*cam
 	if err != nil {
 		return nil, err
 	}
-	c := &campaign{stage: s, disks: map[int]bool{}, result: runResult{Name: name, Synchronous: how.Synchronous, Peer: o.peer}}
+	c := &campaign{stage: s, disks: map[int]bool{}, result: runResult{
+		Name: name, Synchronous: how.Synchronous, Lossless: how.Synchronous, Unaided: how.Unaided, Peer: o.peer,
+	}}
 	c.idle = startFleet(s.dsn(), crew{Idlers: o.idlers}, s.rows)
 	return c, nil
 }
@@ -158,32 +165,52 @@ type loss struct {
 	primary bool // the primary is among them
 	all     bool // no node is left
 	stays   bool // the nodes go on serving, so pgpool keeps them
+	restart bool // pgpool itself is killed in the course of it: what clients feel of that is not judged
+	free    bool // it is not said whether pgpool fails over
 
 	within time.Duration // the time in which clients work again; 0: as long as recovery
 	look   bool          // at SHOW pool_nodes
 }
 
-// round has the clients work, does the harm, waits until they work again, notes and judges, and repairs.
-func (c *campaign) round(ctx context.Context, number int, l loss) error {
-	f := startFleet(c.dsn(), crew{Writers: c.opts.clients, Readers: c.opts.clients, Think: c.opts.think}, c.rows)
-	defer f.halt()
+// atWork starts the clients and lets them work for a while, so that harm falls everywhere in a period of the health check. The caller
+// halts the fleet.
+func (c *campaign) atWork(ctx context.Context, who crew) (*fleet, error) {
+	f := startFleet(c.dsn(), who, c.rows)
 	begun := time.Now()
 	soon, cancel := context.WithTimeout(ctx, recovery)
 	defer cancel()
-	if err := f.awaitWork(soon, begun, writer, reader); err != nil {
+	wanted := []role{writer}
+	if who.Readers > 0 {
+		wanted = append(wanted, reader)
+	}
+	err := f.awaitWork(soon, begun, wanted...)
+	if err == nil {
+		err = wait(ctx, warmUp+rand.N(period))
+	}
+	if err != nil {
+		f.halt()
+		return nil, err
+	}
+	return f, nil
+}
+
+// workers are the clients of most rounds.
+func (c *campaign) workers() crew {
+	return crew{Writers: c.opts.clients, Readers: c.opts.clients, Think: c.opts.think}
+}
+
+// round has the clients work, does the harm, waits until they work again, notes and judges, and repairs.
+func (c *campaign) round(ctx context.Context, number int, l loss) error {
+	f, err := c.atWork(ctx, c.workers())
+	if err != nil {
 		return err
 	}
-	if err := wait(ctx, warmUp+rand.N(period)); err != nil {
-		return err
-	}
+	defer f.halt()
 	done, err := c.inflict(ctx, l)
 	if err != nil {
 		return err
 	}
-	r := roundResult{Number: number + 1, Harm: l.what.String(), At: done.at}
-	for _, n := range l.nodes {
-		r.Nodes = append(r.Nodes, n.ID)
-	}
+	r := newRound(number, l, done.at)
 	stuck := c.awaitRecovery(ctx, f, l, done.at)
 	r.Recovered = time.Since(done.at)
 	if err := wait(ctx, afterwards); err != nil {
@@ -191,15 +218,10 @@ func (c *campaign) round(ctx context.Context, number int, l loss) error {
 	}
 	seen := f.gather(c.rows)
 	c.attempts = append(c.attempts, seen.Attempts...)
-	if err := c.assess(l, &r, seen); err != nil {
+	if err := c.assess(l, &r, seen, rules{Patience: unneeded}); err != nil {
 		return err
 	}
-	if stuck != nil {
-		r.complain(complaint{ruleAnswer, fmt.Sprintf("not all clients work %s after the harm: %v", recovery, stuck)})
-	}
-	if l.within > 0 && r.Recovered > l.within && !c.opts.peer {
-		r.complain(complaint{"clients work again in time", fmt.Sprintf("after %s, allowed are %s", ms(r.Recovered), ms(l.within))})
-	}
+	c.judgeRecovery(l, &r, stuck)
 	if l.look {
 		if err := c.lookAt(ctx, l, &r); err != nil {
 			return err
@@ -216,6 +238,24 @@ func (c *campaign) round(ctx context.Context, number int, l loss) error {
 		}
 	}
 	return c.repair(ctx)
+}
+
+func newRound(number int, l loss, at time.Time) roundResult {
+	r := roundResult{Number: number + 1, Harm: l.what.String(), At: at}
+	for _, n := range l.nodes {
+		r.Nodes = append(r.Nodes, n.ID)
+	}
+	return r
+}
+
+// judgeRecovery complains where clients did not work again, or not in time.
+func (c *campaign) judgeRecovery(l loss, r *roundResult, stuck error) {
+	if stuck != nil {
+		r.complain(complaint{ruleAnswer, fmt.Sprintf("not all clients work %s after the harm: %v", recovery, stuck)})
+	}
+	if l.within > 0 && r.Recovered > l.within && !c.opts.peer {
+		r.complain(complaint{"clients work again in time", fmt.Sprintf("after %s, allowed are %s", ms(r.Recovered), ms(l.within))})
+	}
 }
 
 // awaitRecovery waits until the clients work again and pgpool has finished.
@@ -241,8 +281,8 @@ func (c *campaign) awaitRecovery(ctx context.Context, f *fleet, l loss, since ti
 }
 
 // assess fills in figures and complaints.
-func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
-	h := harm{At: r.At, Primary: l.primary, NoneLeft: l.all}
+func (c *campaign) assess(l loss, r *roundResult, seen notes, by rules) error {
+	h := harm{At: r.At, Primary: l.primary, NoneLeft: l.all, Restart: l.restart}
 	for _, n := range l.nodes {
 		h.Nodes = append(h.Nodes, n.Name)
 	}
@@ -255,6 +295,7 @@ func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
 	r.Errors = errorsOf(h, seen.Attempts)
 	c.harms = append(c.harms, h)
 	switch {
+	case l.free:
 	case missing != nil && !l.stays:
 		r.complain(complaint{"pgpool fails over", missing.Error()})
 	case missing == nil && l.stays:
@@ -269,8 +310,8 @@ func (c *campaign) assess(l loss, r *roundResult, seen notes) error {
 		return err
 	}
 	r.Writes, r.Reads = answered(seen.Attempts, writer), answered(seen.Attempts, reader)
-	if !c.opts.peer {
-		r.complain(judge(h, seen, rules{Patience: unneeded})...)
+	if !c.opts.peer && !l.restart {
+		r.complain(judge(h, seen, by)...)
 	}
 	return nil
 }
@@ -316,6 +357,10 @@ func (c *campaign) conclude(ctx context.Context) (runResult, error) {
 		return *r, err
 	}
 	r.Fates = rowFates(c.attempts, rows)
+	if len(c.volleys) > 0 {
+		answers := compareAnswers(c.volleys, rows, r.Lossless)
+		r.Answers = &answers
+	}
 	if err := c.hearWitness(); err != nil {
 		return *r, err
 	}
@@ -326,6 +371,9 @@ func (c *campaign) conclude(ctx context.Context) (runResult, error) {
 
 // judgeIdle holds each fault of the idle clients against the last harm before it.
 func (c *campaign) judgeIdle(idle notes) []string {
+	if c.planned {
+		return summary(flawless(idle.Attempts))
+	}
 	var all []complaint
 	for i, h := range c.harms {
 		until := time.Now()
@@ -341,7 +389,7 @@ func (c *campaign) judgeIdle(idle notes) []string {
 				n.Attempts = append(n.Attempts, a)
 			}
 		}
-		all = append(all, judge(h, n, rules{})...)
+		all = append(all, judge(h, n, rules{Unaided: c.unaided()})...)
 	}
 	for _, a := range idle.Attempts {
 		if len(c.harms) > 0 && a.Fault != nil && a.Done.Before(c.harms[0].At) {

@@ -19,7 +19,7 @@ type stage struct {
 	pool    *pgcluster.Pgpool
 	opts    options
 	rows    census
-	conf    map[string]string
+	how     staging
 	notes   []string // what had to be done otherwise than wanted
 	harms   []harm   // in order, those of repairs too
 }
@@ -27,8 +27,11 @@ type stage struct {
 // Settings of a stage beyond the common ones.
 type staging struct {
 	Synchronous bool              // promotion ends the wait for a standby
+	Unaided     bool              // pgpool promotes by itself (auto_failover)
 	Conf        map[string]string // of pgpool
 	Servers     map[string]string // of the servers
+	Password    string            // of the servers' superuser; empty: they ask for none
+	Slots       bool              // standbys use replication slots
 	InitdbArgs  []string
 }
 
@@ -48,17 +51,27 @@ const unhinge = `%[1]s/psql -X -q -h "$4" -p "$5" -U postgres -d postgres \
 func startStage(ctx context.Context, o options, how staging) (*stage, error) {
 	settings := logSettings()
 	maps.Copy(settings, map[string]string{"max_connections": "400", "restart_after_crash": "on"})
+	if how.Unaided { // whoever starts a server, its log is where it was
+		settings["logging_collector"] = "on"
+	}
 	maps.Copy(settings, how.Servers)
-	cluster, err := pgcluster.Start(ctx, pgcluster.Options{Config: settings, InitdbArgs: how.InitdbArgs})
+	options := pgcluster.Options{Config: settings, InitdbArgs: how.InitdbArgs, Slots: how.Slots}
+	if how.Password != "" {
+		options.Password, options.Auth = how.Password, "scram-sha-256"
+	}
+	cluster, err := pgcluster.Start(ctx, options)
 	if err != nil {
 		return nil, err
 	}
-	s := &stage{cluster: cluster, opts: o, rows: newCensus(), conf: how.Conf}
+	s := &stage{cluster: cluster, opts: o, rows: newCensus(), how: how}
 	if err := s.furnish(ctx, how); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
+
+// unaided reports whether pgpool promotes by itself.
+func (s *stage) unaided() bool { return s.how.Unaided }
 
 func (s *stage) close() error { return s.cluster.Close() }
 
@@ -111,7 +124,13 @@ func (s *stage) startPool(ctx context.Context) error {
 	} else {
 		conf["log_format"] = "json"
 	}
-	maps.Copy(conf, s.conf)
+	if s.how.Unaided {
+		maps.Copy(conf, map[string]string{
+			"failover_command": "", "auto_failover": "on", "agent_bin_directory": s.cluster.BinDir,
+			"replication_user": "postgres", "replication_password": s.how.Password,
+		})
+	}
+	maps.Copy(conf, s.how.Conf)
 	var err error
 	s.pool, err = s.cluster.StartPgpool(ctx, options)
 	if err != nil {
