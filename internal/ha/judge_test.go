@@ -63,6 +63,39 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// Where pgpool promotes by itself, lost reads are run again, and what is unknown is told as such.
+func TestJudgeUnaided(t *testing.T) {
+	t.Parallel()
+	told := func(code, detail string) *fault {
+		return &fault{During: atWork, Code: code, Message: "lost", Detail: detail, Cut: true}
+	}
+	write := func(o outcome, f *fault) attempt {
+		a := try(writer, "server0", -1, 20, f)
+		a.Outcome = o
+		return a
+	}
+	h := harm{At: noon, Fenced: fenced, Nodes: []string{"server0"}, Primary: true}
+	for _, tc := range []struct {
+		name string
+		a    attempt
+		want []string
+	}{
+		{"unknown", write(unknown, told(unresolved, "")), nil},
+		{"rolled back", write(refused, told(rolledBack, noEffect)), nil},
+		{"an open transaction", write(refused, told("57P01", noEffect)), nil},
+		{"unknown under another name", write(unknown, told("08006", maybeEffect)), []string{ruleUnknown}},
+		{"a lost read", try(reader, "server0", -1, 20, told("08006", maybeEffect)), []string{ruleReads}},
+		{"a look", try(idler, "server0", -1, 20, told("57P01", noEffect)), []string{ruleReads}},
+		{"an answer", write(acknowledged, nil), nil},
+		{"unknown, but sent when it was known", try(writer, "", 60, 90, told(unresolved, "")), []string{ruleInFlight}},
+	} {
+		got := brokenBy(judge(h, notes{Attempts: []attempt{tc.a}}, rules{Unaided: true}))
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
+		}
+	}
+}
+
 func brokenBy(all []complaint) []string {
 	var rules []string
 	for _, c := range all {
@@ -179,6 +212,7 @@ func TestRunFindings(t *testing.T) {
 		{"old connection", func(r *runResult) { r.Testimony.Stale = []string{"x"} }, "opened before"},
 		{"late", func(r *runResult) { r.Testimony.Late = []string{"x"} }, ""},
 		{"blind witness", func(r *runResult) { r.Testimony.Accepted = 0 }, "show no write"},
+		{"wrong answer", func(r *runResult) { r.Answers = &outcomes{Wrong: []string{"x"}} }, "wrong answer"},
 		{"slow", func(r *runResult) { r.Rounds[1].Outage = 2 * time.Second }, "median outage"},
 		{"complaint", func(r *runResult) { r.Rounds[0].complain(complaint{"rule", "text"}) }, "rule"},
 	} {

@@ -181,6 +181,7 @@ func plan(o options) []run {
 		{"switchover-transaction", switchoverRun("transaction")},
 		{"auto", autoRun(false)},
 		{"autosync", autoRun(true)},
+		{"patroni", ordealRun},
 		{"commit-session", commitRun("commit-session", "session", false)},
 		{"commit-transaction", commitRun("commit-transaction", "transaction", false)},
 		{"commitsync-session", commitRun("commitsync-session", "session", true)},

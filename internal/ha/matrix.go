@@ -138,7 +138,7 @@ func (c *campaign) row(ctx context.Context, number int, row faultRow) error {
 	}
 	nodes := row.whom.among(c.cluster.Nodes, primary)
 	if row.what == fillDisk {
-		err := c.withoutPool(ctx, primary, func() error { return c.moveToSmallDisk(ctx, nodes[0]) })
+		err := c.withoutPool(ctx, primary, func() error { return c.moveToSmallDisk(ctx, nodes[0], smallDisk) })
 		if err != nil {
 			return err
 		}
@@ -153,11 +153,11 @@ func (c *campaign) row(ctx context.Context, number int, row faultRow) error {
 const smallDisk = 48 << 20
 
 // moveToSmallDisk stops a node, moves its write-ahead log and starts it.
-func (c *campaign) moveToSmallDisk(ctx context.Context, n *pgcluster.Node) error {
+func (c *campaign) moveToSmallDisk(ctx context.Context, n *pgcluster.Node, bytes int) error {
 	if err := n.Stop(ctx, pgcluster.Fast); err != nil {
 		return err
 	}
-	if err := shrinkDisk(n, smallDisk); err != nil {
+	if err := shrinkDisk(n, bytes); err != nil {
 		return err
 	}
 	c.disks[n.ID] = true

@@ -86,6 +86,7 @@ type runResult struct {
 	IdleReads   int           `json:"idle_clients_reads"`
 	Notes       []string      `json:"notes,omitempty"`
 	Findings    []string      `json:"findings,omitempty"`
+	intruders   int           // that there were
 }
 
 // errorsOf counts the errors of a round.

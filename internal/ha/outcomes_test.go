@@ -1,0 +1,73 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// A commit is an attempt to write row 1/seq whose end was sent and answered some milliseconds after noon.
+func commit(seq, sent, done int, o outcome, code string) attempt {
+	a := try(writer, "", sent, done, nil)
+	a.Seq, a.Outcome, a.Committing = seq, o, a.Sent
+	if code != "" {
+		a.Fault = &fault{During: atWork, Code: code, Message: "lost", Detail: "It has had no effect."}
+	}
+	return a
+}
+
+func TestAnswersAreHeldAgainstRows(t *testing.T) {
+	t.Parallel()
+	open := commit(1, -5, 30, refused, "40001") // its COMMIT was never sent
+	open.Committing = time.Time{}
+	for _, tc := range []struct {
+		name     string
+		a        attempt
+		there    int // how often the row is there
+		lossless bool
+		want     string // figures
+		wrong    string // in the one wrong answer; empty: none
+	}{
+		{"found to be committed", commit(1, -5, 300, acknowledged, ""), 1, false, "1 in flight, 1 0 0", ""},
+		{"said to be committed, and is not", commit(1, -5, 300, acknowledged, ""), 0, false, "1 in flight, 1 0 0", "is not there"},
+		{"answered by the old primary, which had not sent it on", commit(1, -5, 20, acknowledged, ""), 0, false, "1 in flight, 1 0 0", ""},
+		{"the same where nothing may be lost", commit(1, -5, 20, acknowledged, ""), 0, true, "1 in flight, 1 0 0", "is not there"},
+		{"answered before the loss, and lost", commit(1, -50, -40, acknowledged, ""), 0, true, "0 in flight, 0 0 0", "is not there"},
+		{"answered before the loss", commit(1, -50, -40, acknowledged, ""), 1, true, "0 in flight, 0 0 0", ""},
+		{"sent after it", commit(1, 100, 400, acknowledged, ""), 1, true, "0 in flight, 0 0 0", ""},
+		{"rolled back", commit(1, -5, 300, refused, rolledBack), 0, true, "1 in flight, 0 1 0", ""},
+		{"said to be rolled back, and is there", commit(1, -5, 300, refused, rolledBack), 1, false, "1 in flight, 0 1 0", "was said not to be"},
+		{"said to be rolled back at once", commit(1, -5, 5, refused, rolledBack), 1, false, "1 in flight, 0 1 0", "was said not to be"},
+		{"unknown and there", commit(1, -5, 300, unknown, unresolved), 1, true, "1 in flight, 0 0 1", ""},
+		{"unknown and not there", commit(1, -5, 300, unknown, unresolved), 0, true, "1 in flight, 0 0 1", ""},
+		{"twice", commit(1, -5, 300, unknown, unresolved), 2, true, "1 in flight, 0 0 1", "2 times"},
+		{"the transaction was open", open, 1, true, "0 in flight, 0 0 0", ""},
+	} {
+		v := volley{Fenced: fenced, Hit: noon, End: noon.Add(10 * time.Millisecond), Attempts: []attempt{tc.a}}
+		o := compareAnswers([]volley{v}, map[rowID]int{{1, 1}: tc.there}, tc.lossless)
+		got := figuresOf(o)
+		if got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+		if wrong := strings.Join(o.Wrong, "\n"); (tc.wrong == "") != (wrong == "") || !strings.Contains(wrong, tc.wrong) {
+			t.Errorf("%s: wrong answers %q, want %q", tc.name, wrong, tc.wrong)
+		}
+	}
+}
+
+func figuresOf(o outcomes) string {
+	return strings.Join([]string{digit(o.InFlight), " in flight, ", digit(o.Committed), " ", digit(o.RolledBack), " ", digit(o.Unknown)}, "")
+}
+
+func digit(n int) string { return string(rune('0' + n)) }
+
+func TestOutcomesAreSummedUp(t *testing.T) {
+	t.Parallel()
+	o := outcomes{Kills: 1, InFlight: 30, Unknown: 1, Wrong: []string{"a"}}.add(outcomes{Kills: 2, InFlight: 10, Unknown: 3, Wrong: []string{"b"}})
+	if o.Kills != 3 || o.InFlight != 40 || o.share() != 10 || len(o.Wrong) != 2 {
+		t.Errorf("%+v", o)
+	}
+	if (outcomes{}).share() != 0 {
+		t.Error("a share of nothing")
+	}
+}
