@@ -44,6 +44,9 @@ func (p *parts) bar(ctx context.Context, id cluster.NodeID, unfit bool) error {
 	if err := p.coord.Submit(failover.Bar{Node: id, Unfit: unfit}); err != nil {
 		return err
 	}
+	if err := p.coord.Settle(ctx); err != nil { // it is on disk, too
+		return err
+	}
 	if holds(p.store.Current()) {
 		return nil
 	}
