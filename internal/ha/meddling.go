@@ -147,7 +147,8 @@ func (w *interruption) judge(t *trial) {
 	}
 }
 
-// working are the processes of a program that have a data directory, or what lies beside it under its name, among their arguments.
+// working are the processes of a program that have a data directory, or what lies beside it under its name, among their arguments. One that
+// only tries what it would do does not count.
 func working(program, dir string) []int {
 	var pids []int
 	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the only error is a bad pattern
@@ -157,7 +158,7 @@ func working(program, dir string) []int {
 			continue // gone meanwhile
 		}
 		args := strings.Split(string(text), "\x00")
-		if filepath.Base(args[0]) != program || !strings.Contains(string(text), dir) {
+		if filepath.Base(args[0]) != program || !strings.Contains(string(text), dir) || slices.Contains(args, "--dry-run") {
 			continue
 		}
 		if pid, err := strconv.Atoi(strings.Split(file, "/")[2]); err == nil {

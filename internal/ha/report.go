@@ -250,6 +250,15 @@ func (r report) markdown(w io.Writer) {
 			ms(one.Outage.Min), ms(one.Outage.Max), one.Fates.Acknowledged, len(one.Fates.Lost), len(one.Fates.Twice),
 			len(one.Testimony.Overlaps), len(one.Testimony.Stale))
 	}
+	var answers outcomes
+	for _, one := range r.Runs {
+		if one.Answers != nil {
+			answers = answers.add(*one.Answers)
+		}
+	}
+	if answers.Kills > 0 {
+		fmt.Fprintf(w, "\nAnswers to COMMIT, of all runs: %s.\n", answers)
+	}
 	for _, one := range r.Runs {
 		one.markdown(w)
 	}
@@ -263,13 +272,26 @@ func (r report) markdown(w io.Writer) {
 }
 
 func (r runResult) markdown(w io.Writer) {
-	fmt.Fprintf(w, "\n## %s\n\nRows: %s.\nWitness: %s.\n\n", r.Name, r.Fates, r.Testimony)
-	fmt.Fprintf(w, "| | harm | node | outage | detected | command | promoted | found | first write | errors (in flight) | pool_nodes |\n"+
-		"|--:|---|---|--:|--:|--:|--:|--:|--:|---|---|\n")
+	fmt.Fprintf(w, "\n## %s\n\nRows: %s.\nWitness: %s.\n", r.Name, r.Fates, r.Testimony)
+	if r.Answers != nil {
+		fmt.Fprintf(w, "Answers: %s.\n", r.Answers)
+	}
+	if r.Waits.All.Count > 0 {
+		fmt.Fprintf(w, "Waited: writes %s; all statements %s.\n", r.Waits.Writes, r.Waits.All)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(w, "Note: %s.\n", n)
+	}
+	chosen, last, lastCell := "command", "pool_nodes", func(one roundResult) string { return nodeCells(one.Seen) }
+	if r.Unaided {
+		chosen, last, lastCell = "chosen", "all stream again", func(one roundResult) string { return ms(one.Back) }
+	}
+	fmt.Fprintf(w, "\n| | harm | node | outage | detected | %s | promoted | found | first write | errors (in flight) | %s |\n"+
+		"|--:|---|---|--:|--:|--:|--:|--:|--:|---|---|\n", chosen, last)
 	for _, one := range r.Rounds {
 		p := one.Phases
 		fmt.Fprintf(w, "| %d | %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", one.Number, one.Harm, ids(one.Nodes), ms(one.Outage),
-			ms(p.Detected), ms(p.Command), ms(p.Promoted), ms(p.Found), ms(p.FirstAck), errorCells(one.Errors), nodeCells(one.Seen))
+			ms(p.Detected), ms(p.Command), ms(p.Promoted), ms(p.Found), ms(p.FirstAck), errorCells(one.Errors), lastCell(one))
 	}
 }
 
