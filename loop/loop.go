@@ -79,6 +79,15 @@ func (l *Loop) Now() time.Time { return l.now }
 // Tasks tells how many tasks live on the loop. Any goroutine may ask.
 func (l *Loop) Tasks() int { return int(l.nTasks.Load()) }
 
+// Held tells how long the present turn of the loop has lasted; 0 while it waits for something to do. Any goroutine may ask.
+func (l *Loop) Held(now time.Time) time.Duration {
+	since := l.busySince.Load()
+	if since == 0 {
+		return 0
+	}
+	return max(time.Duration(now.UnixNano()-since), 0)
+}
+
 // Post runs f on the loop, soon, after what was posted before. Any goroutine may call it; it never blocks. It reports false
 // when the loop has ended, and f never runs; after true it does.
 func (l *Loop) Post(f func()) bool {

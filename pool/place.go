@@ -146,6 +146,7 @@ func (p *Pool) forgetLocked(now time.Time) {
 			continue
 		}
 		delete(p.places, key)
+		p.keepLocked(pl)
 		pl.linked, pl.kept = false, nil
 		dropTally(pl.node.dbs, key.Database)
 		dropTally(pl.node.users, key.User)

@@ -41,6 +41,7 @@ type Pool struct {
 	known    map[Key]*Remembered       // guarded by mu; Key.Node is not part of it
 	held     map[string]int            // guarded by mu: databases whose connections are held back, see Hold
 	paused   map[string]bool           // guarded by mu: databases paused, "" = all
+	past     map[cluster.NodeID]counts // guarded by mu: of places that were forgotten
 	closed   bool                      // guarded by mu
 	claims   []claim                   // guarded by mu: of settleLocked
 	claimers []*Place                  // guarded by mu: whose claims
@@ -58,6 +59,7 @@ func New(store *cluster.Store, limits Limits) *Pool {
 		known:   make(map[Key]*Remembered),
 		held:    make(map[string]int),
 		paused:  make(map[string]bool),
+		past:    make(map[cluster.NodeID]counts),
 		changed: make(chan struct{}, 1),
 	}
 }

@@ -27,6 +27,7 @@ import (
 	"gopgpool/replication"
 	"gopgpool/syncguard"
 	"gopgpool/watchdog"
+	"gopgpool/web"
 )
 
 // parts are the long-lived pieces of the daemon, wired by build.
@@ -55,6 +56,7 @@ type parts struct {
 
 	serving, recovering atomic.Bool // clients are served; a node is being rebuilt
 
+	web        *web.Server // nil: http_port is 0
 	pcp        *pcp.Server
 	pcpSockets *listeners
 	started    time.Time
@@ -92,6 +94,11 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 		p.listeners.removeFiles()
 		p.pcpSockets.removeFiles()
 		return nil, fmt.Errorf("watchdog: %w", err)
+	}
+	if err := p.openWeb(); err != nil {
+		p.listeners.removeFiles()
+		p.pcpSockets.removeFiles()
+		return nil, err
 	}
 	p.tellMeaningless(cfg)
 	return p.daemon(), nil
@@ -292,6 +299,9 @@ func (p *parts) daemon() *daemon {
 	}
 	if p.watchdog != nil {
 		d.parts = append(d.parts, part{name: "watchdog", run: p.watchdog.Run})
+	}
+	if p.web != nil {
+		d.parts = append(d.parts, part{name: "http", run: p.web.Run})
 	}
 	return d
 }
