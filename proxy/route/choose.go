@@ -42,15 +42,15 @@ func redirected(in *Input, writer cluster.NodeID) Choice {
 	r := in.Dice
 	switch {
 	case s.kind == 0:
-		return weighted(in.View, r, cluster.NoNode)
+		return weighted(in, r, cluster.NoNode)
 	case s.kind == conf.RedirectStandby && r < s.weight:
-		return weighted(in.View, r/s.weight, writer).because(ReasonRedirectStandby, list)
+		return weighted(in, r/s.weight, writer).because(ReasonRedirectStandby, list)
 	case s.kind == conf.RedirectStandby:
 		return Choice{Node: writer}.because(ReasonRedirectRest, list)
 	case r < s.weight || preferredLate(in, writer, s.node):
 		return Choice{Node: s.node}.because(ReasonRedirect, list)
 	}
-	return weighted(in.View, (r-s.weight)/(1-s.weight), s.node).because(ReasonRedirectRest, list)
+	return weighted(in, (r-s.weight)/(1-s.weight), s.node).because(ReasonRedirectRest, list)
 }
 
 func (c Choice) because(code ReasonCode, list int) Choice {
@@ -68,9 +68,13 @@ func preferredLate(in *Input, writer, n cluster.NodeID) bool {
 }
 
 // weighted picks among the live nodes but one, each in proportion to its backend_weight. With nothing to pick from it
-// is the main node.
-func weighted(v *cluster.View, r float64, except cluster.NodeID) Choice {
-	return pick(v, r, func(id cluster.NodeID) bool { return id != except })
+// is the main node. A primary on which nothing may begin is not picked from.
+func weighted(in *Input, r float64, except cluster.NodeID) Choice {
+	closed := cluster.NoNode
+	if in.closing() {
+		closed = in.View.Writer()
+	}
+	return pick(in.View, r, func(id cluster.NodeID) bool { return id != except && id != closed })
 }
 
 func pick(v *cluster.View, r float64, allowed func(cluster.NodeID) bool) Choice {

@@ -15,7 +15,7 @@ type Action uint8
 const (
 	Send   Action = iota // run it on Decision.Node
 	Refuse               // answer with an error, see Decision.Reason
-	Hold                 // wait for the next View, then decide again: the node it needs is being sought
+	Hold                 // wait for the next View, then decide again: the node it needs is being sought, or is about to change
 	Answer               // the proxy answers it itself (SHOW pool_*, PGPOOL ...)
 )
 
@@ -50,6 +50,9 @@ type Input struct {
 	Names      Names          // answers, where NeedsNames asks for them
 	L          cluster.NodeID // the session's load balance node, NoNode before the first choice
 	Dice       float64        // a new random number in [0,1)
+	// Open: a transaction of the session, or a batch without its Sync, is open on the node that takes writes. It may go on there while
+	// the View is Draining, and matters only then.
+	Open bool
 	Text       string         // the statement's text, where Policy.NeedsText
 }
 
@@ -121,14 +124,28 @@ func NeedsNames(in *Input) bool {
 func Decide(in *Input) (d Decision) {
 	decide(in, &d)
 	d.snapshot = tookSnapshot(in)
-	if d.Action == Send && d.Node == cluster.NoNode {
-		d.Action, d.Reason.Code = Hold, ReasonSeeking
-		if !in.View.Seeking {
-			d.Action, d.Reason.Code = Refuse, ReasonNoPrimary
-		}
-	}
+	Admit(in, &d)
 	return d
 }
+
+// Admit turns the decision to send a statement into Hold, or Refuse, where its node takes nothing now. Decide has done so; it is for who
+// has changed d.Node.
+func Admit(in *Input, d *Decision) {
+	if d.Action != Send {
+		return
+	}
+	switch {
+	case d.Node == cluster.NoNode && in.View.Seeking:
+		d.Action, d.Reason = Hold, Reason{Code: ReasonSeeking}
+	case d.Node == cluster.NoNode:
+		d.Action, d.Reason = Refuse, Reason{Code: ReasonNoPrimary}
+	case d.Node == in.View.Writer() && in.closing():
+		d.Action, d.Node, d.Reason = Hold, cluster.NoNode, Reason{Code: ReasonDraining}
+	}
+}
+
+// closing reports whether nothing new may begin on the node that takes writes, because it is about to be another one.
+func (in *Input) closing() bool { return in.View.Draining && !in.Open }
 
 func decide(in *Input, d *Decision) {
 	open := settle(in, d)
@@ -327,7 +344,7 @@ func reads(in *Input, f *stmt.Facts, d *Decision) openness {
 		d.Reason = Reason{Code: ReasonTransactionNode, Node: node}
 		return writesOpen
 	case stays:
-	case !p.statementLevel && in.L == d.Node && in.L != cluster.NoNode: // the load balance node is the primary: nothing below matters
+	case !p.statementLevel && in.L == d.Node && in.L != cluster.NoNode && !in.closing(): // the load balance node is the primary: nothing below matters
 		d.Reason.Code = ReasonLoadBalanceNode
 		return settled
 	}
@@ -489,6 +506,9 @@ func balance(in *Input, d *Decision) {
 		if !choose(in, d) {
 			return
 		}
+	} else if d.L == writer && in.closing() {
+		standIn(in, d)
+		return
 	}
 	lag, late := tooLate(in, writer, d.L)
 	switch {
@@ -502,6 +522,17 @@ func balance(in *Input, d *Decision) {
 		d.Reason = lagReason(ReasonLag, d.L, lag)
 		d.Reason.Chosen = d.ChoseL
 	}
+}
+
+// standIn sends a read to another node than the session's load balance node, which is the node that takes writes and takes nothing now.
+// The session keeps its own for later.
+func standIn(in *Input, d *Decision) {
+	c := Choose(in)
+	if lag, late := tooLate(in, d.Node, c.Node); late {
+		d.Reason = lagReason(ReasonLag, c.Node, lag)
+		return
+	}
+	d.Node, d.Reason = c.Node, c.Reason
 }
 
 // choose takes a new load balance node. It reports false when all standbys are too late: then the primary stands in, and

@@ -70,6 +70,7 @@ const (
 	ReasonFailedTransaction // SQLSTATE 25P02
 	ReasonNoNode            // no node is live
 	ReasonSeeking           // the primary is being sought
+	ReasonDraining          // a planned switchover waits for what is open on the primary
 	ReasonNoPrimary         // no live node may be written to
 	ReasonProxy             // answered by the proxy itself
 )
@@ -114,6 +115,7 @@ var reasonTexts = [...]string{
 	ReasonFailedTransaction:  "transaction has failed",
 	ReasonNoNode:             "no node is up",
 	ReasonSeeking:            "waits for the new primary",
+	ReasonDraining:           "waits for the switchover of the primary",
 	ReasonNoPrimary:          "no node may be written to",
 	ReasonProxy:              "answered by pgpool",
 }

@@ -24,6 +24,7 @@ var update = flag.Bool("update", false, "write the outputs of the scenarios into
 // "cluster", which also begins a new session:
 //
 //	cluster 0=primary 1=standby,weight=2,lag=90MB 2=standby,down  mode=logical dice=2 parameter=value 'parameter=with blanks'
+//	cluster ... is=seeking|draining|steady  open=yes|no (of the session, on the primary)
 //	session user=u database=d application_name=a
 //	relation name temp|unlogged|catalog     function name volatile
 //
@@ -160,6 +161,12 @@ func (w *world) set(words []string) {
 			w.dice = value
 		case name == "lb":
 			w.in.L = cluster.NodeID(w.number(value))
+		case name == "is":
+			v := *w.in.View
+			v.Seeking, v.Draining = value == "seeking", value == "draining"
+			w.in.View = &v
+		case name == "open":
+			w.in.Open = value == "yes"
 		case name == "mode":
 			w.in.View.Mode = map[string]cluster.Mode{
 				"streaming": cluster.ModeStreaming, "logical": cluster.ModeLogical, "raw": cluster.ModeRaw,
@@ -334,6 +341,9 @@ func (w *world) checkConsistency(d Decision) {
 		w.t.Errorf("%s: chose node %d, which is not live", in.Text, d.L)
 	}
 	if NeedsNames(&in) {
+		return
+	}
+	if d.Action == Hold { // however it was decided
 		return
 	}
 	in.Names = Names{Catalog: 1, Unlogged: 1, Temp: 1, Calls: 1, Missing: 1, Parent: 1, Volatile: 1, TempSchema: true, Unknown: true}
