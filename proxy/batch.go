@@ -32,14 +32,24 @@ func (s *session) on(b *backend) (*backend, error) {
 	if b == nil {
 		return s.onWriterHeld()
 	}
-	if err := s.passTo(); err != nil {
-		return nil, err
-	}
-	if err := s.switchTo(b); err != nil {
-		return nil, err
-	}
-	if b.dropped {
-		return nil, errNodeGone
+	for again := true; again; again = s.closed(b.node) { // switching takes time
+		if err := s.passTo(); err != nil {
+			return nil, err
+		}
+		if s.closed(b.node) {
+			if err := s.awaitOpening(b); err != nil {
+				return nil, err
+			}
+			if b.dropped { // it had nothing that is lost
+				return s.onWriterHeld()
+			}
+		}
+		if err := s.switchTo(b); err != nil {
+			return nil, err
+		}
+		if b.dropped {
+			return nil, errNodeGone
+		}
 	}
 	s.bringUp(b, b.node == s.writer()) // its state is what the client is told
 	return b, nil
@@ -166,7 +176,7 @@ func (s *session) target(d route.Decision) (*backend, error) {
 	if err := s.switchTo(b); err != nil {
 		return nil, err
 	}
-	if b.dropped {
+	if s.overtaken(b) { // before it is told that a transaction begins
 		return nil, errChanged
 	}
 	s.bringUp(b, b.node == s.srv.store.Current().Writer())

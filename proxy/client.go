@@ -79,6 +79,10 @@ func (s *session) take() (bool, error) {
 	if len(p) < size {
 		return false, nil
 	}
+	s.flight.message = s.client.r
+	if !s.batchUsed {
+		s.flight.at = s.client.r
+	}
 	s.client.r += size
 	return true, s.message(typ, p[:size])
 }
@@ -127,6 +131,9 @@ func (s *session) message(typ byte, frame []byte) error {
 	}
 	if s.skipping && typ != pgwire.Sync && typ != pgwire.Terminate {
 		return nil
+	}
+	if s.bereaved != nil && typ != pgwire.Terminate {
+		return s.bereaved
 	}
 	s.mark = s.changed()
 	switch typ {
@@ -190,6 +197,7 @@ func (s *session) big() error {
 	if err != nil {
 		return protocolViolation(err.Error())
 	}
+	s.flight.message = s.client.r
 	s.client.r += len(p)
 	s.client.skip = size - len(p)
 	s.streamTo = nil
@@ -203,6 +211,9 @@ func (s *session) big() error {
 	}
 	if s.skipping {
 		return nil
+	}
+	if s.bereaved != nil {
+		return s.bereaved
 	}
 	s.mark = s.changed()
 	switch typ {

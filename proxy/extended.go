@@ -264,7 +264,7 @@ func (s *session) skipRest(frame []byte, size int) {
 
 // decideBound decides about a Bind: where the statement goes, or a server that gives the error.
 func (s *session) decideBound(p *prepared, po *portal, portalName []byte) (d route.Decision, _ *prepared, err error) {
-	s.in.View = s.srv.store.Current()
+	s.look()
 	if old := s.portals[string(portalName)]; old != nil && old.b != nil {
 		return route.Decision{Node: old.b.node}, nil, nil // the name is taken there
 	}
@@ -466,6 +466,9 @@ func (s *session) closeObject(frame []byte) error {
 	if lead != nil {
 		if _, err := s.orWriter(lead); err != nil {
 			return s.refuseExtended(err)
+		}
+		if lead.dropped { // it was held, and the statement is gone with the connection
+			lead = nil
 		}
 	}
 	if p != nil {

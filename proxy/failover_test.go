@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/internal/fakepg"
 	"gopgpool/pgwire"
 )
@@ -43,6 +44,8 @@ func crown(id cluster.NodeID) func(v *cluster.View) {
 	}
 }
 
+const repeatable = "BEGIN ISOLATION LEVEL REPEATABLE READ"
+
 const insert = "INSERT INTO t VALUES (1)"
 
 // stateful is a world in which statements that leave something behind succeed.
@@ -54,6 +57,7 @@ func stateful() fakepg.World {
 	} {
 		w[sql] = fakepg.Answer{Tag: strings.SplitN(sql, " ", 2)[0]}
 	}
+	w[repeatable] = fakepg.Answer{Tag: "BEGIN", Begins: true}
 	for _, sql := range []string{"SELECT pg_advisory_lock(1)", "SELECT pg_advisory_xact_lock(1)"} {
 		w[sql] = fakepg.One()
 	}
@@ -124,7 +128,7 @@ func (p *testProxy) held(user string) bool {
 
 // TestWaitingEnds: a statement that waits in vain is refused, and the session goes on.
 func TestWaitingEnds(t *testing.T) {
-	p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby, patience: 20 * time.Millisecond})
+	p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby, tweak: func(c *conf.Config) { c.Failover.HoldTimeout = 20 * time.Millisecond }})
 	c := p.connect(t, "victim")
 	p.publish(t, condemn)
 	for _, message := range [][]byte{pgwire.AppendQuery(nil, insert), extended(insert)} {
@@ -220,12 +224,12 @@ func (p *testProxy) busyOn(user string, node cluster.NodeID) bool {
 	return busy
 }
 
-// TestPromotedUnderATransaction: what runs on a standby that is promoted may finish; a transaction that has only read there cannot
+// TestPromotedUnderATransaction: what runs on a standby that is promoted may finish; a transaction that has its snapshot there cannot
 // go on to write on connections of two ages.
 func TestPromotedUnderATransaction(t *testing.T) {
 	p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby})
 	c := p.connect(t, "victim")
-	ok(t, c, "BEGIN")
+	ok(t, c, repeatable)
 	ok(t, c, "SELECT 1")
 	p.publish(t, condemn)
 	p.publish(t, crown(1))
@@ -246,6 +250,42 @@ func TestPromotedUnderATransaction(t *testing.T) {
 	p.publish(t, func(v *cluster.View) { v.Nodes[1].Epoch++ })
 	ok(t, c, "COMMIT")
 	c.Bye()
+}
+
+// TestReadsMoveWithTheirTransaction: a READ COMMITTED transaction that has only read on the standby that is promoted goes on there, in
+// either protocol, and writes.
+func TestReadsMoveWithTheirTransaction(t *testing.T) { inModes(t, testReadsMove) }
+
+func testReadsMove(t *testing.T, line string) {
+	for _, protocol := range []string{"simple", "extended"} {
+		t.Run(protocol, func(t *testing.T) {
+			p := newTestProxy(t, setup{world: stateful(), nodes: 2, conf: onStandby + line})
+			c := p.connect(t, "victim")
+			send := func(sql string) {
+				t.Helper()
+				if protocol == "simple" {
+					c.Send(pgwire.AppendQuery(nil, sql))
+				} else {
+					c.Send(extended(sql))
+				}
+				if got := c.UntilReady(); len(fakepg.Errors(got)) > 0 {
+					t.Errorf("%s got %s", sql, fakepg.Transcript(got))
+				}
+			}
+			for _, sql := range []string{"BEGIN", "SELECT 1"} {
+				send(sql)
+			}
+			p.publish(t, condemn)
+			p.publish(t, crown(1))
+			for _, sql := range []string{insert, "SELECT 1", "COMMIT"} {
+				send(sql)
+			}
+			if got := p.fakes[1].Last(); !got.Has(insert) || !got.Has("COMMIT") {
+				t.Errorf("the new primary got %q", got.Statements())
+			}
+			c.Bye()
+		})
+	}
 }
 
 // TestQuiesce keeps new clients waiting until the last old one has left.

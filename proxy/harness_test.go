@@ -35,7 +35,6 @@ type setup struct {
 	hba      string             // pool_hba.conf; "" turns enable_pool_hba off
 	passwd   string             // pool_passwd
 	nodeUsed func(cluster.NodeID)
-	patience time.Duration          // instead of holdFor
 	panics   bool                   // a panic of a session is what the test is about
 	servers  func(testing.TB) []int // starts others instead of fake ones and tells their ports
 }
@@ -89,9 +88,6 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 	}
 	p.openAuth(&parts, &o)
 	p.Server = NewServer(parts)
-	if o.patience > 0 {
-		p.patience = o.patience
-	}
 	p.Listen(p.listen())
 	p.run(loops.Run, parts.Pool.Run, p.Run)
 	tb.Cleanup(p.close)

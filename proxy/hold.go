@@ -12,11 +12,7 @@ import (
 )
 
 // This file is about statements that cannot be sent now but may be soon: what was never sent waits for the next View instead of
-// failing. A held session costs no more than an idle one, so their number is bounded by num_init_children, their bytes by the
-// buffers of a session, and their age by holdFor.
-
-// holdFor is how long a statement waits for a node that can run it (manual: a query sent while a failover is running).
-const holdFor = 30 * time.Second
+// failing. Their age is bounded by failover_hold_timeout, their number and bytes by what held.go says.
 
 // brokenFor is how long a statement waits for a server that has accepted a connection and broken it off: it is asked again soon, and
 // what it then does says more.
@@ -33,11 +29,8 @@ var (
 	errChanged = errors.New("the cluster has changed")
 	// errSeeking: what is needed is the primary, and that is being sought.
 	errSeeking = errors.New("the primary is being sought")
-	errHeld    = &clientError{
-		Code: "57P03", Message: "no primary node is available",
-		Detail: "The statement was not sent to any server; it has waited for " + holdFor.String() + ".",
-		Hint:   "Try again later.",
-	}
+	// errDraining: what is needed is the primary, and that is about to be another one.
+	errDraining  = errors.New("the primary is being switched over")
 	errNoPrimary = &clientError{
 		Code: "57P03", Message: "no primary node is available",
 		Detail: "The nodes that are up say they are primaries but were not taken, for they hold other data than the one that is lost.",
@@ -62,6 +55,10 @@ var (
 type attempt struct {
 	began   time.Time // the waiting; zero before
 	renewed bool      // a connection that had ended unnoticed was replaced
+
+	why     route.ReasonCode // of the last decision
+	ticket  *ticket          // it was held; nil: it was not
+	through bool             // and its turn to go on has come
 }
 
 // until is when the next wait ends, unless the waiting is over altogether: limit, which depends on what is waited for now, counts from
@@ -96,13 +93,19 @@ func notServing(err error) bool {
 // statement while what it needs is not there but may come.
 func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	defer s.placingDone()
+	defer s.placed(&a)
 	for s.placing = true; ; {
 		if err := s.pass(); err != nil {
 			return d, p, nil, err
 		}
 		d, p, err = s.decide(f, text)
+		a.why = d.Reason.Code
 		if err == nil && d.Action == route.Send {
+			if waited, err := s.awaitTurn(&a); err != nil {
+				return d, p, nil, err
+			} else if waited {
+				continue
+			}
 			b, err = s.backendOr(&d)
 			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
 				s.state.Placed(&d, b.node)
@@ -118,13 +121,21 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 // placeBound is place for an extended message, which makes the connection the active one and brings it up to the session's state.
 func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	defer s.placingDone()
+	defer s.placed(&a)
 	for s.placing = true; ; {
 		if err := s.pass(); err != nil {
 			return d, p, nil, err
 		}
-		d, p, err = decide()
+		if d, p, err = decide(); err == nil {
+			err = s.gate(&d)
+		}
+		a.why = d.Reason.Code
 		if err == nil && d.Action == route.Send {
+			if waited, err := s.awaitTurn(&a); err != nil {
+				return d, p, nil, err
+			} else if waited {
+				continue
+			}
 			b, err = s.target(d)
 			if err == nil && !s.cancelled && !s.overtaken(b) && !s.barred() {
 				s.state.Placed(&d, b.node)
@@ -135,6 +146,12 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 			return d, p, nil, err
 		}
 	}
+}
+
+// placed is placingDone of an attempt that may have been held.
+func (s *session) placed(a *attempt) {
+	s.leaveRoom(a)
+	s.placingDone()
 }
 
 // placingDone is the end of place: a request to cancel is about a server from now on.
@@ -148,8 +165,7 @@ func (s *session) onWriterHeld() (*backend, error) {
 
 // toWriter decides for the node that takes writes, whichever that is now.
 func (s *session) toWriter() (route.Decision, *prepared, error) {
-	v := s.srv.store.Current()
-	s.in.View = v
+	v := s.look()
 	d := route.Decision{Node: v.Writer()}
 	if d.Node == cluster.NoNode {
 		return d, nil, s.noWriter()
@@ -165,8 +181,11 @@ func (s *session) overtaken(b *backend) bool {
 // again says whether a statement that could not be placed is to be tried again: nil after the waiting that this took, else the error
 // for the client.
 func (s *session) again(a *attempt, err error) error {
-	if s.cancelled && (err == nil || errors.Is(err, errChanged) || errors.Is(err, errSeeking) || isUnreachable(err)) {
+	switch {
+	case s.cancelled && (err == nil || errors.Is(err, errChanged) || errors.Is(err, errSeeking) || errors.Is(err, errDraining) || isUnreachable(err)):
 		return errCancelled
+	case s.bereaved != nil:
+		return s.bereaved
 	}
 	v := s.in.View
 	changed := v != s.srv.store.Current()
@@ -183,7 +202,11 @@ func (s *session) again(a *attempt, err error) error {
 		a.renewed = true
 		return nil
 	case err == nil, errors.Is(err, errSeeking):
-		return s.hold(a, v, s.srv.patience, errHeld)
+		return s.holdForPrimary(a, v)
+	case errors.Is(err, errDraining): // or until a standby lets the session in again
+		a.why = route.ReasonDraining
+		limit := s.srv.holding().HoldTimeout
+		return s.holdFor(a, v, limit, retryRefused, heldError(limit, a.why))
 	}
 	var unreachable *pool.ConnectError
 	switch {
@@ -194,7 +217,7 @@ func (s *session) again(a *attempt, err error) error {
 		}
 		return s.holdFor(a, v, worth, retryRefused, err)
 	case notServing(err) && nodeOf(err) == v.Writer():
-		return s.hold(a, v, retryStarting, err)
+		return s.holdFor(a, v, s.srv.holding().HoldTimeout, retryStarting, err)
 	}
 	return err
 }
@@ -228,9 +251,9 @@ func (s *session) worthWaiting(v *cluster.View, err error) time.Duration {
 	case !isUnreachable(err) && !notServing(err):
 		return 0
 	case s.cfg.HealthCheck.For(int(node)).Period > 0, f.FailoverOnBackendError && condemns(err):
-		return s.srv.patience
+		return s.srv.holding().HoldTimeout
 	case f.FailoverOnBackendError:
-		return brokenFor
+		return min(brokenFor, s.srv.holding().HoldTimeout)
 	}
 	return 0
 }
@@ -248,13 +271,14 @@ func (s *session) unreplaceable(co *pool.ConnectError) error {
 	return e
 }
 
-// hold is holdFor the usual time.
-func (s *session) hold(a *attempt, v *cluster.View, pause time.Duration, why error) error {
-	return s.holdFor(a, v, s.srv.patience, pause, why)
+// holdForPrimary holds a statement under v until another View is in force, at most for failover_hold_timeout.
+func (s *session) holdForPrimary(a *attempt, v *cluster.View) error {
+	limit := s.srv.holding().HoldTimeout
+	return s.holdFor(a, v, limit, limit, heldError(limit, a.why))
 }
 
-// holdFor waits until v is out of date or the pause is over, in the middle of a client's message. When limit is over, counted from the
-// first wait, it returns why.
+// holdFor waits until v or the configuration is out of date or the pause is over, in the middle of a client's message. When limit is
+// over, counted from the first wait, it returns why.
 func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duration, why error) error {
 	now := s.t.Now()
 	if a.began.IsZero() {
@@ -265,8 +289,14 @@ func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duratio
 	if over {
 		return why
 	}
+	if err := s.enterRoom(a); err != nil {
+		return err
+	}
 	defer s.stands(heldBack)()
-	return s.pumpUntil(until, func() bool { return s.cancelled || s.srv.store.Current() != v || !s.t.Now().Before(until) })
+	set := s.srv.current.Load()
+	return s.pumpUntil(until, func() bool {
+		return s.cancelled || s.bereaved != nil || s.srv.store.Current() != v || s.srv.current.Load() != set || !s.t.Now().Before(until)
+	})
 }
 
 func (s *session) logHeld(why error) {

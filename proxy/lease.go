@@ -353,11 +353,14 @@ func (s *session) tryOut(c *pool.Conn) ([]pgwire.Param, string, error) {
 		if err := s.drain(b); err != nil {
 			return nil, "", err
 		}
-		if b.spent || b.dropped {
+		switch {
+		case b.spent: // the client has been told
 			return nil, "", errHandled
+		case b.dropped:
+			return nil, "", errChanged
 		}
 	}
-	r := &pool.Remembered{Params: slices.Clone(c.Params), Isolation: c.Isolation, Server: c.Opened.Server}
+	r := &pool.Remembered{Params: slices.Clone(s.asOfPrimary(c)), Isolation: c.Isolation, Server: c.Opened.Server}
 	if level := s.journal.Value("default_transaction_isolation"); level != "" {
 		r.Isolation = strings.ToLower(level)
 	}

@@ -78,10 +78,20 @@ func (s *session) whoKnows() (*backend, error) {
 		!s.journal.InTx() && s.srv.store.Current().Live(s.in.L) {
 		return s.backendOr(&route.Decision{Node: s.in.L})
 	}
+	if s.closed(s.writer()) && !s.temps.TempPossible() {
+		if b, err := s.whoElseKnows(errDraining); err == nil || s.mustEndNow(err) || isOurs(err) {
+			return b, err
+		}
+	}
 	b, err := s.onWriter()
 	if err == nil || !isUnreachable(err) && !errors.Is(err, errSeeking) && !errors.Is(err, errNoPrimary) {
 		return b, err
 	}
+	return s.whoElseKnows(err)
+}
+
+// whoElseKnows is the connection to a node other than the one that takes writes; why is the error if there is none.
+func (s *session) whoElseKnows(why error) (*backend, error) {
 	v := s.srv.store.Current()
 	for i := range v.Nodes {
 		id := cluster.NodeID(i)
@@ -94,7 +104,7 @@ func (s *session) whoKnows() (*backend, error) {
 			return nil, err2
 		}
 	}
-	return nil, err
+	return nil, why
 }
 
 // ask runs a question of ours on a server connection that owes nothing, and waits for the answer. It is asked within the

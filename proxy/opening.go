@@ -23,11 +23,18 @@ func (s *session) firstServer() (*pool.Conn, *pool.Opening, error) {
 	return nil, o, err
 }
 
-// loginNode is the node that takes writes or, while there is none, another one: the session's own connection to the primary can wait.
+// loginNode is the node that takes writes or, while there is none or it is about to be another one, any other: the session's own
+// connection to the primary can wait.
 func (s *session) loginNode() cluster.NodeID {
 	v := s.srv.store.Current()
-	if w := v.Writer(); w != cluster.NoNode {
+	w := v.Writer()
+	if w != cluster.NoNode && !v.Draining {
 		return w
+	}
+	for i := range v.Nodes {
+		if id := cluster.NodeID(i); id != w && v.Live(id) {
+			return id
+		}
 	}
 	return v.Main()
 }
@@ -196,7 +203,7 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 		c.Opened.Proof = auth.NewProof(sent, auth.NewRandom())
 	}
 	if !s.pooled && (source != auth.SourceClient || s.identity.By != auth.ByNothing) {
-		s.srv.pool.Remember(s.key, &pool.Remembered{Params: slices.Clone(c.Params), Isolation: c.Isolation, Server: o.Method})
+		s.srv.pool.Remember(s.key, &pool.Remembered{Params: slices.Clone(s.asOfPrimary(c)), Isolation: c.Isolation, Server: o.Method})
 	}
 	return c, nil
 }

@@ -149,7 +149,7 @@ func listsPrepared(f *stmt.Facts) bool {
 func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, err error) {
 	in := &s.in
 	in.Facts = f
-	in.View = s.srv.store.Current()
+	s.look()
 	in.Gauges = s.srv.store.Gauges()
 	in.Policy = s.policy
 	in.Prepared, in.PreparedNode = nil, cluster.NoNode
@@ -191,10 +191,7 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 			d.Node = node
 		}
 	}
-	if d.Node == cluster.NoNode { // it must stay with a writer that is being sought
-		d.Action = route.Hold
-	}
-	return d, p, nil
+	return d, p, s.gate(&d) // what has just been changed
 }
 
 // boundTo is the node that has the portal a FETCH or CLOSE names, or the prepared statement whose name a PREPARE repeats.
@@ -262,6 +259,7 @@ func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
 		s.in.L = cluster.NoNode // to be chosen again
 	}
 	v := s.srv.store.Current()
+	closed := s.closed(writer)
 	for i := -1; i < len(v.Nodes); i++ { // the writer first, which may answer everything
 		id := cluster.NodeID(i)
 		if i < 0 {
@@ -269,7 +267,7 @@ func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
 		} else if id == writer {
 			continue
 		}
-		if id == d.Node || !v.Live(id) || s.avoids(id) {
+		if id == d.Node || !v.Live(id) || s.avoids(id) || closed && id == writer {
 			continue
 		}
 		if b, err := s.backendFor(id); err == nil {
@@ -277,6 +275,9 @@ func (s *session) elsewhere(d *route.Decision, err error) (*backend, error) {
 		} else if s.mustEndNow(err) || isOurs(err) {
 			return nil, err
 		}
+	}
+	if closed {
+		return nil, errDraining
 	}
 	return nil, err
 }

@@ -45,7 +45,7 @@ func (s *session) over(cause error) {
 		s.backends = s.backends[1:]
 		s.giveBack(b)
 	}
-	delete(s.home.sessions, s)
+	s.home.forget(s)
 	s.backendMessages.Flush(s.log)
 	s.uncount()
 	s.admission().give(s.slot, s.t.Now())
@@ -67,7 +67,7 @@ func (s *session) abandon() {
 		s.srv.pool.Discard(b.c)
 	}
 	s.backends = nil
-	delete(s.home.sessions, s)
+	s.home.forget(s)
 	s.uncount()
 	s.admission().give(s.slot, s.t.Now())
 }

@@ -514,7 +514,12 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		s.logLost(node, cause)
 		return nil
 	}
-	return lostNodeError(node, cause, stake)
+	lost := lostNodeError(node, cause, stake)
+	if stake == stateThere && s.bereave(b, s.srv.store.Current(), lost) {
+		s.logLost(node, cause)
+		return nil
+	}
+	return lost
 }
 
 // tellBroken tells failover of a connection that did not end by a server's or our own will.

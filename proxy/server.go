@@ -93,8 +93,8 @@ type Server struct {
 	notifiers     notifiers
 	numbers       atomic.Uint64 // of sessions
 	statements    *sharedRegistry
-	quiescing     atomic.Int32  // calls of Quiesce that have not resumed
-	patience      time.Duration // holdFor
+	quiescing     atomic.Int32 // calls of Quiesce that have not resumed
+	room          waitingRoom  // of statements that are held
 }
 
 // settings are what a reload replaces as one.
@@ -114,6 +114,8 @@ type home struct {
 	sessions map[*session]struct{}
 	tally    meter.Loop
 	reader   reader
+
+	departures []*departure // what a switchover waits for, see drain.go
 }
 
 // authCacheSize bounds the derived SCRAM keys kept.
@@ -125,7 +127,7 @@ func NewServer(p Parts) *Server {
 	s := &Server{
 		statements: newSharedRegistry(), startups: newStartups(),
 		parts: p, store: p.Store, pool: p.Pool, log: p.Log, keys: newRegistry(), started: time.Now(),
-		patience: holdFor, counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(p.LoginSecret, authCacheSize),
+		counters: show.NewCounters(len(p.Loops.Loops)), authKeys: auth.NewCache(p.LoginSecret, authCacheSize),
 	}
 	s.admitted = newAdmission(cfg.Pool.NumInitChildren, cfg.Pool.ClientBound(), cfg.Pool.ReservedConnections, p.PID+1, s.started)
 	s.shared = newSharedAdmission(cfg.SharedClients(), s.started)
@@ -154,7 +156,9 @@ func seed() uint64 {
 // Configure puts a configuration in force: sessions that begin from now on obey it.
 func (s *Server) Configure(cfg *conf.Config) {
 	policy := route.NewPolicy(&cfg.LoadBalance, &cfg.StreamingCheck, &cfg.RelationCache)
-	s.current.Store(&settings{cfg: cfg, policy: policy})
+	if s.current.Swap(&settings{cfg: cfg, policy: policy}) != nil {
+		s.wakeAll() // who is held may have waited long enough now
+	}
 	s.pool.Configure(limits(cfg))
 	s.pool.SetBounds(func(k pool.Key) pool.Bounds {
 		p := cfg.Pooling(k.Database, k.User)
@@ -240,6 +244,7 @@ func (s *Server) viewChanged(v *cluster.View) {
 				x.cutFenced(v)
 				x.t.Wake()
 			}
+			h.lookAtDepartures(v)
 		})
 	}
 }

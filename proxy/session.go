@@ -128,6 +128,8 @@ type session struct {
 	gone                   bool     // the client has left
 	leaving                bool     // it has said goodbye behind its last statement, which is finished
 	end                    error    // why the session is over
+	bereaved               error    // what it had on a server is lost: what its next statement is told
+	flight                 flight   // what the client has sent last
 
 	pooling conf.Pooling // of the database and user
 	ops     operated
@@ -299,6 +301,9 @@ func (e *clientGone) Unwrap() error { return e.err }
 
 // wait gives up the loop until a socket can make progress or something else wants the session's attention.
 func (s *session) wait(until time.Time) error {
+	if len(s.home.departures) > 0 {
+		s.home.rests(s)
+	}
 	in := s.interests[:0]
 	busy := s.owed > 0 || s.pumping || !s.clientTurn()
 	ci := loop.Interest{Conn: s.client.conn, Write: s.client.backlog() > 0, HangUp: busy && !s.gone && !s.leaving}
@@ -532,8 +537,13 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 			if err := s.lostBackend(b, errNodeLeft); err != nil {
 				return nil, err
 			}
+			if s.bereaved != nil {
+				return nil, s.bereaved
+			}
 		case b.busy() && !s.failed():
-			return nil, s.promotedUnder(b)
+			if err := s.promotedUnder(b); err != nil {
+				return nil, err
+			}
 		case b.busy():
 			return b, nil // only the end of the failed transaction is still to come
 		default:
@@ -564,13 +574,36 @@ func (s *session) backendFor(node cluster.NodeID) (*backend, error) {
 	return b, nil
 }
 
-// promotedUnder ends a transaction that has read from a standby which is no standby any more.
+// promotedUnder ends a transaction that has read from a standby which is no standby any more, unless it can go on elsewhere.
 func (s *session) promotedUnder(b *backend) error {
 	if s.stakeAt(b) == writing {
 		return s.lostBackend(b, errNodeLeft)
 	}
+	movable := s.movable(b)
+	if movable && b.unsynced { // its answers come before those of the next server
+		if err := s.drainBatch(b); err != nil {
+			return err
+		}
+	}
 	s.dropBackend(b)
+	if movable {
+		return nil
+	}
 	return errPromoted
+}
+
+// movable reports whether the transaction has nothing on a server that it could not begin anew elsewhere: it has only read there, each
+// time with a new snapshot, as it would on any other.
+func (s *session) movable(b *backend) bool {
+	if b.outstanding() > 0 && !b.unsynced || b.wrote || b.holds != 0 || b.status == 'E' || s.journal.Full() || !s.state.EachReadAnew() {
+		return false
+	}
+	for _, po := range s.portals {
+		if po.b == b {
+			return false
+		}
+	}
+	return true
 }
 
 // attach makes a leased connection the session's.

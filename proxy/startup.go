@@ -123,7 +123,7 @@ func (s *session) login() error {
 
 // awaitNode waits while no node is live and a failover that may find one is under way.
 func (s *session) awaitNode() error {
-	until := s.t.Now().Add(s.srv.patience)
+	until := s.t.Now().Add(s.srv.holding().HoldTimeout)
 	for {
 		v := s.srv.store.Current()
 		switch {
@@ -177,11 +177,16 @@ func (s *session) admit(f auth.Facts) error {
 		}
 		return err
 	}
-	c, err := s.loginServer(f, plan.NeedServer || s.identity.By == auth.ByNothing, idle, opening)
-	if err != nil {
-		return err
+	for began := s.t.Now(); ; idle, opening = nil, nil {
+		c, err := s.loginServer(f, plan.NeedServer || s.identity.By == auth.ByNothing, idle, opening)
+		if err != nil {
+			return err
+		}
+		err = s.greet(c)
+		if !errors.Is(err, errChanged) || s.t.Now().Sub(began) >= s.srv.holding().HoldTimeout { // the server was lost before the client heard a word
+			return err
+		}
 	}
-	return s.greet(c)
 }
 
 // challenge carries out the exchange with the client.
@@ -273,7 +278,7 @@ func (s *session) loginServer(f auth.Facts, must bool, idle *pool.Conn, opening 
 	}
 	if opening == nil {
 		known := !must && s.known(f)
-		if known && (s.pooled || s.srv.pauses.covers(s.startup.Database)) {
+		if known && (s.pooled || s.srv.pauses.covers(s.startup.Database) || s.srv.store.Current().Draining) {
 			return nil, nil
 		}
 		var err error
@@ -313,7 +318,7 @@ func (s *session) greet(c *pool.Conn) error {
 			return err
 		}
 	} else if c != nil {
-		params, isolation = c.Params, c.Isolation
+		params, isolation = s.asOfPrimary(c), c.Isolation
 		s.pid = c.PID
 		if stale(c, s.srv.store.Current()) { // condemned in this moment: the first statement gets another one
 			s.srv.pool.Discard(c)
@@ -335,6 +340,19 @@ func (s *session) greet(c *pool.Conn) error {
 	out = pgwire.AppendBackendKeyData(out, s.pid, s.secret)
 	s.client.setQueued(pgwire.AppendReady(out, 'I'))
 	return s.flushLogin()
+}
+
+// asOfPrimary is what a server has reported at login. Where it stands in for a primary that is away, the client must not take the session
+// for one that cannot write: it waits for the primary when it does.
+func (s *session) asOfPrimary(c *pool.Conn) []pgwire.Param {
+	standby := pgwire.Param{Name: "in_hot_standby", Value: "on"}
+	at := slices.Index(c.Params, standby)
+	if v := s.srv.store.Current(); at < 0 || !v.Seeking && !v.Draining {
+		return c.Params
+	}
+	params := slices.Clone(c.Params)
+	params[at].Value = "off"
+	return params
 }
 
 // settled prepares the session for its first statement.

@@ -53,7 +53,7 @@ type Input struct {
 	// Open: a transaction of the session, or a batch without its Sync, is open on the node that takes writes. It may go on there while
 	// the View is Draining, and matters only then.
 	Open bool
-	Text       string         // the statement's text, where Policy.NeedsText
+	Text string // the statement's text, where Policy.NeedsText
 }
 
 // Decision is where a statement goes.

@@ -55,6 +55,10 @@ func (s *State) PrimaryOnly() bool { return s.multi }
 // Wrote tells that the open transaction has written.
 func (s *State) Wrote() bool { return s.wrote }
 
+// EachReadAnew tells that each read of the transaction sees what is committed by then, and that no cursor of it is open: reads may move to
+// another node.
+func (s *State) EachReadAnew() bool { return s.modes.isolation == readCommitted && len(s.cursors) == 0 }
+
 // Begin folds a BEGIN that has been accepted. Inside a transaction it only changes the modes, as in PostgreSQL.
 func (s *State) Begin(m stmt.TxModes) {
 	if !s.inTx {
