@@ -48,6 +48,7 @@ var labels = [...]string{
 	ReasonFailedTransaction:  "failed_transaction",
 	ReasonNoNode:             "no_node",
 	ReasonSeeking:            "seeking_primary",
+	ReasonDraining:           "draining_primary",
 	ReasonNoPrimary:          "no_primary",
 	ReasonProxy:              "proxy",
 }
