@@ -189,7 +189,7 @@ func planned(v *cluster.View) bool {
 // so; to go on without a word would let it use a table instead of its temporary one, or believe that it holds a lock. Only a
 // session that listens is told at once: its client may never say a word, and wait for ever.
 func (s *session) bereave(b *backend, v *cluster.View, lost error) bool {
-	if !planned(v) || b.holds&holdsListen != 0 {
+	if !b.planned && !planned(v) || b.holds&holdsListen != 0 {
 		return false
 	}
 	s.bereaved = lost

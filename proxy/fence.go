@@ -49,6 +49,7 @@ func (s *session) cutFenced(v *cluster.View) {
 	}
 	for _, b := range s.backends {
 		if fenced(b.c, v) {
+			b.planned = b.planned || planned(v)
 			b.c.Wire.Abort()
 		}
 	}
