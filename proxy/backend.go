@@ -38,6 +38,7 @@ type backend struct {
 	owner       uint64  // the session, if it shares its connections; 0: it does not
 	lastText    []byte  // of the last statement sent, cut, for SHOW pool_pools
 	ending      bool    // the end of the transaction is on its way
+	planned     bool    // it was cut by a planned switchover
 	standby     bool    // when it was leased another node was the primary: nothing can be written here
 	wrote       bool    // something that may have written was sent since the server was last outside a transaction
 	counted     holding // pins that were counted
