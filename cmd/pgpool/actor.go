@@ -26,3 +26,8 @@ func (a actor) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID
 func (a actor) Start(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error {
 	return a.p.keeper.Start(ctx, v, node, term)
 }
+
+// drainer waits for the sessions of this pgpool.
+type drainer struct{ p *parts }
+
+func (d drainer) Drain(ctx context.Context, v *cluster.View) error { return d.p.proxy.DrainPrimary(ctx, v) }

@@ -179,7 +179,7 @@ func (p *parts) openCluster(cfg *conf.Config) {
 	p.coord = failover.NewCoordinator(failover.Parts{
 		Store: p.store, StatusFile: path, Policy: p.failoverPolicy, Log: p.partLog("main"),
 		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p}, Consensus: p.consensus(),
-		Actor: actor{p},
+		Actor: actor{p}, Drainer: drainer{p},
 	})
 }
 
