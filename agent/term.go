@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 
 	"gopgpool/cluster"
 )
@@ -27,14 +26,31 @@ func (l *Local) obey(p *place, term cluster.Term) error {
 		return fmt.Errorf("term: %w", err)
 	}
 	defer lock.Close()
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil { // held for moments
+	if err := flock(context.Background(), lock); err != nil { // held for moments
 		return fmt.Errorf("term: %w", err)
 	}
-	path := l.StateFile
-	if path == "" {
-		path = filepath.Join(p.beside, "term")
+	return p.owner.as(func() error { return obeyIn(l.stateFile(p), term) })
+}
+
+func (l *Local) stateFile(p *place) string {
+	if l.StateFile != "" {
+		return l.StateFile
 	}
-	return p.owner.as(func() error { return obeyIn(path, term) })
+	return p.besides("term")
+}
+
+// Term is the highest term that was ever obeyed here.
+func (l *Local) Term() (cluster.Term, error) {
+	p, err := locate(l.DataDirectory)
+	if err != nil {
+		return 0, err
+	}
+	var m memory
+	err = p.owner.as(func() error {
+		m, err = readMemory(l.stateFile(&p))
+		return err
+	})
+	return m.Term, err
 }
 
 func obeyIn(path string, term cluster.Term) error {

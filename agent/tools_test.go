@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"crypto/tls"
 	"os/exec"
 	"strconv"
 	"syscall"
@@ -28,3 +29,12 @@ func atoi(t *testing.T, s string) int {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
+
+func ptr[T any](v T) *T { return &v }
+
+// mixed trusts as one and shows itself as another.
+func mixed(trust, own Credentials) *tls.Config {
+	c := trust.tls.Clone()
+	c.Certificates = own.tls.Certificates
+	return c
+}

@@ -76,22 +76,27 @@ func (p *place) lock(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	if err := flock(ctx, f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// flock locks a file, and gives up after a time.
+func flock(ctx context.Context, f *os.File) error {
+	short, cancel := context.WithTimeout(ctx, lockPatience)
 	defer cancel()
-	err = poll(ctx, func() (bool, error) {
+	err := poll(short, func() (bool, error) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return false, nil
 		}
 		return err == nil, err
 	})
-	switch {
-	case err == nil:
-		return f, nil
-	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("%w: of another process", cluster.ErrBusy)
+	if err != nil && short.Err() != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: of another process", cluster.ErrBusy)
 	}
-	return nil, errors.Join(err, f.Close())
+	return err
 }
 
 // openBeside opens a file of ours, as the owner, and makes our directory if need be.
