@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"gopgpool/cluster"
@@ -23,23 +24,38 @@ type Local struct {
 	ServerLog     string // where a started server's standard error goes; empty: beside the data directory
 	Log           logging.Logger
 
-	turn  turn
-	child childServer
+	nextBin atomic.Pointer[string]
+	turn    turn
+	child   childServer
 }
 
-// Here reports why this process cannot act on the server at dir; nil: it can. fs.ErrNotExist: there is no such directory.
-func Here(dir string) error {
+// errAnother is a data directory whose server is another one than was meant.
+var errAnother = errors.New("is another server's")
+
+// Here reports why this process cannot act on the server at dir, which listens at port (0: whichever); nil: it can. A directory that is
+// lost is no obstacle if it was acted on before.
+func Here(dir string, port int) error {
 	p, err := locate(dir)
 	if err != nil {
 		return err
 	}
-	return p.owner.as(func() error {
+	err = p.owner.as(func() error {
 		d, err := os.Open(p.data)
+		if errors.Is(err, fs.ErrNotExist) {
+			d, err = os.Open(p.beside)
+		}
 		if err != nil {
 			return err
 		}
 		return d.Close()
 	})
+	if err != nil {
+		return err
+	}
+	if f := p.pidFile(); port != 0 && f.port != 0 && f.port != port {
+		return fmt.Errorf("%s %w: it listens at port %d", dir, errAnother, f.port)
+	}
+	return nil
 }
 
 // Control tells what pg_controldata and the process table say. It changes nothing and waits for nobody.

@@ -50,6 +50,7 @@ func readPlain(path string, uid uint32) ([]byte, error) {
 // pidFile is what postmaster.pid says that matters here.
 type pidFile struct {
 	pid    int
+	port   int    // 0: not known
 	status string // starting, stopping, ready, standby
 }
 
@@ -59,6 +60,9 @@ func parsePidFile(text string) pidFile {
 	var f pidFile
 	if pid, err := strconv.Atoi(strings.TrimSpace(lines[0])); err == nil && pid > 0 {
 		f.pid = pid
+	}
+	if len(lines) > 3 {
+		f.port, _ = strconv.Atoi(lines[3]) // 0 where it is no number
 	}
 	if len(lines) > 7 {
 		f.status = strings.TrimSpace(lines[7])

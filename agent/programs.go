@@ -116,8 +116,12 @@ var errNoPrograms = errors.New("programs of PostgreSQL not found, set agent_bin_
 
 // binDirectory finds the programs that fit the data directory.
 func (l *Local) binDirectory(ctx context.Context, p *place) (string, error) {
-	if l.BinDirectory != "" {
-		return l.BinDirectory, nil
+	dir := l.BinDirectory
+	if next := l.nextBin.Load(); next != nil {
+		dir = *next
+	}
+	if dir != "" {
+		return dir, nil
 	}
 	version, err := p.version()
 	if err != nil {
@@ -147,6 +151,9 @@ func (l *Local) binDirectory(ctx context.Context, p *place) (string, error) {
 	}
 	return "", fmt.Errorf("%w: release %q", errNoPrograms, version)
 }
+
+// UseBinDirectory takes the place of BinDirectory from the next action on; "" has it looked for.
+func (l *Local) UseBinDirectory(dir string) { l.nextBin.Store(&dir) }
 
 // fits reports whether the programs in dir are of a release ("" is any).
 func (p *place) fits(ctx context.Context, dir, version string) bool {

@@ -54,7 +54,7 @@ type Actions interface {
 type Server struct {
 	Host        Actions
 	Guard       *Guard
-	Credentials Credentials
+	Credentials func() *Credentials
 	Log         logging.Logger
 
 	door    door
@@ -165,14 +165,15 @@ func (s *Server) greet(ctx context.Context, c net.Conn) (*channel, error) {
 	if err := setDeadline(ctx, c, handshakeTime); err != nil {
 		return nil, err
 	}
-	if s.Credentials.tls != nil {
-		over := tls.Server(c, s.Credentials.tls)
+	own := s.Credentials()
+	if own.tls != nil {
+		over := tls.Server(c, own.tls)
 		if err := over.HandshakeContext(ctx); err != nil {
 			return nil, err
 		}
 		c = over
 	}
-	return accept(c, s.Credentials.key)
+	return accept(c, own.key)
 }
 
 // setDeadline bounds what is done with a connection, unless it is over: whoever ends ctx ends it by a deadline in the past.

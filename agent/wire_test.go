@@ -96,7 +96,7 @@ func serve(t *testing.T, h *fakeHost, cr Credentials) (address string, s *Server
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	off := func() Fencing { return Fencing{} }
-	s = &Server{Host: h, Credentials: cr, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(h, off, logging.Logger{}, sinceBoot)}
+	s = &Server{Host: h, Credentials: func() *Credentials { return &cr }, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(h, off, logging.Logger{}, sinceBoot)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, []net.Listener{l}) }()

@@ -49,6 +49,7 @@ type parts struct {
 	prober    *health.Prober
 	loops     *loop.Group
 	pool      *pool.Pool
+	hosts     hosts
 	proxy     *proxy.Server
 	listeners *listeners
 	recoverer *recovery.Recoverer

@@ -30,6 +30,7 @@ const (
 	CommandTest    // -t: check the files
 	CommandHelp    // -h
 	CommandVersion // -v
+	CommandAgent   // act on the server of this host for pgpools elsewhere
 )
 
 // StopMode is how the daemon stops.
@@ -48,7 +49,7 @@ type Options struct {
 	ConfigFile string // -f
 	PcpFile    string // -F
 	HbaFile    string // -a
-	KeyFile    string // -k, "" if not given: PGPOOLKEYFILE or ~/.pgpoolkey
+	KeyFile    string // -k, "" if not given: PGPOOLKEYFILE or ~/.pgpoolkey; of an agent: agent_key_file
 
 	Foreground      bool // -n
 	Debug           bool // -d: log_min_messages at least debug1
@@ -156,6 +157,8 @@ func parseCommand(words []string, test bool) (Command, error) {
 		return CommandStop, nil
 	case words[0] == "reload":
 		return CommandReload, nil
+	case words[0] == "agent":
+		return CommandAgent, nil
 	}
 	return 0, errUsage{fmt.Sprintf("unknown command %q", words[0])}
 }
@@ -180,6 +183,9 @@ func (o *Options) startArgs() []string {
 			args = append(args, f.name)
 		}
 	}
+	if o.Command == CommandAgent {
+		args = append(args, "agent")
+	}
 	return args
 }
 
@@ -191,6 +197,8 @@ Usage:
   pgpool [OPTION]...                     start the daemon
   pgpool [OPTION]... [-m MODE] stop      stop it
   pgpool [OPTION]... reload              have it read its files again
+  pgpool [-f FILE] [-k FILE] [-n] [-d] agent
+                                         act on the PostgreSQL server of this host for pgpools on others
   pgpool [OPTION]... -t                  check the files and say what is wrong with them
 
 Files:
@@ -198,7 +206,9 @@ Files:
   -a, --hba-file=FILE      pool_hba.conf  (default %[2]s/pool_hba.conf)
   -F, --pcp-file=FILE      pcp.conf       (default %[2]s/pcp.conf)
   -k, --key-file=FILE      key of AES encrypted passwords
-                           (default $PGPOOLKEYFILE, else ~/.pgpoolkey)
+                           (default $PGPOOLKEYFILE, else ~/.pgpoolkey);
+                           agent: the key it shares with pgpool
+                           (default agent_key_file)
 
 Start:
   -n, --dont-detach        stay in the foreground

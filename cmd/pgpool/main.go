@@ -61,7 +61,7 @@ func (p *program) main() int {
 		return p.test(o)
 	case CommandStop, CommandReload:
 		return p.control(o)
-	case CommandStart:
+	case CommandStart, CommandAgent:
 	}
 	return p.start(o)
 }
@@ -145,7 +145,7 @@ func (p *program) start(o Options) int {
 		tell(log, problems)
 		return exitFatal
 	}
-	if code, ok := p.checkOthers(log, cfg.Files.PidFileName); !ok {
+	if code, ok := p.checkOthers(log, o.pidFile(cfg)); !ok {
 		return code
 	}
 	if !o.Foreground && !detached(p.environ) {
@@ -192,7 +192,7 @@ func (p *program) serve(o Options, cfg *conf.Config, problems []conf.Problem) in
 	tell(log, problems)
 	raiseFileLimit(log, connectionBound(cfg))
 
-	pidFile, pid := cfg.Files.PidFileName, os.Getpid()
+	pidFile, pid := o.pidFile(cfg), os.Getpid()
 	if err := writePidFile(pidFile, pid); err != nil {
 		return fatal(log, err, exitFatal)
 	}
@@ -202,7 +202,11 @@ func (p *program) serve(o Options, cfg *conf.Config, problems []conf.Problem) in
 		syscall.SIGUSR2, syscall.SIGPIPE) // the last two are ignored
 	defer signal.Stop(signals)
 
-	d, err := p.build(o, cfg, out)
+	make := p.build
+	if o.Command == CommandAgent {
+		make = buildAgent
+	}
+	d, err := make(o, cfg, out)
 	if err != nil {
 		return fatal(log, err, exitFatal)
 	}

@@ -28,6 +28,7 @@ func (p *parts) reload() {
 	if err := p.tls.load(cfg, p.store.Current()); err != nil {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not read the certificates again, the old ones stay in force", Detail: err.Error()})
 	}
+	p.hosts.forget()
 	p.reloadAuth(old, cfg)
 	if err := p.out.Configure(logConfig(&cfg.Logging, p.opts.Debug)); err != nil {
 		p.log.Log(logging.Event{Severity: logging.Warning, Message: "could not reconfigure logging", Detail: err.Error()})
