@@ -58,6 +58,10 @@ type expect struct {
 	note    *note
 	collect *collector
 	mark    int         // how many changes of names there were before the message, see statements.go
+	asksID  bool        // the question for the id of the transaction whose COMMIT follows
+	asked   bool        // a COMMIT behind that question
+	told    bool        // a simple query with a CommandComplete that was received
+	muted   bool        // the client was told of its failure before it was run: it hears of nothing but ReadyForQuery
 	own     bool        // prep gets the client's name though it has one of ours
 	closes  uint64      // the shared statement that a Close of ours is about
 	closed  *closedName // or the name

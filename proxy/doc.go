@@ -17,6 +17,7 @@
 //	listening.go LISTEN without a connection       signal.go    pg_cancel_backend of a session of ours
 //	spares.go    connections without a session     ops.go       PAUSE, RESUME, RECONNECT, KILL; pauses.go
 //	statements*.go names of prepared statements    timeouts.go  time limits; clientlimits.go
+//	outcome.go   what became of a COMMIT, decided  committing.go a COMMIT whose server is lost
 //
 // A message's way: message (client.go) -> query or parse, bind, ... -> decide (route) -> backendFor (pool) -> bringUp (vsession)
 // -> the server; its answers: fromServer -> relay -> reply -> concluded (effects.go) folds them into the session.

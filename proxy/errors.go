@@ -83,7 +83,7 @@ func idleLimitError(limit time.Duration) error {
 }
 
 // lostNodeError is a server connection that ended under a session that needed it.
-func lostNodeError(node cluster.NodeID, cause error, at stake) error {
+func lostNodeError(node cluster.NodeID, cause error, at stake) *clientError {
 	return &clientError{
 		Severity: "FATAL", Code: "08006",
 		Message: fmt.Sprintf("unable to read data from DB node %d", node), Detail: fmt.Sprintf("%v; %v", cause, at),

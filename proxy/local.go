@@ -170,11 +170,12 @@ func (s *session) executeOn(b *backend, p *prepared, n *note) error {
 	if err != nil {
 		return s.refuseExtended(err)
 	}
+	asked := n == committing && s.asksID(b)
 	s.ensureExtended(p, b)
 	b.queue2(pgwire.AppendBind(nil, "", p.serverName()))
 	b.push(expect{kind: pgwire.Bind, swallow: true, mark: s.mark})
 	b.queue2(pgwire.AppendExecute(nil, ""))
-	e := expect{kind: pgwire.Execute, facts: p.facts, note: n, mark: s.mark}
+	e := expect{kind: pgwire.Execute, facts: p.facts, note: n, mark: s.mark, asked: asked}
 	s.stakes(b, &e)
 	b.push(e)
 	b.unsynced, b.dirty = true, true

@@ -197,6 +197,7 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 	if err != nil {
 		return nil, err
 	}
+	s.srv.serves(c.Key.Node, s.t.Now())
 	s.identity = s.identity.ProvedBy(o.Method, source)
 	c.Opened = auth.Opened{Server: o.Method, Source: source}
 	if sent, ok := s.identity.Sent(); ok && source == auth.SourceClient {

@@ -175,7 +175,7 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	if e == nil {
 		return false, s.nonsense(b, typ)
 	}
-	pass = !e.swallow && !b.spent
+	pass = !e.swallow && !b.spent && !e.muted
 	switch typ {
 	case pgwire.ReadyForQuery:
 		if b.spent && s.journal.InTx() {
@@ -235,6 +235,7 @@ func (s *session) step(b *backend, e *expect, kind, typ byte) error {
 func (s *session) completed(b *backend, e *expect) error {
 	switch e.kind {
 	case pgwire.Query:
+		e.told = true
 	case pgwire.Execute:
 		done := *e
 		b.pop()
@@ -310,6 +311,9 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	if fatal && ends && e.swallow && e.collect == nil && s.stakeAt(b) == nothing {
 		return s.unasked(b, f, frame, true)
 	}
+	if fatal && s.doubts(b, &serverRefusal{f}) {
+		return false, nil
+	}
 	if fatal { // whatever was asked, the client has to know why its session ends
 		return s.serverEnds(b, f), nil
 	}
@@ -320,6 +324,9 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	switch e.kind {
 	case pgwire.Query, pgwire.FunctionCall:
 		e.failed = true
+		if e.asksID {
+			pass = s.idRefused(b, f)
+		}
 		if !e.swallow {
 			s.state.Failed()
 		}
@@ -436,6 +443,9 @@ func (s *session) serverEnds(b *backend, f pgwire.Fields) (pass bool) {
 		s.end = errServerEnded
 		return true
 	}
+	if at == writing && s.findsOutcome() {
+		f.Code = "08007"
+	}
 	s.end = endedBy(b.node, f, at)
 	return false
 }
@@ -507,6 +517,9 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		return s.end
 	}
 	s.tellBroken(b, cause)
+	if s.doubts(b, cause) {
+		return nil
+	}
 	stake := s.stakeAt(b)
 	node := b.node
 	s.dropBackend(b)
@@ -514,7 +527,7 @@ func (s *session) lostBackend(b *backend, cause error) error {
 		s.logLost(node, cause)
 		return nil
 	}
-	lost := lostNodeError(node, cause, stake)
+	lost := s.lostWith(node, cause, stake)
 	if stake == stateThere && s.bereave(b, s.srv.store.Current(), lost) {
 		s.logLost(node, cause)
 		return nil

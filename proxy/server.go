@@ -95,6 +95,8 @@ type Server struct {
 	statements    *sharedRegistry
 	quiescing     atomic.Int32 // calls of Quiesce that have not resumed
 	room          waitingRoom  // of statements that are held
+	mute          muted
+	served        [cluster.MaxNodes]atomic.Int64 // when a session was let in last, since started
 }
 
 // settings are what a reload replaces as one.

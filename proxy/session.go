@@ -135,6 +135,9 @@ type session struct {
 	ops     operated
 	timing  timing
 
+	commits *commitWatch // nil before the first
+	doubt   *doubt       // nil: there is none
+
 	interests       []loop.Interest
 	backendMessages logging.BackendMessages
 }
@@ -155,6 +158,11 @@ func (s *session) serve() error {
 	for {
 		if err := s.relayAll(); err != nil {
 			return err
+		}
+		if s.doubt != nil {
+			if err := s.settleDoubt(); err != nil {
+				return err
+			}
 		}
 		if err := s.settleReady(); err != nil {
 			return err
@@ -185,7 +193,7 @@ func (s *session) serve() error {
 			return err
 		}
 		s.giveWay()
-		if !turn && s.clientTurn() {
+		if s.doubt != nil || !turn && s.clientTurn() {
 			continue // the flush has made room for what the client has sent already
 		}
 		if err := s.wait(s.idleUntil()); err != nil {

@@ -124,7 +124,7 @@ func (s *session) sendEnd(lead *backend, f *stmt.Facts, text []byte, commit bool
 	if commit {
 		end = endCommit
 	}
-	e := expect{kind: pgwire.Query, facts: f, note: noteOf(end)}
+	e := expect{kind: pgwire.Query, facts: f, note: noteOf(end), asked: commit && s.asksID(lead)}
 	s.measure(&e, lead, route.ReasonTransactionControl)
 	lead.push(e)
 	lead.unnamed = nil

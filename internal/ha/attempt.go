@@ -149,7 +149,9 @@ const noEffect = "has had no effect"
 const maybeEffect = "may have taken effect"
 
 // lost tells whether the fault is the loss of a server connection, told properly.
-func (f *fault) lost() bool { return f.Code == "57P01" || f.Code == "57P02" || f.Code == "08006" }
+func (f *fault) lost() bool {
+	return f.Code == "57P01" || f.Code == "57P02" || f.Code == "08006" || f.Code == "08007"
+}
 
 // tells whether the client was told what has become of its statement.
 func (f *fault) tells() bool {

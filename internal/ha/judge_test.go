@@ -163,6 +163,7 @@ func TestOutcomeOf(t *testing.T) {
 		want       outcome
 	}{
 		{"08006", true, unknown},
+		{"08007", true, unknown},
 		{"57P01", true, unknown},
 		{"", true, unknown},
 		{"XX000", true, unknown},

@@ -59,6 +59,9 @@ func (s *State) Wrote() bool { return s.wrote }
 // another node.
 func (s *State) EachReadAnew() bool { return s.modes.isolation == readCommitted && len(s.cursors) == 0 }
 
+// Serializable tells that the open transaction is, as far as statements have said it.
+func (s *State) Serializable() bool { return s.inTx && s.modes.isolation == serializable }
+
 // Begin folds a BEGIN that has been accepted. Inside a transaction it only changes the modes, as in PostgreSQL.
 func (s *State) Begin(m stmt.TxModes) {
 	if !s.inTx {
