@@ -2,6 +2,10 @@ package replication
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"gopgpool/cluster"
@@ -33,7 +37,8 @@ type Account struct{ User, Password, Database string }
 type Settings struct {
 	// Active: auto_failover is on and no script is configured. Without it servers are left alone.
 	Active bool
-	// Account is recovery_user with recovery_database; without a recovery_user it is sr_check_user.
+	// Account is recovery_user with recovery_database; without a recovery_user it is sr_check_user. It should be a superuser; else it needs
+	// pg_monitor, EXECUTE on pg_promote, pg_wal_replay_resume and pg_reload_conf, ALTER SYSTEM on what is set, and REPLICATION.
 	Account Account
 	// ReplicationUser and ReplicationPassword, as configured, are what standbys stream as; an empty user keeps what they have.
 	ReplicationUser, ReplicationPassword string
@@ -42,54 +47,283 @@ type Settings struct {
 	Lease   time.Duration
 }
 
+// period is how long the keeper rests between two rounds, if nothing wakes it.
+const period = time.Second
+
 // Keeper acts on servers by SQL and through their hosts. Its methods may be called from any goroutine.
 type Keeper struct {
-	parts Parts
+	parts  Parts
+	links  *links
+	leases *leases
+	wake   chan struct{}  // holds at most one token
+	tasks  sync.WaitGroup // what Run has started
+
+	mu       sync.Mutex
+	known    map[cluster.NodeID]tidings // guarded by mu: what each node said last
+	primary  cluster.NodeID             // guarded by mu: the last primary there was
+	findings []Finding                  // guarded by mu; replaced, never changed
+
+	// What follows is Run's goroutine's.
+	reign   reign
+	courses map[cluster.NodeID]*course
+	quiet   map[cluster.NodeID]time.Time // since when a standby has not streamed
+	history History
+	past    uint64 // system identifier of history
+	idle    map[leftover]int
+}
+
+// reign is one office of this pgpool.
+type reign struct {
+	term cluster.Term
+	ctx  context.Context // ends with it; nil: this pgpool does not act
+	end  context.CancelFunc
 }
 
 // New makes a Keeper; it acts on its own while Run runs.
-func New(p Parts) *Keeper { return &Keeper{parts: p} }
+func New(p Parts) *Keeper {
+	k := &Keeper{
+		parts: p, leases: newLeases(time.Now), wake: make(chan struct{}, 1), known: map[cluster.NodeID]tidings{},
+		primary: cluster.NoNode, courses: map[cluster.NodeID]*course{}, quiet: map[cluster.NodeID]time.Time{},
+		idle: map[leftover]int{},
+	}
+	k.links = newLinks(&k.parts)
+	return k
+}
 
-// Run keeps all nodes streaming from the primary, and renews the leases of their agents, until ctx ends.
+// Run keeps all nodes streaming from the primary, and renews the leases of their agents, until ctx ends. What it has begun has ended when
+// it returns.
 func (k *Keeper) Run(ctx context.Context) error {
-	<-ctx.Done()
+	defer k.links.drop(true)
+	defer k.tasks.Wait()
+	defer k.resign()
+	k.noticed(k.parts.Store.Current())
+	stop := k.parts.Store.Watch(k.noticed)
+	defer stop()
+	k.tasks.Go(func() { k.renewAll(ctx) })
+	for ctx.Err() == nil {
+		k.round(ctx)
+		k.rest(ctx)
+	}
 	return nil
 }
 
-// Survey asks nodes, all at once, for what a successor is chosen by. The states come in the order of nodes.
-func (k *Keeper) Survey(_ context.Context, _ *cluster.View, nodes []cluster.NodeID) []cluster.ServerState {
-	states := make([]cluster.ServerState, len(nodes))
-	for i, id := range nodes {
-		states[i] = cluster.ServerState{Node: id, Err: cluster.ErrNeedsAgent}
+// noticed takes note of a View, on the goroutine of its writer.
+func (k *Keeper) noticed(v *cluster.View) {
+	if v.Primary != cluster.NoNode {
+		k.mu.Lock()
+		k.primary = v.Primary
+		k.mu.Unlock()
 	}
-	return states
+	k.Wake()
 }
 
-// Stop has a node's server stopped by its host.
-func (k *Keeper) Stop(
-	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, mode cluster.StopMode,
-) (cluster.LSN, error) {
-	h, err := k.parts.Host(v.Nodes[node])
-	if err != nil {
-		return 0, err
+// Wake makes the keeper look now: after a reload.
+func (k *Keeper) Wake() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
 	}
-	return h.Stop(ctx, term, mode)
 }
 
-// Start has a node's server started by its host.
-func (k *Keeper) Start(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error {
-	h, err := k.parts.Host(v.Nodes[node])
-	if err != nil {
-		return err
+func (k *Keeper) rest(ctx context.Context) {
+	t := time.NewTimer(period)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-k.wake:
+	case <-t.C:
 	}
-	return h.Start(ctx, term)
 }
 
-// Promote has a standby leave recovery and returns when it accepts writes.
-func (k *Keeper) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
-	h, err := k.parts.Host(v.Nodes[node])
-	if err != nil {
-		return cluster.Bounds{}, err
+// Findings returns what was found about the nodes in the last round, by node. The slice is not to be changed.
+func (k *Keeper) Findings() []Finding {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.findings
+}
+
+// round gathers facts, and begins what they ask for.
+func (k *Keeper) round(ctx context.Context) {
+	s := k.parts.Settings()
+	if !k.inOffice(ctx) || !s.Active {
+		k.publish(nil)
+		return
 	}
-	return cluster.Bounds{}, h.Promote(ctx, term)
+	v := k.parts.Store.Current()
+	k.recall(v)
+	if v.Mode != cluster.ModeStreaming || v.Op != cluster.OpNone || v.Seeking || v.Following || !v.Live(v.Primary) {
+		return
+	}
+	f := k.gather(k.reign.ctx, v)
+	if k.parts.Store.Current() != v || k.reign.ctx.Err() != nil {
+		return // it is about what was
+	}
+	k.pardon(&f)
+	k.treat(&f, Diagnose(&f))
+	k.tidy(&f)
+}
+
+// inOffice notes when this pgpool begins and ceases to act on servers.
+func (k *Keeper) inOffice(ctx context.Context) bool {
+	term, acts := k.parts.Office()
+	if k.reign.ctx != nil && (!acts || term != k.reign.term) {
+		k.resign()
+	}
+	if !acts {
+		return false
+	}
+	if k.reign.ctx == nil {
+		k.reign.term = term
+		k.reign.ctx, k.reign.end = context.WithCancel(ctx)
+	}
+	return true
+}
+
+// resign ends what was begun in an office.
+func (k *Keeper) resign() {
+	if k.reign.ctx != nil {
+		k.reign.end()
+		k.reign = reign{}
+	}
+	for _, c := range k.courses {
+		c.cancel()
+	}
+	clear(k.courses)
+	clear(k.quiet)
+	clear(k.idle)
+}
+
+// pardon renews the leases again of nodes that are no danger: the primary in force and standbys.
+func (k *Keeper) pardon(f *Facts) {
+	for i := range f.Nodes {
+		if s := &f.Nodes[i].State; s.Err == nil && (s.InRecovery || s.Node == f.View.Primary) {
+			k.leases.pardon(s.Node)
+		}
+	}
+}
+
+// gather asks all nodes, and the hosts of those that do not answer.
+func (k *Keeper) gather(ctx context.Context, v *cluster.View) Facts {
+	f := Facts{View: v, Nodes: make([]NodeFacts, len(v.Nodes))}
+	var ids []cluster.NodeID
+	for i := range v.Nodes {
+		if v.Nodes[i].Port > 0 {
+			ids = append(ids, v.Nodes[i].ID)
+		} else {
+			f.Nodes[i].State = cluster.ServerState{Node: v.Nodes[i].ID, Err: errUnused}
+		}
+	}
+	now := time.Now()
+	for _, t := range k.askAll(ctx, v, ids) {
+		id := t.state.Node
+		f.Nodes[id] = NodeFacts{State: t.state, Version: t.version, Slots: t.slots, Silent: k.silent(&t.state, now)}
+		if c := k.courses[id]; c != nil {
+			f.Nodes[id].NoRewind = c.noRewind
+		}
+	}
+	k.askHosts(ctx, v, &f, ids)
+	f.History = k.historyOf(ctx, &f)
+	return f
+}
+
+var errUnused = fmt.Errorf("the node is not in use")
+
+// silent is how long a standby has not streamed.
+func (k *Keeper) silent(s *cluster.ServerState, now time.Time) time.Duration {
+	if s.Err != nil || !s.InRecovery || s.Streaming {
+		delete(k.quiet, s.Node)
+		return 0
+	}
+	since, ok := k.quiet[s.Node]
+	if !ok {
+		k.quiet[s.Node], since = now, now
+	}
+	return now.Sub(since)
+}
+
+// askHosts asks, all at once, the hosts of servers that do not answer by SQL.
+func (k *Keeper) askHosts(ctx context.Context, v *cluster.View, f *Facts, ids []cluster.NodeID) {
+	ctx, cancel := context.WithTimeoutCause(ctx, surveyBound, errSilent)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, id := range ids {
+		at := &f.Nodes[id]
+		h, err := k.parts.Host(v.Nodes[id])
+		at.Hosted = err == nil
+		if err != nil || at.State.Err == nil || v.Nodes[id].Detached {
+			continue
+		}
+		wg.Go(func() { at.Control, at.ControlErr = h.Control(ctx) })
+	}
+	wg.Wait()
+}
+
+// historyOf is the history of the primary's timeline, which never changes.
+func (k *Keeper) historyOf(ctx context.Context, f *Facts) History {
+	p := f.primary()
+	if p == nil {
+		return History{}
+	}
+	if k.history.Timeline == p.State.Timeline && k.past == p.State.SystemID {
+		return k.history
+	}
+	bounded, cancel := context.WithTimeout(ctx, surveyBound)
+	defer cancel()
+	h, err := k.links.history(bounded, f.View.Nodes[p.State.Node], p.State.Timeline)
+	if err != nil {
+		return History{} // Diagnose says so where it matters
+	}
+	k.history, k.past = h, p.State.SystemID
+	return h
+}
+
+// remember keeps what a node said.
+func (k *Keeper) remember(id cluster.NodeID, t tidings) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if old, ok := k.known[id]; ok && t.state.SlotName == "" && !t.state.InRecovery {
+		t.state.SlotName = old.state.SlotName
+	}
+	k.known[id] = t
+}
+
+// heard returns what a node said last; the zero value where it never did.
+func (k *Keeper) heard(id cluster.NodeID) tidings {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.known[id]
+}
+
+// standbysBut lists the names of the standbys in use that answered last, but for one node.
+func (k *Keeper) standbysBut(v *cluster.View, id cluster.NodeID) []string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var names []string
+	for _, other := range slices.Sorted(maps.Keys(k.known)) {
+		if s := k.known[other].state; other != id && v.Live(other) && s.InRecovery {
+			names = append(names, s.ApplicationName)
+		}
+	}
+	return names
+}
+
+// sameTimeline reports whether the lost primary is known to have been on a timeline.
+func (k *Keeper) sameTimeline(t cluster.Timeline) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if g := k.parts.Store.Gauges(); g != nil && !g.Primary.Measured.IsZero() && g.Primary.Node == k.primary && g.Primary.Timeline != 0 {
+		return g.Primary.Timeline == t
+	}
+	s := k.known[k.primary].state
+	return k.primary != cluster.NoNode && !s.InRecovery && s.Timeline == t && t != 0
+}
+
+func (k *Keeper) publish(all []Finding) {
+	k.mu.Lock()
+	k.findings = all
+	k.mu.Unlock()
+}
+
+func (k *Keeper) tell(id cluster.NodeID, s logging.Severity, format string, args ...any) {
+	k.parts.Log.Log(logging.Event{Severity: s, Node: logging.OnNode(int(id)), Message: fmt.Sprintf(format, args...)})
 }

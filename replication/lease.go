@@ -1,0 +1,128 @@
+package replication
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"gopgpool/cluster"
+)
+
+const (
+	// renewEvery is how often leases are renewed, renewBound how long an agent may take to answer.
+	renewEvery = time.Second
+	renewBound = 2 * time.Second
+)
+
+// leases are those of the agents: an agent with agent_fencing stops its server when nobody renews.
+type leases struct {
+	now func() time.Time
+
+	mu        sync.Mutex
+	since     time.Time                    // guarded by mu: when this pgpool began to act; others may have renewed before
+	renewed   map[cluster.NodeID]time.Time // guarded by mu: when the last attempt ended that may have arrived
+	busy      map[cluster.NodeID]bool      // guarded by mu: an attempt is under way
+	condemned map[cluster.NodeID]bool      // guarded by mu: not renewed
+}
+
+func newLeases(now func() time.Time) *leases {
+	return &leases{
+		now: now, since: now(), renewed: map[cluster.NodeID]time.Time{},
+		busy: map[cluster.NodeID]bool{}, condemned: map[cluster.NodeID]bool{},
+	}
+}
+
+// begin notes that this pgpool acts from now on.
+func (l *leases) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.since = l.now()
+}
+
+func (l *leases) condemn(id cluster.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.condemned[id] = true
+}
+
+func (l *leases) pardon(id cluster.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.condemned, id)
+}
+
+// over is when an agent that heard nothing since must have stopped its server. An attempt under way may arrive yet.
+func (l *leases) over(id cluster.NodeID, lease time.Duration) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.since
+	if t := l.renewed[id]; t.After(last) {
+		last = t
+	}
+	if l.busy[id] {
+		last = l.now().Add(renewBound)
+	}
+	return last.Add(lease + fenceMargin)
+}
+
+// begins reports whether a node's lease is to be renewed now, and notes that it is.
+func (l *leases) begins(id cluster.NodeID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.condemned[id] || l.busy[id] {
+		return false
+	}
+	l.busy[id] = true
+	return true
+}
+
+// ended notes the end of an attempt. Whether it failed makes no difference: the agent may have heard it.
+func (l *leases) ended(id cluster.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.busy[id], l.renewed[id] = false, l.now()
+}
+
+// renewAll renews the leases of all agents each second while this pgpool acts, until ctx ends.
+func (k *Keeper) renewAll(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	var last cluster.Term
+	for {
+		term, acts := k.parts.Office()
+		if acts && term != last {
+			k.leases.begin()
+		}
+		last = 0
+		if acts {
+			last = term
+			k.renew(ctx, k.parts.Store.Current(), term)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// renew renews the leases of all agents but those of condemned nodes, each on a goroutine of its own.
+func (k *Keeper) renew(ctx context.Context, v *cluster.View, term cluster.Term) {
+	for i := range v.Nodes {
+		n := v.Nodes[i]
+		if n.Agent == "" || n.Port == 0 || !k.leases.begins(n.ID) {
+			continue
+		}
+		h, err := k.parts.Host(n)
+		if err != nil {
+			k.leases.ended(n.ID)
+			continue
+		}
+		k.tasks.Go(func() {
+			defer k.leases.ended(n.ID)
+			bounded, cancel := context.WithTimeout(ctx, renewBound)
+			defer cancel()
+			_ = h.Renew(bounded, term) // an agent that does not answer is told of where something is asked of it
+		})
+	}
+}

@@ -1,0 +1,186 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/logging"
+)
+
+// Pauses between two attempts at the same node.
+const (
+	firstPause = time.Second
+	lastPause  = time.Minute
+)
+
+// course is what is being done about one node.
+type course struct {
+	finding Finding
+	primary cluster.NodeID // the primary it is about
+	epoch   cluster.Epoch  // of the primary
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the remedy has ended; nil: none is under way
+	err     error         // of the remedy; readable once done is closed
+	tries   int
+	next    time.Time // not before
+	told    string    // the failure that was logged last
+	// noRewind: its host said that it cannot be rewound to this primary.
+	noRewind bool
+}
+
+// running reports whether a remedy is under way.
+func (c *course) running() bool { return c.done != nil }
+
+// treat publishes findings, tells of those that are new, and begins their remedies.
+func (k *Keeper) treat(f *Facts, all []Finding) {
+	now := time.Now()
+	seen := map[cluster.NodeID]bool{}
+	for i := range all {
+		seen[all[i].Node] = true
+		c := k.courseOf(f, all[i].Node)
+		k.settle(c, now)
+		k.compare(c, &all[i], now)
+		if c.due(now) {
+			k.begin(f, c, now)
+		}
+	}
+	for id, c := range k.courses {
+		if !seen[id] {
+			c.cancel()
+			delete(k.courses, id)
+		}
+	}
+	k.publish(all)
+}
+
+// courseOf is a node's course under the primary in force.
+func (k *Keeper) courseOf(f *Facts, id cluster.NodeID) *course {
+	p := &f.View.Nodes[f.View.Primary]
+	c := k.courses[id]
+	if c == nil || c.primary != p.ID || c.epoch != p.Epoch {
+		old := c
+		c = &course{primary: p.ID, epoch: p.Epoch, cancel: func() {}}
+		if old != nil {
+			old.cancel()
+			c.finding = old.finding
+			if old.running() { // one remedy at a time: what was begun under another primary ends first
+				c.done, c.cancel = old.done, old.cancel
+				c.finding.Remedy = None
+			}
+		}
+		k.courses[id] = c
+	}
+	return c
+}
+
+// settle takes note of a remedy that has ended.
+func (k *Keeper) settle(c *course, now time.Time) {
+	if !c.running() {
+		return
+	}
+	select {
+	case <-c.done:
+	default:
+		return
+	}
+	c.done = nil
+	c.cancel()
+	wait := min(firstPause<<min(c.tries, 10), lastPause)
+	c.tries++
+	c.next = now.Add(wait)
+	switch err := c.err; {
+	case err == nil:
+		c.told = ""
+	case errors.Is(err, cluster.ErrCannotRewind):
+		c.noRewind, c.next = true, now
+		k.failed(c, err)
+	default:
+		k.failed(c, err)
+	}
+}
+
+// failed tells of a remedy's failure, if it is another than before.
+func (k *Keeper) failed(c *course, err error) {
+	c.finding.Err = err
+	if text := err.Error(); text != c.told {
+		c.told = text
+		k.tell(c.finding.Node, logging.Warning, "node %d: %v failed: %s", c.finding.Node, c.finding.Remedy, text)
+	}
+}
+
+// compare takes a new finding over and tells of it where it is another.
+func (k *Keeper) compare(c *course, n *Finding, now time.Time) {
+	old := c.finding
+	same := old.Kind == n.Kind && old.Remedy == n.Remedy && old.Needs == n.Needs
+	n.Since = now
+	if same {
+		n.Since, n.Err = old.Since, old.Err
+	}
+	if c.running() {
+		n.Remedy = old.Remedy
+		c.finding.Why = n.Why
+		return
+	}
+	c.finding = *n
+	if same {
+		return
+	}
+	if n.Remedy == None || n.Remedy == Attach {
+		c.tries, c.told = 0, ""
+	}
+	c.next = now
+	k.announce(&old, n)
+}
+
+// announce tells of a finding that is new.
+func (k *Keeper) announce(old, n *Finding) {
+	switch {
+	case n.Needs:
+		k.tell(n.Node, logging.Warning, "node %d needs an agent: %s; what is to be done: %v", n.Node, n.Why, n.Remedy)
+	case n.Remedy != None:
+		k.tell(n.Node, logging.Log, "node %d: %s; what is done: %v", n.Node, n.Why, n.Remedy)
+	case n.Kind == Following && old.Kind == 0, n.Kind == Connecting:
+	case n.Kind == Following:
+		k.tell(n.Node, logging.Log, "node %d: %s", n.Node, n.Why)
+	default:
+		k.tell(n.Node, logging.Warning, "node %d: %s", n.Node, n.Why)
+	}
+}
+
+// due reports whether the remedy is to begin.
+func (c *course) due(now time.Time) bool {
+	return !c.running() && c.finding.Remedy != None && !c.finding.Needs && !now.Before(c.next)
+}
+
+// begin has the remedy done on a goroutine of its own, within the office of this pgpool.
+func (k *Keeper) begin(f *Facts, c *course, now time.Time) {
+	id := c.finding.Node
+	if c.finding.Remedy == Attach {
+		c.next = now.Add(min(firstPause<<min(c.tries, 10), lastPause))
+		c.tries++
+		k.parts.Attach(id, f.View)
+		return
+	}
+	ctx, cancel := context.WithCancel(k.reign.ctx)
+	r := &remedy{k: k, f: f, node: f.View.Nodes[id], term: k.reign.term, primary: f.View.Nodes[f.View.Primary], try: c.tries}
+	done := make(chan struct{})
+	c.cancel, c.done, c.err = cancel, done, nil
+	what := c.finding.Remedy
+	k.tasks.Go(func() {
+		defer k.Wake()
+		defer close(done)
+		c.err = r.apply(ctx, what)
+	})
+}
+
+// recall ends remedies whose primary is no more, or whose node an administrator has taken out.
+func (k *Keeper) recall(v *cluster.View) {
+	for id, c := range k.courses {
+		gone := int(id) >= len(v.Nodes) || v.Nodes[id].Detached || v.Nodes[id].Port == 0
+		if gone || v.Primary != c.primary || v.Nodes[c.primary].Epoch != c.epoch {
+			c.cancel()
+		}
+	}
+}
