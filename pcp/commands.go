@@ -122,7 +122,7 @@ func (c *connection) promote(ctx context.Context, p Packet) error {
 	}
 	defer resume()
 	if err == nil {
-		err = c.control().Promote(ctx, id, switchover, gracefully)
+		err = c.control().Promote(ctx, id, switchover, gracefully, c.out.tell)
 	}
 	return c.done(ReplyDetach, err)
 }

@@ -246,6 +246,12 @@ func (r *reply) strings(typ byte, fields ...string) {
 
 func (r *reply) notice(n Notice) { r.buf = AppendNotice(r.buf, ReplyError, n); r.spill() }
 
+// tell sends a notice at once. Clients pass over it, or print it.
+func (r *reply) tell(text string) {
+	r.buf = AppendNotice(r.buf, ReplyNotice, Notice{Severity: "NOTICE", State: "00000", Message: text, File: "pcp", Line: "0"})
+	_ = r.flush() // kept in err
+}
+
 func (r *reply) spill() {
 	if len(r.buf) >= replyChunk {
 		_ = r.flush() // kept in err

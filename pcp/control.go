@@ -48,7 +48,8 @@ type Control interface {
 	// Attach, and Detach and Promote without settled, return when the request is queued; with settled when it is carried out.
 	Attach(ctx context.Context, id cluster.NodeID) error
 	Detach(ctx context.Context, id cluster.NodeID, settled bool) error
-	Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error
+	// A switchover without scripts is told of with progress, on the caller's goroutine, and Promote returns when it is over.
+	Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool, progress func(text string)) error
 	// CheckDetach and CheckPromote tell whether that would be refused now.
 	CheckDetach(id cluster.NodeID) error
 	CheckPromote(id cluster.NodeID, switchover bool) error

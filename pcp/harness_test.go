@@ -115,9 +115,13 @@ func (w *world) Detach(_ context.Context, id cluster.NodeID, settled bool) error
 	return w.called("detach " + strconv.Itoa(int(id)) + map[bool]string{true: " and settle"}[settled])
 }
 
-func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, settled bool) error {
+func (w *world) Promote(_ context.Context, id cluster.NodeID, switchover, settled bool, progress func(string)) error {
 	if err := w.CheckPromote(id, switchover); err != nil {
 		return err
+	}
+	if switchover {
+		progress("first phase")
+		progress("second phase")
 	}
 	return w.called("promote " + strconv.Itoa(int(id)) + map[bool]string{true: " switchover"}[switchover] +
 		map[bool]string{true: " and settle"}[settled])

@@ -15,7 +15,7 @@
 //	logs.go      what is logged of a session       params.go    settings that servers report
 //	lease.go     connections for a transaction     pins.go      what keeps a session on one, probes
 //	listening.go LISTEN without a connection       signal.go    pg_cancel_backend of a session of ours
-//	spares.go    connections without a session     ops.go       PAUSE, RESUME, RECONNECT, KILL; pauses.go
+//	spares.go    connections without a session     ops.go       PAUSE, RESUME, RECONNECT, KILL; pauses.go; switchover.go
 //	statements*.go names of prepared statements    timeouts.go  time limits; clientlimits.go
 //	outcome.go   what became of a COMMIT, decided  committing.go a COMMIT whose server is lost
 //

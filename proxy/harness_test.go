@@ -37,6 +37,8 @@ type setup struct {
 	nodeUsed func(cluster.NodeID)
 	panics   bool                   // a panic of a session is what the test is about
 	servers  func(testing.TB) []int // starts others instead of fake ones and tells their ports
+
+	switchover func(context.Context, cluster.NodeID, func(cluster.Switchover)) error
 }
 
 // testProxy is a proxy in this process, joined as cmd/pgpool joins it, with fake servers behind it.
@@ -83,6 +85,7 @@ func newTestProxy(tb testing.TB, o setup) *testProxy {
 		NodeUsed: func(cluster.NodeID) {},
 		Probe:    func(_ context.Context, v *cluster.View) []show.Live { return make([]show.Live, len(v.Nodes)) },
 	}
+	parts.Switchover = o.switchover
 	if o.nodeUsed != nil {
 		parts.NodeUsed = o.nodeUsed
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // This file is about the verbs of an administrator, whose names are those of PgBouncer's console: PGPOOL PAUSE, RESUME, RECONNECT and
-// KILL. A statement that arrives while its database is paused is held where it would otherwise be routed: it has not been sent, so
+// KILL; switchover.go has SWITCHOVER. A statement that arrives while its database is paused is held where it would otherwise be routed: it has not been sent, so
 // nothing is at risk.
 
 // standing is what a session waits for besides its client and its servers.
@@ -212,7 +212,7 @@ func (s *session) ended(err error) error {
 	return err
 }
 
-// operate carries out PGPOOL PAUSE, RESUME, RECONNECT or KILL.
+// operate carries out PGPOOL PAUSE, RESUME, RECONNECT, KILL or SWITCHOVER.
 func (s *session) operate(c *stmt.PoolCommand) (*show.Result, error) {
 	if !s.administers() {
 		return nil, errNotAdmin
@@ -227,6 +227,8 @@ func (s *session) operate(c *stmt.PoolCommand) (*show.Result, error) {
 		err = s.srv.Reconnect(c.Name)
 	case "kill":
 		err = s.killOther(c.Value)
+	case "switchover":
+		err = s.switchover(c)
 	default:
 		panic("proxy: unknown command " + c.Verb)
 	}

@@ -57,6 +57,10 @@ type Parts struct {
 	NodeShutdown func(id cluster.NodeID, seen *cluster.View)
 	// Probe asks the nodes for pg_status and pg_role; it may block and is called off the loops.
 	Probe func(ctx context.Context, v *cluster.View) []show.Live
+	// Switchover makes a standby the primary and returns when it is, or with an error, a *SwitchoverError where it says why. It tells
+	// progress of each phase. When ctx ends it gives the switchover up, if that is still possible, and returns its cause, or a
+	// *SwitchoverError; nil if it had come to its end. nil: there is none.
+	Switchover func(ctx context.Context, node cluster.NodeID, progress func(cluster.Switchover)) error
 	// Watchdog tells what SHOW pool_watchdog shows; it is called on the loops, so it must not wait. nil without a watchdog.
 	Watchdog func() show.Watchdog
 }

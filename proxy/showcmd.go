@@ -43,7 +43,7 @@ func (s *session) poolQuery(f *stmt.Facts) error {
 // have no columns.
 func (s *session) poolColumns(f *stmt.Facts) []string {
 	switch f.Pool.Verb {
-	case "set", "reset", "cache_delete", "pause", "resume", "reconnect", "kill":
+	case "set", "reset", "cache_delete", "pause", "resume", "reconnect", "kill", "switchover":
 		return nil
 	}
 	r, err := s.poolCommand(f)
@@ -73,7 +73,7 @@ func (s *session) poolCommand(f *stmt.Facts) (*show.Result, error) {
 		r = show.CacheDelete(c.Value, false)
 	case "explain_route":
 		return s.explainRoute(c.Value)
-	case "pause", "resume", "reconnect", "kill":
+	case "pause", "resume", "reconnect", "kill", "switchover":
 		return s.operate(c)
 	default:
 		panic("proxy: unknown command " + c.Verb)

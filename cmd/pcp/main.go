@@ -115,8 +115,11 @@ func (i *invocation) talk(ctx context.Context, p *program, o options) error {
 	return err
 }
 
-// tracing has -d print each packet and notice.
+// tracing has -d print each packet and notice, and a switchover its phases.
 func (i *invocation) tracing(o options) pcp.ClientOptions {
+	if !o.debug && o.switchover {
+		return pcp.ClientOptions{Notice: func(n pcp.Notice) { _, _ = fmt.Fprintf(i.stderr, "%s:  %s\n", n.Severity, n.Message) }}
+	}
 	if !o.debug {
 		return pcp.ClientOptions{}
 	}

@@ -239,6 +239,7 @@ func (p *parts) openProxy(cfg *conf.Config, rules *auth.Rules) (err error) {
 		Version: version, PID: os.Getpid(), NodeUsed: p.coord.Used, Probe: p.probe,
 		ClientTLS: p.tls.Clients, LoginSecret: p.loginSecret(cfg.Files.WorkDir), Users: p.users, Outside: outside{ldap.New(), pam.New(pam.Places)}.ask,
 		NodeLost: p.nodeLost, NodeShutdown: p.nodeShutdown, Watchdog: p.showWatchdog,
+		Switchover: p.switchover,
 	})
 	if p.listeners, err = listen(cfg, p.log); err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"gopgpool/failover"
 	"gopgpool/logging"
 	"gopgpool/pcp"
+	"gopgpool/proxy"
 	"gopgpool/proxy/show"
 	"gopgpool/recovery"
 )
@@ -72,11 +73,23 @@ func detachment(id cluster.NodeID) failover.Detach {
 	return failover.Detach{Nodes: []cluster.NodeID{id}, Origin: failover.ByOperator}
 }
 
-func (a administration) Promote(ctx context.Context, id cluster.NodeID, switchover, settled bool) error {
+func (a administration) Promote(
+	ctx context.Context, id cluster.NodeID, switchover, settled bool, progress func(string),
+) error {
+	if switchover && a.p.switchesAlone() {
+		return told(a.p.switchover(ctx, id, func(s cluster.Switchover) {
+			if text := proxy.SwitchoverPhase(s); text != "" {
+				progress(text)
+			}
+		}))
+	}
 	return a.change(ctx, failover.Promote{Node: id, Switchover: switchover}, settled)
 }
 
 func (a administration) CheckPromote(id cluster.NodeID, switchover bool) error {
+	if switchover && a.p.switchesAlone() {
+		return told(a.p.coord.Check(failover.Switchover{Node: id}))
+	}
 	return told(a.p.coord.Check(failover.Promote{Node: id, Switchover: switchover}))
 }
 
@@ -106,6 +119,9 @@ func (a administration) Quiesce(ctx context.Context) (resume func(), err error) 
 func told(err error) error {
 	if refused := (*failover.Refusal)(nil); errors.As(err, &refused) {
 		return &pcp.Error{Fatal: refused.Fatal, Message: refused.Message, Detail: refused.Detail}
+	}
+	if ended := (*proxy.SwitchoverError)(nil); errors.As(err, &ended) {
+		return &pcp.Error{Message: ended.Message, Detail: ended.Detail}
 	}
 	return err
 }

@@ -65,6 +65,13 @@ func (p *poolScanner) command() *PoolCommand {
 		}
 	case "pause", "resume", "reconnect":
 		return p.onDatabase(verb)
+	case "switchover":
+		if p.word() != "to" {
+			return nil
+		}
+		if t := p.next(); t.kind == poolNumber {
+			cmd = &PoolCommand{Verb: verb, Value: t.value}
+		}
 	case "kill":
 		if t := p.next(); t.kind == poolNumber {
 			cmd = &PoolCommand{Verb: verb, Value: t.value}

@@ -5,7 +5,7 @@ import "testing"
 // FuzzPoolCommand: no text makes the reader of PGPOOL commands panic or loop, and what it reads is a command with what it needs.
 func FuzzPoolCommand(f *testing.F) {
 	for _, s := range []string{
-		"pgpool pause", `pgpool resume "a""b";`, "pgpool kill 1", "pgpool reconnect /* x */ db -- y", `pgpool pause "`, "pgpool kill 1.5e",
+		"pgpool pause", `pgpool resume "a""b";`, "pgpool kill 1", "pgpool reconnect /* x */ db -- y", `pgpool pause "`, "pgpool kill 1.5e", "pgpool switchover to 2",
 	} {
 		f.Add([]byte(s))
 	}
@@ -14,7 +14,7 @@ func FuzzPoolCommand(f *testing.F) {
 		if facts == nil {
 			return
 		}
-		if c := facts.Pool; facts.Kind != KindPool || c.Verb == "kill" && c.Value == "" || c.Verb == "show" && c.Name == "" {
+		if c := facts.Pool; facts.Kind != KindPool || (c.Verb == "kill" || c.Verb == "switchover") && c.Value == "" || c.Verb == "show" && c.Name == "" {
 			t.Errorf("%q is read as %+v", text, *c)
 		}
 	})

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"gopgpool/cluster"
+	"gopgpool/conf"
+	"gopgpool/failover"
+	"gopgpool/proxy"
+)
+
+// switchesAlone reports whether a planned switchover needs no scripts.
+func (p *parts) switchesAlone() bool {
+	c := p.live.Current()
+	return c.Failover.WithoutScripts() && c.BackendClusteringMode == conf.ModeStreamingReplication
+}
+
+// beginBound is how long an accepted switchover may take to be seen to begin.
+const beginBound = 10 * time.Second
+
+// switchover makes a standby the primary, wherever that is decided, and returns when it is or when it was given up. progress is called on
+// the caller's goroutine, once for each phase. Errors that a client is to read are of type *proxy.SwitchoverError.
+func (p *parts) switchover(ctx context.Context, node cluster.NodeID, progress func(cluster.Switchover)) error {
+	w := watchSwitchover(p.store)
+	defer w.stop()
+	if err := p.coord.Submit(failover.Switchover{Node: node}); err != nil {
+		if refused := (*failover.Refusal)(nil); errors.As(err, &refused) {
+			return &proxy.SwitchoverError{Message: refused.Message, Detail: refused.Detail}
+		}
+		return &proxy.SwitchoverError{Message: "could not process switchover request", Detail: err.Error()}
+	}
+	return p.followSwitchover(ctx, node, w, progress)
+}
+
+// followSwitchover tells what becomes of a switchover that was accepted.
+func (p *parts) followSwitchover(ctx context.Context, node cluster.NodeID, w *switchoverWatch, progress func(cluster.Switchover)) error {
+	begin := time.NewTimer(beginBound)
+	defer begin.Stop()
+	for last := (cluster.Switchover{}); ; {
+		select {
+		case <-w.news:
+		case <-begin.C:
+			if last.Run == 0 {
+				return &proxy.SwitchoverError{
+					Message: "the switchover has not begun", Detail: "It was accepted, and nothing is seen of it.",
+					Hint: "See the log of the pgpool that leads.",
+				}
+			}
+		case <-ctx.Done():
+			return p.leaveSwitchover(ctx, last)
+		}
+		for _, s := range w.take() {
+			if s.To != node || last.Run != 0 && s.Run != last.Run {
+				return &proxy.SwitchoverError{
+					Message: "another switchover has begun", Detail: fmt.Sprintf("It is to node %d.", s.To), Hint: "See SHOW pool_nodes.",
+				}
+			}
+			last = s
+			progress(s)
+			switch s.Phase {
+			case cluster.SwitchoverDone:
+				return nil
+			case cluster.SwitchoverFailed:
+				return &proxy.SwitchoverError{Message: fmt.Sprintf("the switchover to node %d was given up", node), Detail: s.Why}
+			case cluster.SwitchoverDraining, cluster.SwitchoverStopping, cluster.SwitchoverPromoting:
+			}
+		}
+	}
+}
+
+// leaveSwitchover is the end of somebody's patience, told by the cause of ctx. What has begun to be done goes on without him.
+func (p *parts) leaveSwitchover(ctx context.Context, last cluster.Switchover) error {
+	return &proxy.SwitchoverError{
+		Message: context.Cause(ctx).Error(), Detail: "The switchover goes on.", Hint: "See SHOW pool_nodes.",
+	}
+}
+
+// switchoverWatch collects the phases of the switchovers that begin after it.
+type switchoverWatch struct {
+	stop func()
+	news chan struct{} // holds at most one token: take returns something
+
+	mu   sync.Mutex
+	last cluster.Switchover   // guarded by mu
+	seen []cluster.Switchover // guarded by mu: not taken so far
+}
+
+func watchSwitchover(store *cluster.Store) *switchoverWatch {
+	w := &switchoverWatch{news: make(chan struct{}, 1)}
+	if s := store.Current().Switchover; s != nil {
+		w.last = *s
+	}
+	w.stop = store.Watch(w.changed)
+	w.changed(store.Current())
+	return w
+}
+
+// changed is called by the Store.
+func (w *switchoverWatch) changed(v *cluster.View) {
+	s := v.Switchover
+	if s == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if *s == w.last || s.Run == w.last.Run && s.Phase == w.last.Phase {
+		return
+	}
+	w.last = *s
+	w.seen = append(w.seen, *s)
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
+}
+
+func (w *switchoverWatch) take() []cluster.Switchover {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	all := w.seen
+	w.seen = nil
+	return all
+}
