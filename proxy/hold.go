@@ -101,6 +101,9 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 		d, p, err = s.decide(f, text)
 		a.why = d.Reason.Code
 		if err == nil && d.Action == route.Send {
+			if s.in.View != s.seen {
+				continue
+			}
 			if waited, err := s.awaitTurn(&a); err != nil {
 				return d, p, nil, err
 			} else if waited {
@@ -131,6 +134,9 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 		}
 		a.why = d.Reason.Code
 		if err == nil && d.Action == route.Send {
+			if s.in.View != s.seen {
+				continue
+			}
 			if waited, err := s.awaitTurn(&a); err != nil {
 				return d, p, nil, err
 			} else if waited {

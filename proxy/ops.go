@@ -308,6 +308,14 @@ func (s *session) barred() bool {
 
 // pass is where a statement comes by before it is routed: it is held while its database is paused.
 func (s *session) pass() error {
+	if v := s.srv.store.Current(); v != s.seen { // nothing is sent elsewhere before what was lost is known
+		if err := s.takeStock(v); err != nil {
+			return err
+		}
+	}
+	if s.bereaved != nil {
+		return s.bereaved
+	}
 	s.renew()
 	if !s.barred() {
 		return nil

@@ -120,16 +120,17 @@ type session struct {
 	opening                *cluster.Node // of the connection being opened
 	openedUnder            *cluster.View // the View in force when it, or the last one, was begun
 	suspects               []suspect
-	returned               *backend // given back: its memory serves the next lease
-	returning              *backend // being reset before it goes back to the pool
-	cancels                int      // cancel requests on their way: the connections stay ours meanwhile
-	placing                bool     // a statement is on its way to a server: nothing of it was sent
-	cancelled              bool     // and the client wants it no more
-	gone                   bool     // the client has left
-	leaving                bool     // it has said goodbye behind its last statement, which is finished
-	end                    error    // why the session is over
-	bereaved               error    // what it had on a server is lost: what its next statement is told
-	flight                 flight   // what the client has sent last
+	returned               *backend      // given back: its memory serves the next lease
+	returning              *backend      // being reset before it goes back to the pool
+	cancels                int           // cancel requests on their way: the connections stay ours meanwhile
+	placing                bool          // a statement is on its way to a server: nothing of it was sent
+	cancelled              bool          // and the client wants it no more
+	gone                   bool          // the client has left
+	leaving                bool          // it has said goodbye behind its last statement, which is finished
+	end                    error         // why the session is over
+	seen                   *cluster.View // the last one under which stock was taken of the connections
+	bereaved               error         // what it had on a server is lost: what its next statement is told
+	flight                 flight        // what the client has sent last
 
 	pooling conf.Pooling // of the database and user
 	ops     operated
@@ -428,7 +429,12 @@ func (s *session) woken() error {
 	if s.ops.killed {
 		return errStopping
 	}
-	v := s.srv.store.Current()
+	return s.takeStock(s.srv.store.Current())
+}
+
+// takeStock looks at what a View has left of the session's connections.
+func (s *session) takeStock(v *cluster.View) error {
+	s.seen = v
 	for i := 0; i < len(s.backends); i++ {
 		b := s.backends[i]
 		if !stale(b.c, v) {
