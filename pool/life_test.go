@@ -314,6 +314,9 @@ func TestPlaceIsForgotten(t *testing.T) {
 			if s := b.stats(pl); now == pl || s.Idle != 1 || now.idle.n != 1 {
 				b.Errorf("two places of one key: %+v", b.p.Stats())
 			}
+			if all := b.p.Totals()[0]; all.Opened != 3 || all.Closed != 2 || all.Leases < 3 {
+				b.Errorf("of all places of the node: %+v", all)
+			}
 		})
 	})
 }

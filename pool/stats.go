@@ -41,8 +41,11 @@ func (p *Pool) Totals() map[cluster.NodeID]Totals {
 	return out
 }
 
-// keepLocked keeps what a place that is being forgotten has counted.
-func (p *Pool) keepLocked(pl *Place) { p.past[pl.key.Node] = p.past[pl.key.Node].plus(pl.counts) }
+// keepLocked keeps what a place that is being forgotten has counted; it may come to life again.
+func (p *Pool) keepLocked(pl *Place) {
+	p.past[pl.key.Node] = p.past[pl.key.Node].plus(pl.counts)
+	pl.counts = counts{}
+}
 
 // PoolStats are the figures of one place. The counters begin at 0 again when a place nobody used for a while is forgotten.
 type PoolStats struct {

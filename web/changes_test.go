@@ -45,21 +45,36 @@ func TestChangesAreCounted(t *testing.T) {
 		want  string
 	}{
 		{"nothing", nil, "[] back 0 promotions 0 done 0 failed 0 missing 0s"},
-		{"a standby is lost and comes back", []*cluster.View{view(2, 0, up, down, nil), view(3, 0, up, up, nil)},
-			"[standby 1] back 1 promotions 0 done 0 failed 0 missing 0s"},
+		{
+			"a standby is lost and comes back",
+			[]*cluster.View{view(2, 0, up, down, nil), view(3, 0, up, up, nil)},
+			"[standby 1] back 1 promotions 0 done 0 failed 0 missing 0s",
+		},
 		{"the primary is lost, another is promoted", []*cluster.View{view(2, -1, down, up, func(v *cluster.View) {
 			seeking(v)
 			v.Nodes[0].Role = cluster.RoleStandby
 		}), view(3, 1, down, up, nil), view(4, 1, down, up, nil)}, "[primary 1] back 0 promotions 1 done 0 failed 0 missing 1s"},
-		{"the same primary is found again", []*cluster.View{view(2, -1, up, up, seeking), view(3, 0, up, up, nil)},
-			"[] back 0 promotions 0 done 0 failed 0 missing 1s"},
-		{"it stays missing", []*cluster.View{view(2, -1, up, up, nil), view(3, -1, up, up, nil), view(4, -1, up, up, nil)},
-			"[] back 0 promotions 0 done 0 failed 0 missing 3s"},
-		{"a View seen twice", []*cluster.View{view(2, 0, up, down, nil), view(2, 0, up, down, nil), first},
-			"[standby 1] back 0 promotions 0 done 0 failed 0 missing 0s"},
+		{
+			"the same primary is found again",
+			[]*cluster.View{view(2, -1, up, up, seeking), view(3, 0, up, up, nil)},
+			"[] back 0 promotions 0 done 0 failed 0 missing 1s",
+		},
+		{
+			"it stays missing",
+			[]*cluster.View{view(2, -1, up, up, nil), view(3, -1, up, up, nil), view(4, -1, up, up, nil)},
+			"[] back 0 promotions 0 done 0 failed 0 missing 3s",
+		},
+		{
+			"a View seen twice",
+			[]*cluster.View{view(2, 0, up, down, nil), view(2, 0, up, down, nil), first},
+			"[standby 1] back 0 promotions 0 done 0 failed 0 missing 0s",
+		},
 		{"quarantine", []*cluster.View{view(2, 0, up, quarantine, nil)}, "[quarantine 1] back 0 promotions 0 done 0 failed 0 missing 0s"},
-		{"an administrator", []*cluster.View{view(2, 0, up, down, func(v *cluster.View) { v.Nodes[1].Detached = true })},
-			"[operator 1] back 0 promotions 0 done 0 failed 0 missing 0s"},
+		{
+			"an administrator",
+			[]*cluster.View{view(2, 0, up, down, func(v *cluster.View) { v.Nodes[1].Detached = true })},
+			"[operator 1] back 0 promotions 0 done 0 failed 0 missing 0s",
+		},
 		{"reload without the node", []*cluster.View{view(2, 0, up, cluster.StatusUnused, nil)}, "[] back 0 promotions 0 done 0 failed 0 missing 0s"},
 		{"a switchover", []*cluster.View{
 			view(2, 0, up, up, switching(1, cluster.SwitchoverDraining)), view(3, -1, down, up, func(v *cluster.View) {

@@ -65,7 +65,7 @@ func answerNode(f *Facts, rest string, query func(string) string) reply {
 	if err != nil || !f.known(id) || strings.HasSuffix(rest, "/") {
 		return notFound()
 	}
-	v := Verdict{}
+	var v Verdict
 	switch question {
 	case "":
 		v = f.Node(id)

@@ -3,7 +3,7 @@ package web
 import (
 	"context"
 	"errors"
-	"log"
+	"log" //nolint:depguard // http.Server.ErrorLog takes no other one
 	"net"
 	"net/http"
 	"strings"
