@@ -375,6 +375,7 @@ func (c *campaign) judgeIdle(idle notes) []string {
 		return summary(flawless(idle.Attempts))
 	}
 	var all []complaint
+	slices.SortStableFunc(c.harms, func(a, b harm) int { return a.At.Compare(b.At) }) // noted as they were judged
 	for i, h := range c.harms {
 		until := time.Now()
 		if i+1 < len(c.harms) {
