@@ -66,9 +66,7 @@ func (c *campaign) handOver(ctx context.Context, number int) error {
 	if now, err := c.primary(ctx); err != nil || now != target {
 		r.complain(complaint{"a switchover makes its target the primary", fmt.Sprintf("server%d was to be it: %v", target.ID, err)})
 	}
-	if err := f.awaitWork(ctx, time.Now(), writer, reader); err != nil {
-		return err
-	}
+	c.judgeRecovery(loss{}, &r, c.awaitWorkers(ctx, f, c.workers()))
 	seen, err := c.settle(ctx, f, &r)
 	if err != nil {
 		return err
