@@ -79,7 +79,7 @@ func (s *site) recovered(ctx context.Context) (controlData, error) {
 	// In single-user mode, with an empty input, a server recovers, makes a checkpoint and ends.
 	args = append(append([]string{"--single"}, args...), "template1")
 	if _, err := s.run(ctx, &s.place, task{program: "postgres", args: args, lock: s.lock}); err != nil {
-		return d, err
+		return d, judgeRewind(err)
 	}
 	return s.controlData(ctx, &s.place)
 }

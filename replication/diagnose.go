@@ -326,6 +326,8 @@ func (d *diagnosis) stopped() Finding {
 	switch {
 	case d.blind():
 		return d.repoint("")
+	case d.at.NoStart:
+		return d.is(Stopped, BaseBackup, "it was made a standby and does not start")
 	case c.State == shutDownInRecovery:
 		return d.is(Halted, None, "somebody has shut it down")
 	case c.State == inArchiveRecovery && c.Standby:

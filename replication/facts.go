@@ -29,6 +29,8 @@ type NodeFacts struct {
 	ControlErr error
 	// NoRewind: a rewind to the primary in force was tried and cannot be.
 	NoRewind bool
+	// NoStart: it was put in order and does not start, so that its files cannot be trusted.
+	NoStart bool
 }
 
 // primary returns what is known of the primary, nil where nothing may be concluded from it: there is none, it does not answer, or it says

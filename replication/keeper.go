@@ -218,7 +218,7 @@ func (k *Keeper) gather(ctx context.Context, v *cluster.View) Facts {
 		id := t.state.Node
 		f.Nodes[id] = NodeFacts{State: t.state, Version: t.version, Slots: t.slots, Silent: k.silent(&t.state, now)}
 		if c := k.courses[id]; c != nil {
-			f.Nodes[id].NoRewind = c.noRewind
+			f.Nodes[id].NoRewind, f.Nodes[id].NoStart = c.noRewind, c.noStart()
 		}
 	}
 	k.askHosts(ctx, v, &f, ids)

@@ -18,6 +18,8 @@ const (
 	gentle = 30 * time.Second
 	// startBound is how long a server may take to accept connections; it may have much to replay.
 	startBound = 10 * time.Minute
+	// checkpointBound is how long the primary may take to write what it has in memory.
+	checkpointBound = 10 * time.Minute
 )
 
 // remedy is one being applied.
@@ -196,6 +198,9 @@ func (r *remedy) rewind(ctx context.Context, h Host, src cluster.Source) error {
 	if err != nil {
 		return fmt.Errorf("password of user %q: %w", account.User, err)
 	}
+	if err := r.checkpoint(ctx); err != nil {
+		return err
+	}
 	all := src
 	if src.User == "" || r.try%2 == 0 {
 		all.User, all.Password = account.User, password
@@ -208,6 +213,31 @@ func (r *remedy) rewind(ctx context.Context, h Host, src cluster.Source) error {
 	}
 	return h.Standby(ctx, r.term, src)
 }
+
+var errNoCheckpoint = errors.New("the primary has made no checkpoint since its promotion")
+
+// checkpoint has the primary's control file tell its timeline, which pg_rewind before version 17 believes. Without the right to make a
+// checkpoint the server's own is waited for.
+func (r *remedy) checkpoint(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, checkpointBound)
+	defer cancel()
+	return r.k.links.use(bounded, r.primary, func(s *server) error {
+		if err := s.exec(bounded, "CHECKPOINT"); err != nil && sqlState(err) != notAllowed {
+			return fmt.Errorf("checkpoint at node %d: %w", r.primary.ID, shorten(err))
+		}
+		row, err := s.row(bounded, "SELECT timeline_id FROM pg_control_checkpoint()", 1)
+		if err != nil {
+			return fmt.Errorf("checkpoint at node %d: %w", r.primary.ID, shorten(err))
+		}
+		at := reader{row: row}
+		if t := cluster.Timeline(at.number()); at.err == nil && t < r.f.Nodes[r.primary.ID].State.Timeline {
+			return errNoCheckpoint
+		}
+		return at.err
+	})
+}
+
+const notAllowed = "42501" // insufficient_privilege
 
 // source describes the primary to the node's host.
 func (r *remedy) source() (cluster.Source, error) {
@@ -273,5 +303,11 @@ func (r *remedy) start(ctx context.Context) error {
 func (r *remedy) startBy(ctx context.Context, h Host) error {
 	bounded, cancel := context.WithTimeout(ctx, startBound)
 	defer cancel()
-	return h.Start(bounded, r.term)
+	if err := h.Start(bounded, r.term); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", errNoStart, err)
+	}
+	return ctx.Err()
 }
+
+// errNoStart is a server that was put in order and does not start.
+var errNoStart = errors.New("it does not start")

@@ -28,7 +28,16 @@ type course struct {
 	told    string    // the failure that was logged last
 	// noRewind: its host said that it cannot be rewound to this primary.
 	noRewind bool
+	// failedStarts counts the starts that failed; rebuilt: one of them was that of a base backup, so another one would not help.
+	failedStarts int
+	rebuilt      bool
 }
+
+// enoughStarts is after how many failed starts a server is rebuilt; one that was rewound has had its chance with the first.
+const enoughStarts = 2
+
+// noStart reports whether only a base backup may help a server to start.
+func (c *course) noStart() bool { return c.failedStarts >= enoughStarts && !c.rebuilt }
 
 // running reports whether a remedy is under way.
 func (c *course) running() bool { return c.done != nil }
@@ -95,6 +104,13 @@ func (k *Keeper) settle(c *course, now time.Time) {
 		c.told = ""
 	case errors.Is(err, cluster.ErrCannotRewind):
 		c.noRewind, c.next = true, now
+		k.failed(c, err)
+	case errors.Is(err, errNoStart):
+		c.failedStarts++
+		if c.finding.Remedy == Rewind {
+			c.failedStarts = enoughStarts
+		}
+		c.rebuilt = c.rebuilt || c.finding.Remedy == BaseBackup
 		k.failed(c, err)
 	default:
 		k.failed(c, err)
