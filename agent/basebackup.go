@@ -94,7 +94,7 @@ func (s *site) receive(ctx context.Context, info conninfo.Info, src cluster.Sour
 	if src.SlotName != "" {
 		args = append(args, "--slot="+src.SlotName)
 	}
-	if _, err := s.run(ctx, &s.place, task{program: "pg_basebackup", args: args, secret: secret, lock: s.lock}); err != nil {
+	if _, err := s.run(ctx, &s.place, task{program: "pg_basebackup", args: s.unsynced(args), secret: secret, lock: s.lock}); err != nil {
 		return err
 	}
 	if err := s.sameSystem(ctx, fresh); err != nil {

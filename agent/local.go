@@ -25,6 +25,7 @@ type Local struct {
 	Log           logging.Logger
 
 	nextBin atomic.Pointer[string]
+	noSync  bool // tests do not survive the machine either
 	turn    turn
 	child   childServer
 }

@@ -17,15 +17,20 @@ import (
 
 // These tests act on real servers: what is promised of processes and files can only be seen there.
 
-func TestMain(m *testing.M) { os.Exit(m.Run()) }
+// The password has everything in it that quoting could stumble on.
+const password = `it's "a" \secret`
 
-// pair starts a primary with n standbys and returns an agent for each.
-func pair(t *testing.T, opts pgcluster.Options) (*pgcluster.Cluster, []*Local) {
+func scram() pgcluster.Options {
+	return pgcluster.Options{Nodes: 2, Auth: "scram-sha-256", Password: password, Slots: true}
+}
+
+// agents starts servers and returns an agent for each.
+func agents(t *testing.T, opts pgcluster.Options) (*pgcluster.Cluster, []*Local) {
 	t.Helper()
 	c := pgcluster.StartTest(t, opts)
 	var locals []*Local
 	for _, n := range c.Nodes {
-		l := &Local{DataDirectory: n.DataDir, BinDirectory: c.BinDir, Log: logging.To(testWriter{t}, logging.Log)}
+		l := &Local{DataDirectory: n.DataDir, BinDirectory: c.BinDir, Log: logging.To(testWriter{t}, logging.Log), noSync: true}
 		t.Cleanup(func() { // servers that the agent has started are nobody's children
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
@@ -65,11 +70,37 @@ func control(t *testing.T, l *Local) cluster.Control {
 	return c
 }
 
-func TestStartStopControl(t *testing.T) {
-	c, locals := pair(t, pgcluster.Options{Nodes: 2})
-	primary, standby := locals[0], locals[1]
-	ctx := limited(t, time.Minute)
+func (l *Local) mustPlace(t *testing.T) place {
+	t.Helper()
+	p, err := locate(l.DataDirectory)
+	check(t, err)
+	return p
+}
 
+// TestServersLife goes through everything that is done to a server, in the order of a bad week: one pair of servers serves all.
+func TestServersLife(t *testing.T) {
+	c, locals := agents(t, scram())
+	w := &week{t: t, ctx: limited(t, 2*time.Minute), c: c, locals: locals}
+	t.Run("start and stop", w.startAndStop)
+	t.Run("base backup", w.baseBackup)
+	t.Run("frozen", w.frozen)
+	t.Run("orphans", w.orphans)
+	t.Run("number used again", w.numberUsedAgain)
+	t.Run("rewind", w.rewind)
+	t.Run("interrupted rewind", w.interruptedRewind)
+	t.Run("fenced", w.fenced)
+}
+
+type week struct {
+	t      *testing.T
+	ctx    context.Context
+	c      *pgcluster.Cluster
+	locals []*Local
+}
+
+func (w *week) startAndStop(t *testing.T) {
+	c, ctx := w.c, w.ctx
+	primary, standby := w.locals[0], w.locals[1]
 	before := control(t, primary)
 	if !before.Running || before.PID != c.Nodes[0].Pids()[0] || before.State != stateProduction || before.Standby || before.Broken {
 		t.Fatalf("%+v", before)
@@ -79,7 +110,7 @@ func TestStartStopControl(t *testing.T) {
 	}
 
 	// What the standby has received of a clean shutdown is what Stop returns, to the byte.
-	check(t, c.Nodes[0].Exec(ctx, "CREATE TABLE t AS SELECT generate_series(1, 1000)"))
+	check(t, c.Nodes[0].Exec(ctx, "CREATE TABLE t AS SELECT generate_series(1, 1000) AS a"))
 	end, err := primary.Stop(ctx, 5, cluster.StopFast)
 	check(t, err)
 	got, err := c.Nodes[1].Value(ctx, "SELECT pg_last_wal_receive_lsn()::text")
@@ -106,71 +137,153 @@ func TestStartStopControl(t *testing.T) {
 	if err != nil || end != 0 {
 		t.Fatal(end, err)
 	}
-	check(t, standby.Start(ctx, 6))
-	if s := control(t, standby); !s.Running || !s.Standby {
-		t.Fatalf("%+v", s)
-	}
 }
 
-func TestStopNowFrozenAndOrphans(t *testing.T) {
-	c, locals := pair(t, pgcluster.Options{Nodes: 1})
-	l, n := locals[0], c.Nodes[0]
-	ctx := limited(t, time.Minute)
-	check(t, n.Pause())
+// baseBackup begins and ends with the standby stopped, respectively at work.
+func (w *week) baseBackup(t *testing.T) {
+	up, n, l, ctx := w.c.Nodes[0], w.c.Nodes[1], w.locals[1], w.ctx
+	src := source(up, n)
+	check(t, up.Exec(ctx, "CREATE TABLE big AS SELECT repeat('x', 1000) AS a, i FROM generate_series(1, 20000) i"))
+	if err := w.locals[0].BaseBackup(ctx, 5, src); !errors.Is(err, errRuns) {
+		t.Fatal(err)
+	}
+	before := control(t, l)
+	p := l.mustPlace(t)
+	check(t, p.owner.as(func() error {
+		return os.WriteFile(filepath.Join(n.DataDir, "ours.crt"), []byte("of this host"), 0o600)
+	}))
+
+	// Cancelled while the copy is being received: the old directory is as it was, and nothing is left of the new one.
+	short, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- l.BaseBackup(short, 5, src) }()
+	check(t, poll(ctx, func() (bool, error) {
+		there, err := p.exists(filepath.Join(p.besides("new"), "PG_VERSION"))
+		return there && freeze(t, "pg_basebackup", p.besides("new")), err
+	}))
+	if err := w.again(l).Standby(ctx, 5, src); !errors.Is(err, cluster.ErrBusy) { // another process
+		t.Fatal(err)
+	}
+	if err := l.Standby(ctx, 5, src); !errors.Is(err, cluster.ErrBusy) {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if there, _ := p.exists(p.besides("new")); there {
+		t.Fatal("a half copy is left")
+	}
+	after := control(t, l)
+	if after.Since = before.Since; after != before {
+		t.Fatalf("%+v, %+v", before, after)
+	}
+
+	check(t, l.BaseBackup(ctx, 5, src))
+	if text, err := os.ReadFile(filepath.Join(n.DataDir, "ours.crt")); err != nil || string(text) != "of this host" {
+		t.Fatal(string(text), err)
+	}
+	if there, _ := p.exists(p.besides("old")); there {
+		t.Fatal("the old directory is left")
+	}
+
+	// The directory is lost altogether.
+	check(t, os.RemoveAll(n.DataDir))
+	if s := control(t, l); s.State != "" || s.Running {
+		t.Fatalf("%+v", s)
+	}
+	check(t, Here(n.DataDir, n.Port))
+	check(t, l.BaseBackup(ctx, 5, src))
+	if s := control(t, l); !s.Standby || s.SystemID != before.SystemID {
+		t.Fatalf("%+v", s)
+	}
+	check(t, n.Configure()) // nothing of this host was left to be taken over
+	check(t, l.Start(ctx, 5))
+	streams(t, ctx, n, up)
+}
+
+// again is another process that acts on the same server.
+func (w *week) again(l *Local) *Local {
+	return &Local{DataDirectory: l.DataDirectory, BinDirectory: l.BinDirectory, noSync: true}
+}
+
+func (w *week) frozen(t *testing.T) {
+	l, ctx := w.locals[1], w.ctx
+	p := l.mustPlace(t)
+	for _, one := range p.gang().all {
+		check(t, one.signal(syscall.SIGSTOP))
+	}
 	began := time.Now()
-	if _, err := l.Stop(ctx, 1, cluster.StopNow); err != nil {
+	if _, err := l.Stop(ctx, 5, cluster.StopNow); err != nil {
 		t.Fatal(err)
 	}
 	t.Log("frozen server stopped after", time.Since(began))
 	if s := control(t, l); s.Running || s.Orphans {
 		t.Fatalf("%+v", s)
 	}
+}
 
-	// A first process that is killed leaves others, here a frozen one that cannot notice.
-	check(t, l.Start(ctx, 1))
-	s := control(t, l)
-	var frozen int
-	p, err := locate(l.DataDirectory)
-	check(t, err)
-	for _, one := range p.gang().all {
-		if one.pid != s.PID {
-			frozen = one.pid
-			check(t, syscall.Kill(one.pid, syscall.SIGSTOP))
+// orphans: a first process that is killed leaves others, here a frozen one that cannot notice.
+func (w *week) orphans(t *testing.T) {
+	l, ctx := w.locals[1], w.ctx
+	p := l.mustPlace(t)
+	check(t, l.Start(ctx, 5))
+	g := p.gang()
+	var frozen process
+	for _, one := range g.all {
+		if one.pid != g.first.pid {
+			frozen = one
+			check(t, one.signal(syscall.SIGSTOP))
 		}
 	}
-	check(t, syscall.Kill(s.PID, syscall.SIGKILL))
+	check(t, g.first.signal(syscall.SIGKILL))
 	check(t, poll(ctx, func() (bool, error) { return !control(t, l).Running, nil }))
-	if s := control(t, l); !s.Orphans || frozen == 0 {
+	if s := control(t, l); !s.Orphans || frozen.pid == 0 {
 		t.Fatalf("%+v", s)
 	}
-	check(t, l.Start(ctx, 1))
-	if _, ok := readProcess(frozen); ok {
+	check(t, l.Start(ctx, 5))
+	if frozen.alive() {
 		t.Fatal("an orphan is left")
 	}
 }
 
-func TestStalePidFile(t *testing.T) {
-	c, locals := pair(t, pgcluster.Options{Nodes: 1})
-	l, n := locals[0], c.Nodes[0]
-	ctx := limited(t, time.Minute)
-	check(t, n.Kill(ctx))
-	// The number in postmaster.pid belongs to another process of the same user now.
-	p, err := locate(l.DataDirectory)
-	check(t, err)
-	other := sleeper(t, &p)
+// numberUsedAgain: the number in postmaster.pid belongs to another process of the same user.
+func (w *week) numberUsedAgain(t *testing.T) {
+	n, l, ctx := w.c.Nodes[1], w.locals[1], w.ctx
+	p := l.mustPlace(t)
 	path := filepath.Join(n.DataDir, "postmaster.pid")
 	text, err := os.ReadFile(path)
 	check(t, err)
+	_, err = l.Stop(ctx, 5, cluster.StopNow)
+	check(t, err)
+	other := sleeper(t, &p)
 	_, rest, _ := strings.Cut(string(text), "\n")
-	check(t, os.WriteFile(path, []byte(other+"\n"+rest), 0o600))
+	check(t, os.WriteFile(path, []byte(itoa(other)+"\n"+rest), 0o600))
+	check(t, os.Chown(path, int(p.owner.uid), int(p.owner.gid)))
 	if s := control(t, l); s.Running || s.Orphans {
 		t.Fatalf("%+v", s)
 	}
-	if _, err := l.Stop(ctx, 1, cluster.StopNow); err != nil {
+	if _, err := l.Stop(ctx, 5, cluster.StopNow); err != nil {
 		t.Fatal(err)
 	}
-	check(t, l.Start(ctx, 1))
-	if err := syscall.Kill(atoi(t, other), 0); err != nil {
+	check(t, l.Start(ctx, 5))
+	if _, alive := readProcess(other); !alive {
 		t.Fatal("the other process was killed")
+	}
+}
+
+// fenced: a primary without contact is stopped, a standby is not.
+func (w *week) fenced(t *testing.T) {
+	for i, primary := range []bool{false, true} {
+		l := w.locals[i]
+		if l.primary() != primary {
+			t.Fatalf("server %d: primary %t", i, !primary)
+		}
+		g := NewGuard(l, func() Fencing { return Fencing{On: true, Lease: time.Nanosecond} }, l.Log)
+		g.settle(w.ctx)
+		s := control(t, l)
+		if s.Running == primary || primary && s.State != stateShutDown {
+			t.Fatalf("server %d: %+v", i, s)
+		}
 	}
 }

@@ -41,7 +41,7 @@ func (l *Local) Rewind(ctx context.Context, term cluster.Term, src cluster.Sourc
 			return err
 		}
 		if needed {
-			return s.rewind(ctx, info, src)
+			return s.rewindNow(ctx, info, src)
 		}
 		return s.owner.as(func() error { return s.follow(s.data, info, src.SlotName) })
 	})
@@ -121,7 +121,15 @@ func (s *site) pgRewind(ctx context.Context, info conninfo.Info, src cluster.Sou
 		where.Set("dbname", "postgres")
 	}
 	args := append([]string{"--target-pgdata=" + s.data, "--source-server=" + where.String()}, more...)
+	args = s.unsynced(args)
 	return s.run(ctx, &s.place, task{program: "pg_rewind", args: args, secret: secret, lock: s.lock})
+}
+
+func (l *Local) unsynced(args []string) []string {
+	if l.noSync {
+		return append(args, "--no-sync")
+	}
+	return args
 }
 
 // childConnection takes out of a standby's connection what a program beside it must not have: the password, which others could see among
@@ -134,8 +142,8 @@ func childConnection(info conninfo.Info) (where conninfo.Info, secret string) {
 	return where, secret
 }
 
-// rewind changes the data directory.
-func (s *site) rewind(ctx context.Context, info conninfo.Info, src cluster.Source) error {
+// rewindNow changes the data directory.
+func (s *site) rewindNow(ctx context.Context, info conninfo.Info, src cluster.Source) error {
 	if err := s.owner.as(s.keep); err != nil {
 		return errors.Join(err, s.settle())
 	}

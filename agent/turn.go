@@ -19,7 +19,7 @@ import (
 var errOvertaken = errors.New("gave way to a newer order")
 
 // lockPatience is how long an order waits for another process that acts on the same server.
-const lockPatience = 2 * time.Second
+const lockPatience = time.Second
 
 // turn lets one action at a time act on a server: within this process by order of arrival and term, between processes by a lock on a file.
 type turn struct {
