@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopgpool/cluster"
+)
+
+func TestServerArguments(t *testing.T) {
+	for _, tc := range []struct {
+		name, opts string
+		want       []string // nil: refused
+	}{
+		{"none", "/usr/bin/postgres\n", []string{"-D", "/data"}},
+		{"Debian's", `/usr/lib/postgresql/15/bin/postgres "-D" "/data" "-c" "config_file=/etc/postgresql/15/main/postgresql.conf"` + "\n", []string{
+			"-D", "/data", "-c", "config_file=/etc/postgresql/15/main/postgresql.conf",
+		}},
+		{"a configuration directory", `/b/postgres "-D/etc/pg"`, []string{"-D/etc/pg"}},
+		{"relative", `postgres "-D" "main" "-Dx"`, []string{"-D", "/data", "-D/data"}},
+		{"blanks and shell characters", `/my postgres "-c" "a=b c; rm $(x) 'y' \"` + "\n", []string{"-D", "/data", "-c", `a=b c; rm $(x) 'y' \`}},
+		{"empty argument", `postgres "" "-i"`, []string{"-D", "/data", "", "-i"}},
+		{"a quote within", `postgres "-c" "a=" b"`, nil},
+		{"no end", `postgres "-c" "a`, nil},
+		{"two lines", "postgres \"-c\" \"a\nb\"", nil},
+		{"single user", `postgres "--single" "-D" "/data"`, nil},
+		{"a fork", `postgres "--forkbackend" "1"`, nil},
+		{"a long option", `postgres "--port=1"`, []string{"-D", "/data", "--port=1"}},
+	} {
+		args, err := parseOptions(tc.opts)
+		if err == nil {
+			args, err = serverArguments(args, "/data")
+		}
+		if tc.want == nil && !errors.Is(err, errOptions) || tc.want != nil && (err != nil || !slices.Equal(args, tc.want)) {
+			t.Errorf("%s: %q, %v", tc.name, args, err)
+		}
+	}
+}
+
+func FuzzParseOptions(f *testing.F) {
+	f.Add(`postgres "-D" "/data"` + "\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		args, err := parseOptions(text)
+		if err != nil || len(args) == 0 {
+			return
+		}
+		// What PostgreSQL would write for these arguments is read as these arguments.
+		again, err := parseOptions(`p "` + strings.Join(args, `" "`) + "\"\n")
+		if err != nil || !slices.Equal(args, again) {
+			t.Fatalf("%q, %q, %v", args, again, err)
+		}
+	})
+}
+
+func TestPidFile(t *testing.T) {
+	for text, want := range map[string]pidFile{
+		"": {},
+		"123\n/data\n1700000000\n5432\n/run\n*\n  5432001   0\nready   \n": {pid: 123, port: 5432, status: "ready"},
+		"123\n/data\n1700000000\n5432\n":                                   {pid: 123, port: 5432},
+		"-7\n/data\n":                                                      {},
+		"x\n\n\ny":                                                         {},
+	} {
+		if got := parsePidFile(text); got != want {
+			t.Errorf("%q: %+v", text, got)
+		}
+	}
+}
+
+func TestParseStat(t *testing.T) {
+	tail := " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 4711 20 21"
+	for text, want := range map[string]process{
+		"12 (postgres) S 34" + tail:       {pid: 12, parent: 34, started: 4711},
+		"12 (a) b) (c) T 34" + tail:       {pid: 12, parent: 34, started: 4711, frozen: true},
+		"12 (postgres) Z 34" + tail:       {},
+		"12 (postgres":                    {},
+		"12 (postgres) S x" + tail:        {},
+		"12 (postgres) S 34 1 2 3 4 5 6 ": {},
+	} {
+		if got, ok := parseStat(12, text); got != want || ok != (want.pid != 0) {
+			t.Errorf("%q: %+v %t", text, got, ok)
+		}
+	}
+}
+
+func TestControlData(t *testing.T) {
+	text := `pg_control version number:            1300
+Database system identifier:           7372038475610394752
+Database cluster state:               shut down
+Latest checkpoint location:           0/3000028
+Latest checkpoint's TimeLineID:       1
+Min recovery ending loc's timeline:   2
+wal_log_hints setting:                off
+Data page checksum version:           1
+WAL block size:                       8192
+Bytes per WAL segment:                16777216
+`
+	d, err := parseControlData(text)
+	want := controlData{
+		state: stateShutDown, systemID: 7372038475610394752, timeline: 2, written: 1, checkpoint: 0x3000028, blockSize: 8192,
+		segmentSize: 16 << 20, rewindable: true,
+	}
+	if err != nil || d != want {
+		t.Errorf("%+v, %v", d, err)
+	}
+	for _, bad := range []string{"", "Database cluster state: x\n", strings.ReplaceAll(text, "0/3000028", "x")} {
+		if _, err := parseControlData(bad); err == nil {
+			t.Errorf("%q", bad)
+		}
+	}
+}
+
+func TestRecordEnd(t *testing.T) {
+	const page, segment = 8192, 1 << 20
+	for _, tc := range []struct{ start, length, want uint64 }{
+		{0x28, 114, 0xa0},
+		{0x28, 120, 0xa0},
+		{page - 120, 114, page},                // ends with its page
+		{page - 112, 114, page + 24 + 8},       // two bytes are left for the next page
+		{segment - 8, 114, segment + 40 + 112}, // 106 bytes in the next segment
+	} {
+		if got := recordEnd(cluster.LSN(tc.start), tc.length, page, segment); uint64(got) != tc.want {
+			t.Errorf("%#x + %d: %#x, want %#x", tc.start, tc.length, uint64(got), tc.want)
+		}
+	}
+	if got := segmentName(3, 0x2_05000028, 16<<20); got != "000000030000000200000005" {
+		t.Error(got)
+	}
+}
+
+func TestChangeSettings(t *testing.T) {
+	before := "# Do not edit this file manually!\nwork_mem = '4MB'\nprimary_conninfo = 'host=old password=''x'''\nPRIMARY_SLOT_NAME='s'\n" +
+		"primary_slot_names = 'mine'\nrecovery_target_timeline=latest # comment\nlast = 'line'"
+	got, err := changeSettings(before, []setting{{"primary_conninfo", `host=new password='a\'b\\'`}, {"primary_slot_name", ""}, {"recovery_target_timeline", "latest"}})
+	want := "# Do not edit this file manually!\nwork_mem = '4MB'\nprimary_slot_names = 'mine'\nlast = 'line'\n" +
+		`primary_conninfo = 'host=new password=''a\\''b\\\\'''` + "\nprimary_slot_name = ''\nrecovery_target_timeline = 'latest'\n"
+	if err != nil || got != want {
+		t.Errorf("%v\n%s\nwant\n%s", err, got, want)
+	}
+	if again, err := changeSettings(got, []setting{{"work_mem", "1"}}); err != nil || strings.Contains(again, "4MB") {
+		t.Error(again, err)
+	}
+	if _, err := changeSettings("", []setting{{"primary_conninfo", "a\nb = 'c'"}}); !errors.Is(err, errLineBreak) {
+		t.Error(err)
+	}
+}
+
+func TestOfHost(t *testing.T) {
+	for _, name := range []string{
+		"postgresql.conf", "postgresql.auto.conf", "pg_hba.conf", "pg_ident.conf", "postmaster.opts", "conf.d", "log", "server.key", "x",
+	} {
+		if !ofHost(name) {
+			t.Error(name, "belongs to the host")
+		}
+	}
+	for _, name := range []string{
+		"base", "global", "pg_wal", "pg_xact", "PG_VERSION", "postmaster.pid", "standby.signal", "recovery.signal", "backup_label",
+		"backup_label.old", "tablespace_map", "backup_manifest", "current_logfiles", "postgresql.auto.conf.tmp", "pg_tblspc",
+	} {
+		if ofHost(name) {
+			t.Error(name, "belongs to the database cluster")
+		}
+	}
+}
+
+func TestTerm(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "term")
+	for _, tc := range []struct {
+		term cluster.Term
+		ok   bool
+	}{{0, true}, {3, true}, {3, true}, {2, false}, {1 << 63, true}, {4, false}, {1 << 63, true}} {
+		if err := obeyIn(path, tc.term); (err == nil) != tc.ok || !tc.ok && !errors.Is(err, cluster.ErrOldTerm) {
+			t.Errorf("%d: %v", tc.term, err)
+		}
+	}
+	check(t, os.WriteFile(path, []byte("{"), 0o600)) // nobody is obeyed by guessing
+	if err := obeyIn(path, 1<<63); err == nil {
+		t.Error("a damaged file was taken for none")
+	}
+}
