@@ -87,15 +87,18 @@ func (s *session) enterRoom(a *attempt) error {
 	f := s.srv.holding()
 	x, full := s.srv.room.admit(s.keeps(), f)
 	if full != roomLeft {
+		s.home.tally.Holds.Refused++
 		return fullError(full, f)
 	}
 	a.ticket = x
+	s.home.tally.Holds.Began++
 	return nil
 }
 
 // leaveRoom is the end of an attempt, whatever has come of it.
 func (s *session) leaveRoom(a *attempt) {
 	if a.ticket != nil {
+		s.home.tally.Holds.Waited.Observe(s.t.Now().Sub(a.began))
 		s.srv.room.release(a.ticket)
 		a.ticket = nil
 	}

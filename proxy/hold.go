@@ -293,6 +293,7 @@ func (s *session) holdFor(a *attempt, v *cluster.View, limit, pause time.Duratio
 	}
 	until, over := a.until(now, limit, pause)
 	if over {
+		s.home.tally.Holds.Expired++
 		return why
 	}
 	if err := s.enterRoom(a); err != nil {

@@ -133,9 +133,11 @@ func answeredIn(ctx context.Context, done <-chan struct{}) bool {
 }
 
 func (s *Server) limits() meter.Limits {
-	return meter.Limits{
+	l := meter.Limits{
 		Clients: s.admitted.busy(), MaxClients: s.admitted.most, Shared: s.shared.busy(), MaxShared: s.shared.most,
 	}
+	l.HeldSessions, l.HeldBytes = s.Held()
+	return l
 }
 
 // Accepting reports whether new clients are let in: the proxy is neither stopping nor waiting for its last clients to go.

@@ -167,3 +167,26 @@ func countOf(r *meter.Reading) (n uint64) {
 	}
 	return n
 }
+
+// What is held is told while it lasts, and afterwards how long that was.
+func TestHoldsAreCounted(t *testing.T) {
+	p := newTestProxy(t, setup{world: world(), nodes: 2, conf: "failover_hold_sessions = 1\n"})
+	c, late := p.connect(t, "held"), p.connect(t, "late")
+	p.publish(t, func(v *cluster.View) { v.Primary, v.Seeking, v.Op = cluster.NoNode, true, cluster.OpFailover })
+	c.Send(pgwire.AppendQuery(nil, insert))
+	await(t, "the statement is held", func() bool { return p.standsAs("held") == heldBack })
+	if r := p.Measure(t.Context()); r.Limits.HeldSessions != 1 || r.Limits.HeldBytes == 0 || !slices.Contains(r.Sessions, meter.Sessions{Database: "db", State: "held", N: 1}) {
+		t.Errorf("%+v, %+v", r.Limits, r.Sessions)
+	}
+	if got := refusal(t, late, insert); !strings.HasPrefix(got, "57P03") {
+		t.Error(got)
+	}
+	p.publish(t, func(v *cluster.View) { v.Primary, v.Seeking, v.Op = 0, false, cluster.OpNone })
+	c.UntilReady()
+	r := p.Measure(t.Context())
+	if h := &r.Total.Holds; h.Began != 1 || h.Refused != 1 || h.Expired != 0 || h.Waited.Count() != 1 || r.Limits.HeldSessions != 0 || r.Total.Errors["57"] != 1 {
+		t.Errorf("%+v, %+v", h, r)
+	}
+	c.Bye()
+	late.Bye()
+}

@@ -20,6 +20,7 @@ type body struct {
 	Operation  string       `json:"operation"`
 	Seeking    bool         `json:"seeking_primary"`
 	Draining   bool         `json:"draining"`
+	Held       int          `json:"held_sessions"`
 	Stopping   bool         `json:"stopping"`
 	Switchover *switchover  `json:"switchover,omitempty"`
 	Watchdog   *watchdogRow `json:"watchdog,omitempty"`
@@ -76,7 +77,7 @@ func word(v Verdict) string {
 func (f *Facts) body(v Verdict) []byte {
 	b := body{
 		Status: word(v), Reason: v.Reason, Mode: f.View.Mode.String(), Generation: uint64(f.View.Generation), Operation: f.View.Op.String(),
-		Seeking: f.View.Seeking, Draining: f.View.Draining, Stopping: f.Stopping, Nodes: []node{},
+		Seeking: f.View.Seeking, Draining: f.View.Draining, Held: f.Waiting, Stopping: f.Stopping, Nodes: []node{},
 	}
 	if p := int(f.View.Primary); f.View.Primary != cluster.NoNode {
 		b.Primary = &p

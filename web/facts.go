@@ -14,6 +14,7 @@ type Facts struct {
 	Now      time.Time
 	Started  bool          // the start is over
 	Stopping bool          // no new client is let in any more
+	Waiting  int           // sessions whose statement is held until there is a primary
 	Held     time.Duration // how long a loop has not turned, of the one with the longest
 	// Fresh is how old a measured delay may be; 0: delays are not measured.
 	Fresh    time.Duration

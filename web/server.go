@@ -30,6 +30,8 @@ const (
 type Traffic interface {
 	// Measure tells what was counted. It returns when ctx ends, without what was not heard by then.
 	Measure(ctx context.Context) *meter.Reading
+	// Held tells how many sessions wait for a primary, and how many bytes of statements are kept for them.
+	Held() (sessions int, bytes int64)
 	// Accepting reports whether new clients are let in.
 	Accepting() bool
 }
@@ -120,6 +122,7 @@ func (s *Server) facts() *Facts {
 	f := &Facts{
 		View: p.Store.Current(), Gauges: p.Store.Gauges(), Now: time.Now(), Started: p.Started(), Fresh: p.Fresh(), Watchdog: s.watchdog(),
 	}
+	f.Waiting, _ = p.Traffic.Held()
 	f.Stopping = f.Started && !p.Traffic.Accepting()
 	for _, d := range p.Held() {
 		f.Held = max(f.Held, d)

@@ -70,6 +70,7 @@ func TestRequests(t *testing.T) {
 		{"GET", "/replica?lag=%zz", 200, `"status":"ok"`}, // no query at all
 		{"GET", "/read-write", 200, `"primary":0`},
 		{"GET", "/status", 200, `"watchdog":{"state":"LEADER"`},
+		{"GET", "/status", 200, `"held_sessions":1`},
 		{"GET", "/leader", 200, `"vip_held":true`},
 		{"GET", "/metrics", 200, "pgpool_node_up{"},
 		{"HEAD", "/metrics", 200, ""},

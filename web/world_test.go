@@ -51,6 +51,8 @@ func (w *world) parts(listeners ...net.Listener) Parts {
 
 func (w *world) Accepting() bool { return true }
 
+func (w *world) Held() (sessions int, bytes int64) { return 1, 99 }
+
 // Measure has counted one of everything.
 func (w *world) Measure(ctx context.Context) *meter.Reading {
 	w.measures.Add(1)
