@@ -97,7 +97,7 @@ func TestBadOptions(t *testing.T) {
 
 // A daemon that detaches is started with a command line made from the options; it must mean the same.
 func TestStartArgs(t *testing.T) {
-	for _, args := range []string{"", "-n", "-d -D -C -x -k key -f a -F b -a c", "-D"} {
+	for _, args := range []string{"", "-n", "-d -D -C -x -k key -f a -F b -a c", "-D", "agent -k key"} {
 		o, err := parseOptions(strings.Fields(args), "/cwd", "/conf")
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ func FuzzParseOptions(f *testing.F) {
 			}
 			return
 		}
-		if o.Command != CommandStart {
+		if o.Command != CommandStart && o.Command != CommandAgent {
 			return
 		}
 		o.StopMode = StopSmart // means nothing to a start

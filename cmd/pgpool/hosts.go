@@ -25,7 +25,11 @@ type hosts struct {
 // host is who acts on a node's host: its agent, this process if it is the same host and may, else nobody (cluster.ErrNeedsAgent).
 func (p *parts) host(n cluster.Node) (replication.Host, error) {
 	if n.Agent != "" {
-		return p.hosts.remote(p, agentAddress(n))
+		r, err := p.hosts.remote(p, agentAddress(n))
+		if err != nil {
+			return nil, fmt.Errorf("agent of node %d: %w", n.ID, err)
+		}
+		return r, nil
 	}
 	if err := actsHere(n); err != nil {
 		return nil, fmt.Errorf("node %d %w: %w", n.ID, cluster.ErrNeedsAgent, err)
