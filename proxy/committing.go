@@ -240,12 +240,15 @@ func (s *session) doubts(b *backend, cause error) bool {
 		w := s.commits
 		d.asked, d.answered, d.xid, d.none, d.sent = true, w.answered && w.err == nil, w.xid, w.none, w.sent
 	}
+	var refusal *serverRefusal
+	if errors.As(cause, &refusal) {
+		d.unrun = b.front().asksID
+		if refusal.f.Code != "57P02" {
+			d.meant = refusal
+		}
+	}
 	if f := d.atOnce(); !f.open && f.outcome == meter.Unknown {
 		return false
-	}
-	var refusal *serverRefusal
-	if errors.As(cause, &refusal) && refusal.f.Code != "57P02" {
-		d.meant = refusal
 	}
 	s.doubt = d
 	if s.blocked == b {

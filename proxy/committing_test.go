@@ -378,6 +378,32 @@ func TestCommitServerEnds(t *testing.T) {
 	}
 }
 
+// TestCommitNotRun: the server ends before it comes to the COMMIT.
+func TestCommitNotRun(t *testing.T) {
+	for _, e := range ends {
+		t.Run(e.name, func(t *testing.T) {
+			p := newTestProxy(t, setup{world: fateful("committed"), nodes: 2, conf: unaided})
+			p.unseen = true
+			c := p.connect(t, "victim")
+			ok(t, c, "BEGIN")
+			ok(t, c, insert)
+			last := pgwire.AppendError(nil, pgwire.Fields{Severity: "FATAL", Code: "57P01", Message: "terminating connection due to unexpected postmaster exit"})
+			p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Asked, SQL: idQuestionText, Times: 1, Do: fakepg.SayAndDrop(last)})
+			p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Started, Do: fakepg.Drop})
+			p.publish(t, func(v *cluster.View) { v.Seeking = true }) // somebody has noticed already
+			c.Send(e.send)
+			got := c.UntilReady()
+			if es := errorsOf(got); len(es) != 1 || es[0].Code != "40001" || got[len(got)-1].Body != "I" {
+				t.Errorf("got %s", fakepg.Transcript(got))
+			}
+			p.publish(t, condemn)
+			p.publish(t, crown(1))
+			ok(t, c, insert)
+			c.Bye()
+		})
+	}
+}
+
 // TestCommitSameServer: the server that was lost is the primary still.
 func TestCommitSameServer(t *testing.T) {
 	for _, c := range []struct {

@@ -10,6 +10,7 @@ import (
 //	sent, with the question for the transaction's id in front
 //	  |  the connection is lost
 //	  |-- at a standby, or no id was assigned: nothing was written ----------------> as committed
+//	  |-- the server's last word came before the question was answered ------------> rolled back
 //	  |-- no id is known (it was not asked for, or the answer was not there yet) --> unknown
 //	  v
 //	held ---- a View without a primary, or the lost one not decided about: wait --> failover_hold_timeout: unknown
@@ -43,6 +44,7 @@ type lostCommit struct {
 	revived bool
 
 	standby      bool // it ended a transaction at a standby
+	unrun        bool // the server said that it ends before it came to the COMMIT
 	asked        bool // the question was sent ahead
 	answered     bool // and its answer has come
 	xid          cluster.XID
@@ -55,6 +57,8 @@ func (c *lostCommit) atOnce() finding {
 	switch {
 	case c.standby:
 		return found(meter.Committed, "nothing can be written at a standby")
+	case c.unrun:
+		return found(meter.RolledBack, "the server ended before it came to the COMMIT")
 	case !c.asked:
 		return found(meter.Unknown, "the transaction's id was not asked for")
 	case !c.answered:

@@ -43,6 +43,7 @@ func TestOutcomeAtOnce(t *testing.T) {
 		want meter.Outcome
 	}{
 		{"at a standby", lostCommit{standby: true}, false, meter.Committed},
+		{"the server ended before", lostCommit{asked: true, unrun: true}, false, meter.RolledBack},
 		{"not asked", lostCommit{}, false, meter.Unknown},
 		{"not answered", lostCommit{asked: true}, false, meter.Unknown},
 		{"nothing written", lostCommit{asked: true, answered: true, none: true}, false, meter.Committed},
