@@ -219,7 +219,6 @@ func (plan Plan) reinstate(v *cluster.View, p Policy, now time.Time) Plan {
 	n := &next.Nodes[e.OldPrimary]
 	n.Status, n.LastStatusChange = cluster.StatusWaiting, now
 	n.Epoch++
-	e.Bounds = cluster.Bounds{Before: ^cluster.XID(0), After: ^cluster.XID(0)}
 	e.Failed = slices.DeleteFunc(slices.Clone(e.Failed), func(id cluster.NodeID) bool { return id == e.OldPrimary })
 	plan.Memory = plan.Memory.forget(e.OldPrimary)
 	plan.Reasons = append(plan.Reasons, Reason{Kind: Reinstated, Node: plan.Memory.Open.OldPrimary})

@@ -246,7 +246,7 @@ func (c *Coordinator) bringForward(r Request) {
 			return
 		}
 		c.order(r)
-	case Attach, Promote, Switchover, Bar:
+	case Attach, Promote, Switchover, CallOff, Bar:
 		c.order(r)
 	case NodeUsed:
 		c.tellUsed(r)

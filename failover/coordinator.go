@@ -187,7 +187,7 @@ func joins(r Request, before []Request, searching bool) bool {
 	switch r := r.(type) {
 	case Detach:
 		return r.Origin != ByOperator || !ordered(before, r.Nodes...)
-	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought, Acted, notice:
+	case NodeUsed, RolesSeen, BackendsReloaded, FollowEnded, Sought, Acted, CallOff, notice:
 		return true
 	case granted:
 		return joins(r.Request, before, searching)

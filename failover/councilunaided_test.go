@@ -152,7 +152,7 @@ func (a memberActor) Drain(ctx context.Context, _ *cluster.View) error {
 // TestCouncilsWithoutScripts is TestCouncilsAtRandom with pgpool's own hands on the servers: leaders that change in the middle of
 // an act never make two primaries, and when all is well again there is one.
 func TestCouncilsWithoutScripts(t *testing.T) {
-	seeds := 150
+	seeds := 60
 	if testing.Short() {
 		seeds = 15
 	}

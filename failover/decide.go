@@ -217,6 +217,8 @@ func decide(v *cluster.View, m Memory, r Request, p Policy, now time.Time) Plan 
 		return followEnded(v, m, r.Run)
 	case Switchover:
 		return switchover(v, m, r, p, now)
+	case CallOff:
+		return callOff(v, m, r, p, now)
 	case Bar:
 		return bar(v, m, r)
 	case Acted:

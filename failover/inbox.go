@@ -66,7 +66,7 @@ func (b *inbox) addLocked(r Request) bool {
 // isOrder reports whether a request may come any number of times. Of all others few can wait: they are merged.
 func isOrder(r Request) bool {
 	switch r := r.(type) {
-	case Attach, Promote, Switchover, Bar, settle, granted:
+	case Attach, Promote, Switchover, CallOff, Bar, settle, granted:
 		return true
 	case Detach:
 		return r.Origin == ByOperator || len(r.Nodes) != 1

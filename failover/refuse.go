@@ -23,6 +23,10 @@ func refuse(v *cluster.View, r Request, p *Policy) *Refusal {
 		if v.Op != cluster.OpNone {
 			return &Refusal{Message: "could not process the request", Detail: fmt.Sprintf("%v is under way", v.Op)}
 		}
+	case CallOff:
+		if why := refuseCallOff(v, r.Run); why != nil {
+			return why
+		}
 	case Switchover:
 		return refuseSwitchover(v, r.Node, p)
 	case Promote:

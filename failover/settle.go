@@ -141,10 +141,13 @@ func (c *Coordinator) Submit(r Request) error {
 func (c *Coordinator) submitTogether(r Request) error {
 	ctx, cancel := context.WithTimeout(context.Background(), orderBound)
 	defer cancel()
-	_, promote := r.(Promote)
+	_, once := r.(Promote)
+	if _, is := r.(Switchover); is {
+		once = true
+	}
 	for {
 		err := c.submitOnce(ctx, r)
-		if why := (*noLeaderError)(nil); !errors.As(err, &why) || promote {
+		if why := (*noLeaderError)(nil); !errors.As(err, &why) || once {
 			return err
 		}
 		pause(ctx, againWait)

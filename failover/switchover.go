@@ -17,6 +17,10 @@ type Bar struct {
 	Unfit bool
 }
 
+// CallOff gives up a switchover that waits for transactions to end: that with this number (View.Switchover).
+type CallOff struct{ Run int }
+
+func (CallOff) request()    {}
 func (Switchover) request() {}
 func (Bar) request()        {}
 
@@ -93,6 +97,22 @@ func orWords(words, otherwise string) string {
 		return words
 	}
 	return otherwise
+}
+
+// callOff ends a switchover before anything was done.
+func callOff(v *cluster.View, m Memory, r CallOff, p Policy, now time.Time) Plan {
+	plan := Plan{Memory: m}
+	if refuseCallOff(v, r.Run) != nil || m.Open.Act != ActDrain {
+		return plan
+	}
+	return plan.abandon(v, "it was cancelled", p, now)
+}
+
+func refuseCallOff(v *cluster.View, run int) *Refusal {
+	if v.Draining && v.Switchover != nil && v.Switchover.Run == run {
+		return nil
+	}
+	return &Refusal{Message: "could not cancel the switchover", Detail: "It does not wait for transactions to end any more."}
 }
 
 // progress notes in a View how far a planned switchover has come.

@@ -319,6 +319,32 @@ func TestSwitchoverFails(t *testing.T) {
 	}
 }
 
+func TestSwitchoverCalledOff(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		a.draining = time.Minute
+		w.policy.SwitchoverTimeout = time.Hour
+		w.begin()
+		for run := 1; run <= 2; run++ {
+			if err := w.Submit(Switchover{Node: 1}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+			if err := w.Submit(CallOff{Run: run + 1}); err == nil {
+				t.Error("another one was called off")
+			}
+			if err := w.Submit(CallOff{Run: run}); err != nil {
+				t.Error(err)
+			}
+			v := w.settled()
+			w.wantView("0:primary 1, 1:standby 1")
+			if s := v.Switchover; s.Run != run || s.Phase != cluster.SwitchoverFailed || s.Why != "it was cancelled" || v.Draining {
+				t.Errorf("switchover %+v", s)
+			}
+		}
+		a.want(t, "")
+	}, 200, 200)
+}
+
 func TestSwitchoverRefused(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, _ *troupe) {
 		w.begin()

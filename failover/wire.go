@@ -25,6 +25,7 @@ const (
 	kindUsed    = "used"
 	kindSwitch  = "switchover"
 	kindBar     = "bar"
+	kindCallOff = "call off"
 	kindSettle  = "settle"
 )
 
@@ -41,6 +42,7 @@ type wireRequest struct {
 	TimedOut     bool             `json:"timed_out,omitempty"`
 	Switchover   bool             `json:"switchover,omitempty"`
 	Unfit        bool             `json:"unfit,omitempty"`
+	Run          int              `json:"run,omitempty"`
 	Error        string           `json:"error,omitempty"`
 }
 
@@ -75,6 +77,8 @@ func wire(r Request) wireRequest {
 		w.Kind, w.Nodes, w.Switchover = kindPromote, []cluster.NodeID{r.Node}, r.Switchover
 	case Switchover:
 		w.Kind, w.Nodes = kindSwitch, []cluster.NodeID{r.Node}
+	case CallOff:
+		w.Kind, w.Run = kindCallOff, r.Run
 	case Bar:
 		w.Kind, w.Nodes, w.Unfit = kindBar, []cluster.NodeID{r.Node}, r.Unfit
 	case NodeUsed:
@@ -140,7 +144,7 @@ func (w *wireRequest) sound() bool {
 		return len(w.Nodes) == 1
 	case kindUsed:
 		return len(w.Nodes) == 1 && !outOfRange(w.Nodes[0])
-	case kindSettle:
+	case kindSettle, kindCallOff:
 		return len(w.Nodes) == 0
 	}
 	return false
@@ -161,6 +165,8 @@ func (w *wireRequest) request(v *cluster.View) Request {
 		return Promote{Node: w.Nodes[0], Switchover: w.Switchover}
 	case kindSwitch:
 		return Switchover{Node: w.Nodes[0]}
+	case kindCallOff:
+		return CallOff{Run: w.Run}
 	case kindBar:
 		return Bar{Node: w.Nodes[0], Unfit: w.Unfit}
 	case kindUsed:

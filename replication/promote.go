@@ -43,6 +43,8 @@ func (k *Keeper) Promote(ctx context.Context, v *cluster.View, node cluster.Node
 	return p.bounds, nil
 }
 
+var errNoOffice = errors.New("this pgpool does not act on servers any more")
+
 // promotion is one of them.
 type promotion struct {
 	k        *Keeper
@@ -83,6 +85,10 @@ func (p *promotion) begin(ctx context.Context, s *server) error {
 	}
 	if p.bounds.Before, err = s.nextXID(ctx); err != nil {
 		return err
+	}
+	// The statement bears no term, so this comes last: a pgpool that stood still since the decision may have been replaced.
+	if term, acts := p.k.parts.Office(); !acts || term != p.term {
+		return errNoOffice
 	}
 	err = s.exec(ctx, "SELECT pg_promote(false)")
 	if sqlState(err) == notInRecovery {

@@ -30,4 +30,17 @@ func (a actor) Start(ctx context.Context, v *cluster.View, node cluster.NodeID, 
 // drainer waits for the sessions of this pgpool.
 type drainer struct{ p *parts }
 
-func (d drainer) Drain(ctx context.Context, v *cluster.View) error { return d.p.proxy.DrainPrimary(ctx, v) }
+func (d drainer) Drain(ctx context.Context, v *cluster.View) error {
+	return d.p.proxy.DrainPrimary(ctx, v)
+}
+
+// office tells under which term this pgpool acts on servers, and whether it does. With a watchdog the lease has the last word: a process that
+// stood still believes that it leads until it has heard otherwise, but the clock tells it at once.
+func (p *parts) office() (term cluster.Term, acts bool) {
+	term, acts = p.coord.Office()
+	if p.watchdog != nil {
+		s := p.watchdog.Snapshot()
+		acts = acts && s.LeaseEnd > s.At
+	}
+	return term, acts
+}

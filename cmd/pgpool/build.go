@@ -75,7 +75,7 @@ func build(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
 	if err := p.tls.load(cfg, p.store.Current()); err != nil {
 		return nil, err
 	}
-	p.keeper = p.newKeeper(p.coord.Office, p.host)
+	p.keeper = p.newKeeper(p.office, p.host)
 	p.guard = p.newSyncGuard()
 	if p.users, err = p.newUsers(p.tls.Server); err != nil {
 		return nil, err

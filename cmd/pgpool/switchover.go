@@ -72,11 +72,16 @@ func (p *parts) followSwitchover(ctx context.Context, node cluster.NodeID, w *sw
 	}
 }
 
-// leaveSwitchover is the end of somebody's patience, told by the cause of ctx. What has begun to be done goes on without him.
+// leaveSwitchover is the end of somebody's patience, told by the cause of ctx. A switchover that still waits for transactions is given up;
+// what has begun to be done goes on without him.
 func (p *parts) leaveSwitchover(ctx context.Context, last cluster.Switchover) error {
-	return &proxy.SwitchoverError{
+	left := &proxy.SwitchoverError{
 		Message: context.Cause(ctx).Error(), Detail: "The switchover goes on.", Hint: "See SHOW pool_nodes.",
 	}
+	if last.Phase == cluster.SwitchoverDraining && p.coord.Submit(failover.CallOff{Run: last.Run}) == nil {
+		left.Detail, left.Hint = "The switchover is given up.", ""
+	}
+	return left
 }
 
 // switchoverWatch collects the phases of the switchovers that begin after it.
