@@ -14,6 +14,7 @@ type Kind uint8
 const (
 	Following   Kind = iota + 1 // it streams, directly or not, from the primary
 	Connecting                  // it is set to, and does not yet
+	Stuck                       // it is set to for long, and does not
 	Elsewhere                   // it streams from somebody else, or from nobody
 	Diverged                    // a standby that replayed WAL which the primary does not have
 	Stray                       // an old primary that runs as one
@@ -31,7 +32,7 @@ const (
 )
 
 var kindNames = [...]string{
-	"", "following", "connecting", "elsewhere", "diverged", "stray", "stopped", "crashed", "halted", "unfinished", "usurper", "newer",
+	"", "following", "connecting", "stuck", "elsewhere", "diverged", "stray", "stopped", "crashed", "halted", "unfinished", "usurper", "newer",
 	"foreign", "silent", "unreachable", "unknowable", "local",
 }
 
@@ -40,10 +41,11 @@ func (k Kind) String() string { return kindNames[k] }
 // Remedy is what is to be done about a finding.
 type Remedy uint8
 
-// Remedies. All but Attach and Repoint are done by the node's host.
+// Remedies. All but Attach, Detach and Repoint are done by the node's host.
 const (
 	None       Remedy = iota
 	Attach            // report that it may be taken in again
+	Detach            // report that it must not be read from
 	Repoint           // set primary_conninfo, with its slot, and reload
 	AsItIs            // stop it if it runs, make it a standby, start it
 	Rewind            // stop it if it runs, rewind it, start it
@@ -51,7 +53,7 @@ const (
 	Start             // start it
 )
 
-var remedyNames = [...]string{"none", "attach", "repoint", "as it is", "rewind", "base backup", "start"}
+var remedyNames = [...]string{"none", "attach", "detach", "repoint", "as it is", "rewind", "base backup", "start"}
 
 func (r Remedy) String() string { return remedyNames[r] }
 
@@ -75,6 +77,9 @@ type Finding struct {
 // patience is how long a standby that does not stream, on the primary's timeline and from somebody we do not know by that address, may
 // take to stream again: it may be the primary by another name.
 const patience = 5 * time.Second
+
+// stuck is how long a standby may take to stream from where it is set to.
+const stuck = 30 * time.Second
 
 // Diagnose says about each node but the primary what is wrong with it and what to do. It is pure. Nodes an administrator has detached
 // are passed over, and all of them while failover is at work or the primary does not answer.
@@ -171,8 +176,7 @@ func (d *diagnosis) diverged(end cluster.LSN) Finding {
 	s := &d.at.State
 	r := d.rebuild()
 	if d.f.View.Live(d.n.ID) {
-		return d.is(Diverged, None, "it replayed timeline %d up to %v, which the primary left at %v; it is in use",
-			s.Timeline, s.Replayed, end)
+		r = Detach
 	}
 	return d.is(Diverged, r, "it replayed timeline %d up to %v, which the primary left at %v", s.Timeline, s.Replayed, end)
 }
@@ -210,6 +214,9 @@ func (d *diagnosis) notFollowing() Finding {
 	switch {
 	case up == v.Primary && d.lacksSlot():
 		return d.repoint("its replication slot %q is not there at the primary", s.SlotName)
+	case up == v.Primary && d.at.Silent >= stuck:
+		return d.is(Stuck, None, "it is set to stream from the primary and does not for long: its log says why"+
+			" (pg_hba.conf of the primary, the password, WAL that is removed already)")
 	case up == v.Primary:
 		return d.is(Connecting, None, "it is set to stream from the primary and does not")
 	case up == cluster.NoNode && s.Timeline == d.primary.State.Timeline && d.at.Silent < patience:

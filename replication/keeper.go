@@ -23,6 +23,8 @@ type Parts struct {
 	Host func(n cluster.Node) (Host, error)
 	// Attach reports that a node that is down follows the primary of v again. It must not block.
 	Attach func(id cluster.NodeID, v *cluster.View)
+	// Detach reports that a node has what the primary of v does not have and must not be read from. It must not block.
+	Detach func(id cluster.NodeID, v *cluster.View)
 	// Password finds the clear password of a user: the parameter's value where it is set, else the entry of pool_passwd.
 	Password func(user, param string) (string, error)
 	// TLS tells how to speak to a node at a host; nil is in plain text.

@@ -36,7 +36,7 @@ func (r *remedy) apply(ctx context.Context, what Remedy) error {
 	began := time.Now()
 	var err error
 	switch what {
-	case None, Attach:
+	case None, Attach, Detach:
 		panic("replication: nothing to apply")
 	case Repoint:
 		err = r.repoint(ctx)
@@ -159,7 +159,7 @@ func (r *remedy) rejoin(ctx context.Context, what Remedy) error {
 		err = r.rewind(ctx, h, src)
 	case BaseBackup:
 		err = h.BaseBackup(ctx, r.term, src)
-	case None, Attach, Repoint, Start:
+	case None, Attach, Detach, Repoint, Start:
 		panic("replication: no way to rejoin")
 	}
 	if err != nil {

@@ -129,7 +129,7 @@ func (k *Keeper) failed(c *course, err error) {
 // compare takes a new finding over and tells of it where it is another.
 func (k *Keeper) compare(c *course, n *Finding, now time.Time) {
 	old := c.finding
-	same := old.Kind == n.Kind && old.Remedy == n.Remedy && old.Needs == n.Needs
+	same := old.Kind == n.Kind && old.Needs == n.Needs && (old.Remedy == n.Remedy || n.Needs)
 	n.Since = now
 	if same {
 		n.Since, n.Err = old.Since, old.Err
@@ -143,7 +143,7 @@ func (k *Keeper) compare(c *course, n *Finding, now time.Time) {
 	if same {
 		return
 	}
-	if n.Remedy == None || n.Remedy == Attach {
+	if n.Remedy == None || k.report(n.Remedy) != nil {
 		c.tries, c.told = 0, ""
 	}
 	c.next = now
@@ -173,10 +173,10 @@ func (c *course) due(now time.Time) bool {
 // begin has the remedy done on a goroutine of its own, within the office of this pgpool.
 func (k *Keeper) begin(f *Facts, c *course, now time.Time) {
 	id := c.finding.Node
-	if c.finding.Remedy == Attach {
+	if report := k.report(c.finding.Remedy); report != nil {
 		c.next = now.Add(min(firstPause<<min(c.tries, 10), lastPause))
 		c.tries++
-		k.parts.Attach(id, f.View)
+		report(id, f.View)
 		return
 	}
 	ctx, cancel := context.WithCancel(k.reign.ctx)
@@ -189,6 +189,18 @@ func (k *Keeper) begin(f *Facts, c *course, now time.Time) {
 		defer close(done)
 		c.err = r.apply(ctx, what)
 	})
+}
+
+// report is how a remedy is applied that only failover can; nil: it is another one.
+func (k *Keeper) report(r Remedy) func(cluster.NodeID, *cluster.View) {
+	switch r {
+	case Attach:
+		return k.parts.Attach
+	case Detach:
+		return k.parts.Detach
+	case None, Repoint, AsItIs, Rewind, BaseBackup, Start:
+	}
+	return nil
 }
 
 // recall ends remedies whose primary is no more, or whose node an administrator has taken out.

@@ -15,6 +15,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/internal/pgcluster"
 	"gopgpool/logging"
+	"gopgpool/replication/conninfo"
 )
 
 // world is a cluster of real servers with a keeper.
@@ -23,7 +24,6 @@ type world struct {
 	c      *pgcluster.Cluster
 	store  *cluster.Store
 	keeper *Keeper
-	out    *logging.Output
 
 	mu       sync.Mutex
 	lines    strings.Builder // guarded by mu: the log
@@ -58,6 +58,7 @@ func newWorld(t *testing.T, opts pgcluster.Options) *world {
 		Office:   func() (cluster.Term, bool) { return 7, true },
 		Host:     w.host,
 		Attach:   w.attach,
+		Detach:   func(cluster.NodeID, *cluster.View) {},
 		Password: func(_, param string) (string, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -257,8 +258,9 @@ func (h hand) Standby(ctx context.Context, _ cluster.Term, s cluster.Source) err
 
 // settings writes what makes the stopped server a standby.
 func (h hand) settings(s cluster.Source) error {
-	text := fmt.Sprintf("primary_conninfo = 'host=%s port=%d user=%s application_name=%s'\nprimary_slot_name = '%s'\n",
-		s.Host, s.Port, s.User, h.n.Name, s.SlotName)
+	var info conninfo.Info
+	info.Follow(s)
+	text := fmt.Sprintf("primary_conninfo = '%s'\nprimary_slot_name = '%s'\n", info.String(), s.SlotName)
 	auto := filepath.Join(h.n.DataDir, "postgresql.auto.conf")
 	return errors.Join(os.WriteFile(auto, []byte(text), 0o600), h.signal())
 }

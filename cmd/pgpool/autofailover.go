@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/failover"
@@ -17,8 +19,15 @@ func (p *parts) newKeeper(
 		Attach: func(id cluster.NodeID, v *cluster.View) {
 			p.coord.Report(failover.Attach{Node: id, Origin: failover.ByAutoFailback, Seen: v})
 		},
+		Detach: func(id cluster.NodeID, v *cluster.View) {
+			p.coord.Report(failover.Detach{
+				Nodes: []cluster.NodeID{id}, Origin: failover.ByHealthCheck, Seen: v, Err: errDiverged,
+			})
+		},
 	})
 }
+
+var errDiverged = errors.New("it has replayed what the primary does not have")
 
 // keeperSettings are those of the keeper. Without a recovery_user it logs in as sr_check_user.
 func keeperSettings(c *conf.Config) replication.Settings {
