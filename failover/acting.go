@@ -27,6 +27,7 @@ type acting struct {
 	cancel context.CancelCauseFunc // nil: none is under way
 	next   time.Time               // the act is not begun again before
 	began  time.Time               // the first attempt
+	void   bool                    // what comes of it is worth nothing
 	after  []Command               // after_promotion_command, to be run
 }
 
@@ -34,6 +35,7 @@ type acting struct {
 func (a *acting) judge(e *Episode) {
 	if a.cancel != nil && (e.Op == cluster.OpNone || e.Step != a.step) {
 		a.cancel(errOvertaken)
+		a.void, a.step = true, 0
 	}
 }
 
@@ -55,14 +57,14 @@ func (c *Coordinator) act(ctx context.Context, tasks *sync.WaitGroup) bool {
 	c.keep()
 	era, v, term := c.peers.era, c.view(), c.orderTerm()
 	ctx, cancel := context.WithCancelCause(ctx)
-	c.acting.cancel = cancel
+	c.acting.cancel, c.acting.void = cancel, false
 	c.start(tasks, func() func() {
 		found := c.perform(ctx, &e, v, term)
 		return func() {
 			cancel(nil)
 			c.acting.cancel = nil
 			c.acting.next = c.now().Add(pause)
-			if era == c.peers.era {
+			if era == c.peers.era && !c.acting.void {
 				c.carryOut(found)
 			}
 		}
