@@ -1,8 +1,10 @@
 package web
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -144,8 +146,9 @@ func stamp(t time.Time) float64 {
 // valid makes a label of text that clients have chosen.
 func valid(s string) string { return strings.ToValidUTF8(s, "\uFFFD") }
 
-// newMetrics is the handler of /metrics: ours, and what the Go runtime and the kernel tell of the process. Scrapes take turns.
-func newMetrics(c *collector) (http.Handler, error) {
+// newMetrics works out what /metrics says: our metrics, and what the Go runtime and the kernel tell of the process. Scrapes take turns; who
+// waits for his may lose his connection to a newer one.
+func newMetrics(c *collector) (func(*http.Request) (send func(http.ResponseWriter)), error) {
 	registry := prometheus.NewRegistry()
 	for _, x := range []prometheus.Collector{c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := registry.Register(x); err != nil {
@@ -154,16 +157,38 @@ func newMetrics(c *collector) (http.Handler, error) {
 	}
 	scrape := promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError})
 	turn := make(chan struct{}, 1)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return func(r *http.Request) func(http.ResponseWriter) {
 		wait := time.NewTimer(turnTime)
 		defer wait.Stop()
 		select {
 		case turn <- struct{}{}:
 			defer func() { <-turn }()
-			scrape.ServeHTTP(w, r)
+			defer c.s.bound.serving(r.Context())()
+			p := &page{header: make(http.Header), status: http.StatusOK}
+			scrape.ServeHTTP(p, r)
+			return p.send
 		case <-wait.C:
-			write(w, r, reply{http.StatusServiceUnavailable, problem("other scrapes are under way")})
 		case <-r.Context().Done():
 		}
-	}), nil
+		busy := reply{http.StatusServiceUnavailable, problem("other scrapes are under way")}
+		return func(w http.ResponseWriter) { write(w, r, busy) }
+	}, nil
+}
+
+// page is an answer that is kept until it is complete.
+type page struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+func (p *page) Header() http.Header         { return p.header }
+func (p *page) WriteHeader(status int)      { p.status = status }
+func (p *page) Write(b []byte) (int, error) { return p.body.Write(b) }
+
+func (p *page) send(w http.ResponseWriter) {
+	maps.Copy(w.Header(), p.header)
+	w.Header().Set("Content-Length", strconv.Itoa(p.body.Len()))
+	w.WriteHeader(p.status)
+	_, _ = w.Write(p.body.Bytes()) // a client that has gone needs no answer
 }

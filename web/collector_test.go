@@ -109,7 +109,7 @@ func scraped(t *testing.T, c *collector) string {
 		t.Fatal(err)
 	}
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+	h(httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))(rec)
 	if rec.Code != 200 {
 		t.Fatalf("%d %s", rec.Code, rec.Body)
 	}
@@ -163,7 +163,7 @@ func TestScrapesTakeTurns(t *testing.T) {
 		for range cap(codes) {
 			all.Go(func() {
 				rec := httptest.NewRecorder()
-				h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))
+				h(httptest.NewRequestWithContext(t.Context(), "GET", "/metrics", nil))(rec)
 				codes <- rec.Code
 			})
 		}

@@ -91,25 +91,34 @@ func lagAsked(query func(string) string) (Lag, error) {
 	return ParseLag(s)
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP answers one request. The answer is complete before the first byte of it is sent: a client that reads slowly holds nobody up,
+// and its connection may be closed for another one.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	defer s.bound.serving(r.Context())()
-	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodOptions: // the last as Patroni does: the status is the answer
-	default:
-		w.Header().Set("Allow", "GET, HEAD, OPTIONS")
-		write(w, r, reply{http.StatusMethodNotAllowed, problem("only GET, HEAD and OPTIONS are answered")})
-		return
-	}
+	send := s.respond(r)
 	if r.ContentLength != 0 {
 		w.Header().Set("Connection", "close") // nobody waits for what comes
 	}
-	if r.URL.Path == "/metrics" {
-		s.metrics.ServeHTTP(w, r)
-		return
+	send(w)
+}
+
+// respond works an answer out and returns what sends it.
+func (s *Server) respond(r *http.Request) (send func(http.ResponseWriter)) {
+	var a reply
+	switch r.Method {
+	case http.MethodOptions, http.MethodGet, http.MethodHead: // the first as Patroni does: the status is the answer
+		switch {
+		case r.URL.Path != "/metrics":
+			defer s.bound.serving(r.Context())()
+			a = answer(s.facts(), r.URL.Path, func(name string) string { return r.URL.Query().Get(name) })
+		case r.Method == http.MethodOptions:
+			a.status = http.StatusOK
+		default:
+			return s.metrics(r)
+		}
+	default:
+		a = reply{http.StatusMethodNotAllowed, problem("only GET, HEAD and OPTIONS are answered")}
 	}
-	f := s.facts()
-	write(w, r, answer(f, r.URL.Path, func(name string) string { return r.URL.Query().Get(name) }))
+	return func(w http.ResponseWriter) { write(w, r, a) }
 }
 
 func write(w http.ResponseWriter, r *http.Request, a reply) {
@@ -118,8 +127,10 @@ func write(w http.ResponseWriter, r *http.Request, a reply) {
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(a.body)))
-	if r.Method == http.MethodOptions {
+	if r.Method == http.MethodOptions || a.status == http.StatusMethodNotAllowed {
 		h.Set("Allow", "GET, HEAD, OPTIONS")
+	}
+	if r.Method == http.MethodOptions {
 		h.Set("Content-Length", "0")
 		a.body = nil
 	}

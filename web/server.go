@@ -61,7 +61,7 @@ type Server struct {
 	parts   Parts
 	bound   *bound
 	changes *changes
-	metrics http.Handler
+	metrics func(*http.Request) (send func(http.ResponseWriter))
 }
 
 // New makes a server; nothing is answered so far. It fails if the metrics contradict each other.

@@ -74,6 +74,7 @@ func TestRequests(t *testing.T) {
 		{"GET", "/leader", 200, `"vip_held":true`},
 		{"GET", "/metrics", 200, "pgpool_node_up{"},
 		{"HEAD", "/metrics", 200, ""},
+		{"OPTIONS", "/metrics", 200, ""},
 	} {
 		res, body := s.ask(t, c.method, c.path)
 		if res.StatusCode != c.status || !strings.Contains(body, c.body) || c.body == "" && body != "" {
@@ -207,5 +208,30 @@ func TestPanicIsTold(t *testing.T) {
 	}
 	if text := s.log.String(); !strings.Contains(text, "internal error in an HTTP request") || !strings.Contains(text, "a bug") {
 		t.Errorf("the log has %s", text)
+	}
+}
+
+// Clients that ask for much and read nothing hold nobody up.
+func TestSlowReaders(t *testing.T) {
+	t.Parallel()
+	const most = 4
+	s := serve(t, most)
+	s.databases = 300
+	ask := strings.Repeat("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n", 200)
+	for range most {
+		conn, err := net.Dial("tcp4", s.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(conn, ask)
+	}
+	for _, path := range []string{"/health", "/metrics", "/health"} {
+		if res, body := s.ask(t, "GET", path); res.StatusCode != 200 {
+			t.Errorf("%s: %d %.200s", path, res.StatusCode, body)
+		}
 	}
 }
