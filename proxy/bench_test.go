@@ -62,8 +62,11 @@ func (s *cannedServer) accept() {
 	}
 }
 
-// canned are its answers, by what is asked for.
-type canned struct{ row, catalogue, describe []byte }
+// canned are its answers, by what is asked for. status is that of the transaction.
+type canned struct {
+	row, catalogue, describe []byte
+	status                   byte
+}
 
 func serveCanned(c net.Conn) {
 	in := make([]byte, 0, 1<<20)
@@ -74,7 +77,7 @@ func serveCanned(c net.Conn) {
 		catalogue: slices.Concat(
 			pgwire.AppendRowDescription(nil, []string{"a", "b", "c", "d", "e", "f", "g", "h"}),
 			pgwire.AppendDataRow(nil, []string{"0", "t", "f", "f", "f", "f", "f", "f"}), pgwire.AppendTag(nil, "SELECT 1"), pgwire.AppendReady(nil, 'I')),
-		describe: columns,
+		describe: columns, status: 'I',
 	}
 	started := false
 	for {
@@ -113,7 +116,15 @@ func (a *canned) to(out []byte, typ byte, body []byte) []byte {
 		if bytes.HasPrefix(body, []byte("SELECT 0, ")) {
 			return append(out, a.catalogue...)
 		}
-		return append(out, a.row...)
+		switch {
+		case bytes.HasPrefix(body, []byte("BEGIN")):
+			a.status = 'T'
+		case bytes.HasPrefix(body, []byte("COMMIT")):
+			a.status = 'I'
+		}
+		out = append(out, a.row...)
+		out[len(out)-1] = a.status
+		return out
 	case pgwire.Parse:
 		return pgwire.AppendSimple(out, pgwire.ParseComplete)
 	case pgwire.Bind:
@@ -128,7 +139,7 @@ func (a *canned) to(out []byte, typ byte, body []byte) []byte {
 	case pgwire.Close:
 		return pgwire.AppendSimple(out, pgwire.CloseComplete)
 	case pgwire.Sync:
-		return pgwire.AppendReady(out, 'I')
+		return pgwire.AppendReady(out, a.status)
 	}
 	return out
 }
@@ -191,8 +202,10 @@ func benchSession(b *testing.B, nodes int, conf string) *benchClient {
 	return c
 }
 
-func runBench(b *testing.B, nodes int, ask ...[]byte) {
-	c := benchSession(b, nodes, "statement_level_load_balance = on\nlog_min_messages = error\n")
+func runBench(b *testing.B, nodes int, ask ...[]byte) { runBenchWith(b, nodes, "", ask...) }
+
+func runBenchWith(b *testing.B, nodes int, conf string, ask ...[]byte) {
+	c := benchSession(b, nodes, "statement_level_load_balance = on\nlog_min_messages = error\n"+conf)
 	for range 100 {
 		for _, a := range ask {
 			c.exchange(a, 1)
@@ -218,6 +231,19 @@ func BenchmarkWarmSimpleQuery(b *testing.B) {
 	b.Run("transaction", func(b *testing.B) {
 		runBench(b, 3, pgwire.AppendQuery(nil, "BEGIN"), first, pgwire.AppendQuery(nil, "COMMIT"))
 	})
+}
+
+// BenchmarkWarmCommit is a transaction that writes, without and with the question for its id.
+func BenchmarkWarmCommit(b *testing.B) {
+	ask := [][]byte{
+		pgwire.AppendQuery(nil, "BEGIN"), pgwire.AppendQuery(nil, "UPDATE pgbench_accounts SET abalance = abalance + 42 WHERE aid = 7"),
+		pgwire.AppendQuery(nil, "COMMIT"),
+	}
+	for _, way := range []struct{ name, conf string }{
+		{"off", ""}, {"commit_outcome", "auto_failover = on\n"}, {"transaction mode", "auto_failover = on\npool_mode = transaction\n"},
+	} {
+		b.Run(way.name, func(b *testing.B) { runBenchWith(b, 3, way.conf, ask...) })
+	}
 }
 
 // BenchmarkWarmExtended is the same with Parse, Bind, Describe, Execute, Sync of the unnamed statement.
