@@ -15,9 +15,11 @@ import (
 
 // Settings are the parameters this package obeys.
 type Settings struct {
-	On    bool          // sync_standby_guard
-	Every time.Duration // sync_standby_keepalive_time
-	Count int           // sync_standby_keepalive_count
+	On bool // sync_standby_guard
+	// Restore: off or not, what was weakened is gone back to; a promotion without scripts weakens.
+	Restore bool
+	Every   time.Duration // sync_standby_keepalive_time
+	Count   int           // sync_standby_keepalive_count
 	// Told is how long other pgpool nodes may take to learn of another setting of the primary (sr_check_period).
 	Told time.Duration
 }
@@ -38,6 +40,7 @@ type Parts struct {
 type Guard struct {
 	parts Parts
 	state atomic.Pointer[State]
+	wake  chan struct{} // holds at most one token
 
 	// Owned by Run.
 	machine machine
@@ -73,7 +76,7 @@ type StandbyState struct {
 
 // New makes a guard; nothing runs so far.
 func New(p Parts) *Guard {
-	g := &Guard{parts: p}
+	g := &Guard{parts: p, wake: make(chan struct{}, 1)}
 	g.machine.forget()
 	g.state.Store(&State{Primary: cluster.NoNode})
 	return g
@@ -100,18 +103,26 @@ func (g *Guard) Run(ctx context.Context) error {
 		} else {
 			g.rest()
 		}
-		pause(ctx, time.Until(began.Add(wait)))
+		g.pause(ctx, time.Until(began.Add(wait)))
 	}
 	return nil
 }
 
+// Wake makes the guard obey its settings now: after a reload.
+func (g *Guard) Wake() {
+	select {
+	case g.wake <- struct{}{}:
+	default:
+	}
+}
+
 // due reports whether there is something to look after: a primary in force and no failover under way. A guard that is off looks as long as
-// a node is barred, so that turning it off leaves none so.
+// a node is barred, so that turning it off leaves none so, or as others may weaken the setting.
 func (s *Settings) due(v *cluster.View) bool {
 	if v.Mode != cluster.ModeStreaming || v.Op != cluster.OpNone || v.Seeking || v.Draining || !v.Live(v.Primary) {
 		return false
 	}
-	return s.On || slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit })
+	return s.On || s.Restore || slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit })
 }
 
 func (g *Guard) rest() {
@@ -309,11 +320,12 @@ func (g *Guard) troubled(why string) {
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
+func (g *Guard) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(max(d, 0))
 	defer t.Stop()
 	select {
 	case <-t.C:
+	case <-g.wake:
 	case <-ctx.Done():
 	}
 }

@@ -80,6 +80,12 @@ func (m *machine) step(v *cluster.View, l *Look, r Rule) (Plan, error) {
 	plan.Notes = append(plan.Notes, m.count(members(v, full.SyncNames, l.Peers), l, r)...)
 	m.enforce(force, l)
 	m.before = l.LSN
+	if len(m.standbys) == 0 {
+		// It names nobody but the primary itself, so there is nobody to wait for. It is kept for another one.
+		seen := *l
+		seen.Remembered = ""
+		l, full = &seen, force
+	}
 	wanted := m.wanted(force, full, r)
 	switch {
 	case !wanted.same(force):

@@ -213,6 +213,8 @@ func (w *world) obey(line string) string {
 	case "names":
 		w.names = strings.TrimSpace(strings.TrimPrefix(line, "names"))
 		w.effective = w.names
+	case "remember":
+		w.remembered = f[1]
 	case "guard":
 		w.rule.Weaken = f[1] == "on"
 	case "restart":

@@ -40,6 +40,7 @@ func (p *parts) reload() {
 	p.coord.Report(failover.BackendsReloaded{Backends: cfg.Backends})
 	p.sr.Wake()
 	p.check.Wake()
+	p.guard.Wake()
 	if p.watchdog != nil {
 		p.watchdog.Reload()
 	}

@@ -20,8 +20,9 @@ func (p *parts) newSyncGuard() *syncguard.Guard {
 		Settings: func() syncguard.Settings {
 			c := p.live.Current()
 			return syncguard.Settings{
-				On:    c.Failover.SyncStandbyGuard && c.BackendClusteringMode == conf.ModeStreamingReplication,
-				Every: c.Failover.SyncStandbyKeepaliveTime, Count: c.Failover.SyncStandbyKeepaliveCount,
+				On:      c.Failover.SyncStandbyGuard && c.BackendClusteringMode == conf.ModeStreamingReplication,
+				Restore: c.Failover.WithoutScripts(),
+				Every:   c.Failover.SyncStandbyKeepaliveTime, Count: c.Failover.SyncStandbyKeepaliveCount,
 				Told: c.StreamingCheck.SrCheckPeriod,
 			}
 		},
