@@ -55,7 +55,7 @@ func (c *campaign) losePrimaryUnaided(ctx context.Context, number int, who crew)
 	stuck := c.awaitWorkers(ctx, f, who)
 	r.Recovered = time.Since(done.at)
 	c.judgeRecovery(l, &r, stuck)
-	seen, err := c.settle(ctx, f, &r)
+	seen, err := c.settle(ctx, f, &r, func(bool) {})
 	if err != nil {
 		return err
 	}

@@ -80,14 +80,14 @@ func TestJudgeUnaided(t *testing.T) {
 		a    attempt
 		want []string
 	}{
-		{"unknown", write(unknown, told(unresolved, "")), nil},
+		{"unknown", write(unknown, told(unresolved, maybeEffect)), nil},
 		{"rolled back", write(refused, told(rolledBack, noEffect)), nil},
 		{"an open transaction", write(refused, told("57P01", noEffect)), nil},
 		{"unknown under another name", write(unknown, told("08006", maybeEffect)), []string{ruleUnknown}},
 		{"a lost read", try(reader, "server0", -1, 20, told("08006", maybeEffect)), []string{ruleReads}},
 		{"a look", try(idler, "server0", -1, 20, told("57P01", noEffect)), []string{ruleReads}},
 		{"an answer", write(acknowledged, nil), nil},
-		{"unknown, but sent when it was known", try(writer, "", 60, 90, told(unresolved, "")), []string{ruleInFlight}},
+		{"unknown, but sent when it was known", try(writer, "", 60, 90, told(unresolved, maybeEffect)), []string{ruleInFlight}},
 	} {
 		got := brokenBy(judge(h, notes{Attempts: []attempt{tc.a}}, rules{Unaided: true}))
 		if !slices.Equal(got, tc.want) {

@@ -131,11 +131,8 @@ func (w *interruption) run() {
 	}
 }
 
-// judge ends the watch and complains.
+// judge complains. The watch has ended.
 func (w *interruption) judge(t *trial) {
-	for _, end := range t.bystanders {
-		end()
-	}
 	rule := "an interrupted " + w.program + " is made good by a base backup"
 	switch {
 	case !w.killed:

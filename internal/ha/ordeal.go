@@ -37,12 +37,22 @@ type trial struct {
 	lossless bool
 	// bystanders are functions that end what watches, in the order they were begun.
 	bystanders []func()
-	// checks are done when all nodes are back.
-	checks []func()
+	// checks are done when all nodes are back, or have had their time.
+	checks []func(whole bool)
 }
 
-// later has something looked at when all nodes are back.
-func (t *trial) later(check func()) { t.checks = append(t.checks, check) }
+// later has something looked at when all nodes are back, or have had their time.
+func (t *trial) later(check func(whole bool)) { t.checks = append(t.checks, check) }
+
+// look does the checks, and ends what watches and writes beside the clients: what the harness does afterwards is none of its business.
+func (t *trial) look(whole bool) {
+	for _, end := range t.bystanders {
+		end()
+	}
+	for _, check := range t.checks {
+		check(whole)
+	}
+}
 
 // harmed notes that the harm is being done.
 func (t *trial) harmed(l loss) {
@@ -102,12 +112,9 @@ func (c *campaign) try(ctx context.Context, number int, o ordeal) error {
 		t.complain(ruleAnswer, "not all clients work %s later: %v", recovery, err)
 	}
 	t.r.Recovered = time.Since(t.r.At)
-	seen, err := c.settle(ctx, f, &t.r)
+	seen, err := c.settle(ctx, f, &t.r, t.look)
 	if err != nil {
 		return err
-	}
-	for _, check := range t.checks {
-		check()
 	}
 	return t.judge(ctx, seen)
 }

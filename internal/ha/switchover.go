@@ -67,7 +67,7 @@ func (c *campaign) handOver(ctx context.Context, number int) error {
 		r.complain(complaint{"a switchover makes its target the primary", fmt.Sprintf("server%d was to be it: %v", target.ID, err)})
 	}
 	c.judgeRecovery(loss{}, &r, c.awaitWorkers(ctx, f, c.workers()))
-	seen, err := c.settle(ctx, f, &r)
+	seen, err := c.settle(ctx, f, &r, func(bool) {})
 	if err != nil {
 		return err
 	}

@@ -140,8 +140,9 @@ func (s *stage) sameRows(ctx context.Context) ([]complaint, error) {
 }
 
 // settle waits until all nodes are back, with the clients at work, and ends the round: what follows needs no more of them. If they do not
-// come back, that is found, and everything is built anew so that the next round has what it needs.
-func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult) (notes, error) {
+// come back, that is found, and everything is built anew so that the next round has what it needs. look is done before, and told whether
+// they have come back.
+func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult, look func(whole bool)) (notes, error) {
 	missing := c.awaitWhole(ctx, rejoin)
 	r.Back = time.Since(r.At)
 	if missing != nil {
@@ -150,6 +151,7 @@ func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult) (notes,
 		}
 		r.complain(complaint{ruleWhole, missing.Error()})
 	}
+	look(missing == nil)
 	if err := wait(ctx, afterwards); err != nil {
 		return notes{}, err
 	}
