@@ -2,8 +2,11 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -179,6 +182,7 @@ func (w *week) baseBackup(t *testing.T) {
 		t.Fatalf("%+v, %+v", before, after)
 	}
 
+	w.killedInBaseBackup(t, src)
 	check(t, l.BaseBackup(ctx, 5, src))
 	if text, err := os.ReadFile(filepath.Join(n.DataDir, "ours.crt")); err != nil || string(text) != "of this host" {
 		t.Fatal(string(text), err)
@@ -286,4 +290,35 @@ func (w *week) fenced(t *testing.T) {
 			t.Fatalf("server %d: %+v", i, s)
 		}
 	}
+}
+
+// backupEnv makes this test program an agent that is in the middle of a base backup of the directory it names.
+const backupEnv = "AGENT_TEST_BACKUP"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(backupEnv); dir != "" {
+		var src cluster.Source
+		if err := json.Unmarshal([]byte(os.Getenv(backupEnv+"_SOURCE")), &src); err != nil {
+			panic(err)
+		}
+		l := &Local{DataDirectory: dir, noSync: true}
+		fmt.Println(l.BaseBackup(context.Background(), 5, src))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// killedInBaseBackup: what an agent has started does not outlive it.
+func (w *week) killedInBaseBackup(t *testing.T, src cluster.Source) {
+	text, err := json.Marshal(src)
+	check(t, err)
+	p := w.locals[1].mustPlace(t)
+	cmd := exec.CommandContext(w.ctx, os.Args[0])
+	cmd.Env = append(os.Environ(), backupEnv+"="+w.locals[1].DataDirectory, backupEnv+"_SOURCE="+string(text))
+	cmd.Stderr = os.Stderr
+	check(t, cmd.Start())
+	check(t, poll(w.ctx, func() (bool, error) { return freeze(t, "pg_basebackup", p.besides("new")), nil }))
+	check(t, cmd.Process.Kill())
+	_ = cmd.Wait() // killed
+	check(t, poll(w.ctx, func() (bool, error) { return !freeze(t, "pg_basebackup", p.besides("new")), nil }))
 }
