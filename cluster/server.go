@@ -56,6 +56,7 @@ type ServerState struct {
 //
 // Of the lost primary's transactions the new primary knows the outcome for certain where the id is below Before. From After on nobody had
 // used an id when it took its first writes: such a transaction did not commit. In between nothing is known.
+// Both zero: nothing is known at all.
 type Bounds struct{ Before, After XID }
 
 // Crossing is the last change of the primary, for sessions that had a COMMIT under way at the old one. It is never changed.

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -228,7 +229,7 @@ func (k *Keeper) gather(ctx context.Context, v *cluster.View) Facts {
 	return f
 }
 
-var errUnused = fmt.Errorf("the node is not in use")
+var errUnused = errors.New("the node is not in use")
 
 // silent is how long a standby has not streamed.
 func (k *Keeper) silent(s *cluster.ServerState, now time.Time) time.Duration {
@@ -243,19 +244,24 @@ func (k *Keeper) silent(s *cluster.ServerState, now time.Time) time.Duration {
 	return now.Sub(since)
 }
 
-// askHosts asks, all at once, the hosts of servers that do not answer by SQL.
+// askHosts finds, all at once, who is at the hosts of servers that are not well, and asks about those that do not answer by SQL.
 func (k *Keeper) askHosts(ctx context.Context, v *cluster.View, f *Facts, ids []cluster.NodeID) {
 	ctx, cancel := context.WithTimeoutCause(ctx, surveyBound, errSilent)
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, id := range ids {
 		at := &f.Nodes[id]
-		h, err := k.parts.Host(v.Nodes[id])
-		at.Hosted = err == nil
-		if err != nil || at.State.Err == nil || v.Nodes[id].Detached {
+		well := at.State.Err == nil && (id == v.Primary || at.State.InRecovery && at.State.Streaming && v.Live(id))
+		if well || v.Nodes[id].Detached {
 			continue
 		}
-		wg.Go(func() { at.Control, at.ControlErr = h.Control(ctx) })
+		wg.Go(func() {
+			h, err := k.parts.Host(v.Nodes[id])
+			at.Hosted = !errors.Is(err, cluster.ErrNeedsAgent)
+			if at.ControlErr = err; err == nil && at.State.Err != nil {
+				at.Control, at.ControlErr = h.Control(ctx)
+			}
+		})
 	}
 	wg.Wait()
 }
