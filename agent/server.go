@@ -346,6 +346,11 @@ func (s *Server) perform(ctx context.Context, o order) (a answer, err error) {
 	case verbStart:
 		err = l.Start(ctx, o.Term)
 	case verbStop:
+		if o.Mode == cluster.StopNow { // what was begun is done: a primary that is half killed helps nobody
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), fenceLimit)
+			defer cancel()
+		}
 		a.End, err = l.Stop(ctx, o.Term, o.Mode)
 	case verbPromote:
 		err = l.Promote(ctx, o.Term)

@@ -82,7 +82,10 @@ func (s *site) launch(ctx context.Context) error {
 
 // serverEnvironment is that of our children, with the locale we have: messages of the server follow it where it is not configured.
 func (s *site) serverEnvironment() []string {
-	env := []string{"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.owner.home, "USER=" + s.owner.name, "LOGNAME=" + s.owner.name, "PGDATA=" + s.data}
+	env := []string{
+		"PATH=/usr/local/bin:/usr/bin:/bin", "HOME=" + s.owner.home, "USER=" + s.owner.name, "LOGNAME=" + s.owner.name, "PGDATA=" + s.data,
+		"PG_OOM_ADJUST_FILE=/proc/self/oom_score_adj", // its children are not protected as we may be
+	}
 	for _, name := range []string{"LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH"} {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
