@@ -114,6 +114,7 @@ func (s *session) victims() []victim {
 	switch {
 	case len(out) > 0:
 		s.cancels++
+		s.flight.cancelled = true
 	case s.placing:
 		s.cancelled = true
 		s.t.Wake()

@@ -81,7 +81,7 @@ func (s *session) take() (bool, error) {
 	}
 	s.flight.message = s.client.r
 	if !s.batchUsed {
-		s.flight.at = s.client.r
+		s.takesOff()
 	}
 	s.client.r += size
 	return true, s.message(typ, p[:size])

@@ -156,9 +156,9 @@ func (s *session) gate(d *route.Decision) error {
 
 // awaitOpening holds a message for a server that the session has a connection to, while nothing may begin there. The connection may be
 // gone afterwards.
-func (s *session) awaitOpening(b *backend) error {
+func (s *session) awaitOpening(b *backend) (err error) {
 	var a attempt
-	defer s.placed(&a)
+	defer s.placed(&a, &err)
 	for s.placing = true; !b.dropped && s.closed(b.node); {
 		a.why = route.ReasonDraining
 		if err := s.holdForPrimary(&a, s.look()); err != nil {
@@ -171,7 +171,7 @@ func (s *session) awaitOpening(b *backend) error {
 			return s.bereaved
 		}
 	}
-	_, err := s.awaitTurn(&a)
+	_, err = s.awaitTurn(&a)
 	return err
 }
 

@@ -106,7 +106,8 @@ func (p *testProxy) startFakes(o *setup) {
 
 func (p *testProxy) config(o *setup) *conf.Config {
 	p.tb.Helper()
-	text := "backend_clustering_mode = 'streaming_replication'\nenable_pool_hba = off\npool_passwd = ''\nnum_init_children = 8\nmax_pool = 2\n"
+	text := "backend_clustering_mode = 'streaming_replication'\nenable_pool_hba = off\npool_passwd = ''\nnum_init_children = 8\nmax_pool = 2\n" +
+		"rerun_lost_reads = off\n" // most tests are about what a loss is
 	for i, port := range p.ports {
 		text += fmt.Sprintf("backend_hostname%d = '127.0.0.1'\nbackend_port%d = %d\nbackend_weight%d = 1\n", i, i, port, i)
 	}

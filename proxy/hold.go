@@ -93,7 +93,7 @@ func notServing(err error) bool {
 // statement while what it needs is not there but may come.
 func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	defer s.placed(&a)
+	defer s.placed(&a, &err)
 	for s.placing = true; ; {
 		if err := s.pass(); err != nil {
 			return d, p, nil, err
@@ -124,7 +124,7 @@ func (s *session) place(f *stmt.Facts, text []byte) (d route.Decision, p *prepar
 // placeBound is place for an extended message, which makes the connection the active one and brings it up to the session's state.
 func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (d route.Decision, p *prepared, b *backend, err error) {
 	var a attempt
-	defer s.placed(&a)
+	defer s.placed(&a, &err)
 	for s.placing = true; ; {
 		if err := s.pass(); err != nil {
 			return d, p, nil, err
@@ -154,8 +154,9 @@ func (s *session) placeBound(decide func() (route.Decision, *prepared, error)) (
 	}
 }
 
-// placed is placingDone of an attempt that may have been held.
-func (s *session) placed(a *attempt) {
+// placed is placingDone of an attempt that may have been held, or is one of many for a statement.
+func (s *session) placed(a *attempt, err *error) {
+	*err = s.orLost(*err)
 	s.leaveRoom(a)
 	s.placingDone()
 }

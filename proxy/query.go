@@ -169,6 +169,11 @@ func (s *session) decide(f *stmt.Facts, text []byte) (d route.Decision, p *prepa
 			return d, p, err
 		}
 	}
+	if s.flight.lost != nil {
+		if err := s.vet(in); err != nil {
+			return d, p, err
+		}
+	}
 	d = route.Decide(in)
 	switch d.Action {
 	case route.Send:

@@ -90,7 +90,9 @@ func (s *session) relay(b *backend) error {
 		if pass && s.pooled && s.keepsReady(typ, in[pos:pos+have]) {
 			pass = false
 		}
-		if !pass {
+		if pass {
+			s.flight.told = true
+		} else {
 			s.client.send(in[start:pos])
 			start = pos + have
 		}
@@ -166,7 +168,7 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	case pgwire.ParameterStatus:
 		return s.parameterStatus(b, e, frame)
 	case pgwire.NoticeResponse:
-		return e == nil && s.tellsClient(b, frame) || e != nil && !e.swallow, nil
+		return e == nil && s.tellsClient(b, frame) || e != nil && !e.swallow && !(endsServer(frame) && s.mayRerun(b)), nil
 	case pgwire.NotificationResponse:
 		return true, nil
 	case pgwire.ErrorResponse:
@@ -292,6 +294,13 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	case fatal && ends && e.collect != nil && s.stakeAt(b) == nothing: // a question of ours: it can be put to another server
 		return false, s.lostBackend(b, errServerEnded)
 	}
+	if fatal && ends && s.mayRerun(b) { // whether it is elsewhere depends on what the server meant
+		at := s.stakeAt(b)
+		s.suspects = append(s.suspects, suspect{node: b.node, frame: append([]byte(nil), frame...), heart: true, at: at})
+		node := b.node
+		s.rewind(b, func() error { return endedBy(node, f, at) })
+		return false, nil
+	}
 	if e.prelude {
 		s.logPreludeFailure(b, f)
 		b.spent = true
@@ -360,8 +369,14 @@ func (s *session) tellsClient(b *backend, frame []byte) bool {
 	if b != s.primaryBackend() {
 		return false
 	}
+	return !endsServer(frame)
+}
+
+// endsServer reports whether a notice or an error says that a server process ends by an administrator's will, or because another one has
+// crashed.
+func endsServer(frame []byte) bool {
 	code := pgwire.ReadFields(frame[pgwire.HeaderSize:]).Code
-	return code != "57P01" && code != "57P02"
+	return code == "57P01" || code == "57P02"
 }
 
 // serverRefusal is an error a server gave to one of our own questions.
@@ -522,6 +537,10 @@ func (s *session) lostBackend(b *backend, cause error) error {
 	}
 	stake := s.stakeAt(b)
 	node := b.node
+	if severed(cause) && s.mayRerun(b) {
+		s.rewind(b, func() error { return s.lostWith(node, cause, stake) })
+		return nil
+	}
 	s.dropBackend(b)
 	if stake == nothing {
 		s.logLost(node, cause)

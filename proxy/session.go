@@ -194,7 +194,7 @@ func (s *session) serve() error {
 			return err
 		}
 		s.giveWay()
-		if s.doubt != nil || !turn && s.clientTurn() {
+		if s.doubt != nil || s.flight.putBack || !turn && s.clientTurn() {
 			continue // the flush has made room for what the client has sent already
 		}
 		if err := s.wait(s.idleUntil()); err != nil {

@@ -62,6 +62,8 @@ type side struct {
 	out  []byte
 	o    int
 	skip int
+	// shifts counts how often what in held was moved or let go of
+	shifts uint32
 	// thrifty: begins with a small buffer for what it reads
 	thrifty bool
 	err     error // of the last write; reads meet their own
@@ -83,6 +85,7 @@ func (s *side) fill() (n int, err error) {
 	if s.r > 0 {
 		s.w = copy(s.in, s.in[s.r:s.w])
 		s.r = 0
+		s.shifts++
 	}
 	if s.w == len(s.in) && len(s.in) == smallBuffer {
 		in := s.pool.get(bufferSize)
@@ -109,6 +112,7 @@ func (s *side) rest() {
 		s.pool.put(s.in)
 		s.in = nil
 		s.r, s.w = 0, 0
+		s.shifts++
 	}
 }
 

@@ -259,6 +259,7 @@ func (s *session) leaves(b *backend, f *stmt.Facts, writes bool) {
 type suspect struct {
 	node  cluster.NodeID
 	frame []byte // what it said
+	at    stake  // what the session has lost if that was meant
 	heart bool   // it was the session's connection to the primary, or its only one: whoever ends that means the session
 }
 
@@ -280,7 +281,7 @@ func (s *session) askSuspects() error {
 		case err == nil && !x.heart:
 			continue
 		case err == nil:
-			s.end = endedBy(x.node, pgwire.ReadFields(x.frame[pgwire.HeaderSize:]), nothing)
+			s.end = endedBy(x.node, pgwire.ReadFields(x.frame[pgwire.HeaderSize:]), x.at)
 			return s.end
 		case s.mustEndNow(err), s.t.Stopped():
 			return loop.ErrStopped

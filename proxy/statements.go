@@ -196,6 +196,7 @@ const ownAnswer = '.'
 func (s *session) local(answer []byte) error {
 	b := s.active
 	if b == nil || b.outstanding() == 0 {
+		s.flight.told = true
 		s.client.queue(answer)
 		return nil
 	}
@@ -218,6 +219,7 @@ func (b *backend) answerNext(answer []byte) {
 func (s *session) answerOurs(b *backend) {
 	for e := b.front(); e != nil && e.kind == ownAnswer; e = b.front() {
 		s.client.queue(e.answer)
+		s.flight.told = true
 		b.pop()
 	}
 }
