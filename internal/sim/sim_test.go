@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"bytes"
-	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -16,26 +14,18 @@ const seeds = "200"
 
 // Runs exchange crypto/rand's reader: no test here is parallel.
 
-// TestSeeds runs seeds, and the mutants, in child processes: a run has a single goroutine, so that they need no race detector.
+// TestSeeds runs seeds, and the mutants, in child processes: a run has a single goroutine, so that they need no race detector. Some seeds
+// are run twice, for a run is a function of its plan.
 func TestSeeds(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "simulate")
 	if out, err := exec.Command("go", "build", "-o", program, "./simulate").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	out, err := exec.Command(program, "-seeds", seeds).CombinedOutput()
-	t.Logf("%s", out)
-	if err != nil {
-		t.Fatal(err)
-	}
-}
-
-// TestRunsReplay demands that a run is a function of its plan.
-func TestRunsReplay(t *testing.T) {
-	for seed := uint64(1); seed <= 10; seed++ {
-		a := Run(NewPlan(seed), Shipped, Mutant{}, nil)
-		b := Run(NewPlan(seed), Shipped, Mutant{}, new(bytes.Buffer))
-		if a.Digest != b.Digest || fmt.Sprint(a.Violation) != fmt.Sprint(b.Violation) {
-			t.Errorf("seed %d: %x %v, and again: %x %v", seed, a.Digest, a.Violation, b.Digest, b.Violation)
+	for _, args := range [][]string{{"-seeds", seeds}, {"-seeds", "10", "-replay"}} {
+		out, err := exec.Command(program, args...).CombinedOutput()
+		t.Logf("%s", out)
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -3,6 +3,7 @@
 //	simulate -seeds 10000          seeds 1 to 10000, and the mutants
 //	simulate -seed 17 -v           one seed with a trace of all that happens
 //	simulate -seed 17 -shrink      one failing seed with as few faults as possible
+//	simulate -seeds 10 -replay     seeds 1 to 10 twice each: a run is a function of its plan
 package main
 
 import (
@@ -36,6 +37,7 @@ func main() {
 	jobs := flag.Int("jobs", runtime.NumCPU(), "child processes")
 	goOn := flag.Int("failures", 10, "stop after so many failures")
 	hunting := flag.Bool("hunt", false, "with -mutant: run seeds in this process until it is caught")
+	replay := flag.Bool("replay", false, "run each seed twice and compare")
 	child := flag.Bool("child", false, "run the seeds in this process and write the outcome in gob")
 	flag.Parse()
 
@@ -49,6 +51,8 @@ func main() {
 		err = one(*seed, m, *verbose, *shrink)
 	case *hunting:
 		err = huntOne(m)
+	case *replay:
+		err = replayed(*first, *seeds, m)
 	case *child:
 		err = gob.NewEncoder(os.Stdout).Encode(run(*first, *seeds, m, *goOn))
 	default:
@@ -89,6 +93,18 @@ func one(seed uint64, m sim.Mutant, verbose, shrink bool) error {
 		return errors.New(r.Violation.String())
 	}
 	r.Stats.Write(os.Stdout)
+	return nil
+}
+
+// replayed demands that runs of the same plan are the same, with and without a trace.
+func replayed(first uint64, seeds int, m sim.Mutant) error {
+	for s := first; s < first+uint64(seeds); s++ {
+		a := sim.Run(sim.NewPlan(s), sim.Shipped, m, nil)
+		b := sim.Run(sim.NewPlan(s), sim.Shipped, m, new(bytes.Buffer))
+		if a.Digest != b.Digest || fmt.Sprint(a.Violation) != fmt.Sprint(b.Violation) {
+			return fmt.Errorf("seed %d: %x %v, and again: %x %v", s, a.Digest, a.Violation, b.Digest, b.Violation)
+		}
+	}
 	return nil
 }
 
