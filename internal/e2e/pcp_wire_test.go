@@ -117,6 +117,8 @@ type request struct {
 var (
 	clockTime = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 	unixTime  = regexp.MustCompile(`\b1[6-9]\d{8}\b|\b2\d{9}\b`)
+	// How far a standby was behind when it was looked at.
+	behind = regexp.MustCompile(`\x00\d+\x00streaming\x00`)
 	// The place in the program, which is ours in ours.
 	place = regexp.MustCompile(`\x00F[^\x00]*\x00L\d+\x00`)
 	// The process that a refusal names.
@@ -129,6 +131,7 @@ func words(packets []pcp.Packet) []string {
 	for _, p := range packets {
 		text := clockTime.ReplaceAllString(string(p.Payload), "TIME")
 		text = unixTime.ReplaceAllString(text, "SECONDS")
+		text = behind.ReplaceAllString(text, "\x00BYTES\x00streaming\x00")
 		text = place.ReplaceAllString(text, "\x00")
 		text = fromPID.ReplaceAllString(text, "from pid [PID]")
 		out = append(out, fmt.Sprintf("%c %q", p.Type, text))
