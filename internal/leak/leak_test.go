@@ -266,7 +266,7 @@ func (s *stage) settled(t *testing.T, before footprint, atMost time.Duration) fo
 			last = now
 			return len(grown(before, now)) == 0, nil
 		}
-		return time.Since(calm) > 12*time.Second, nil
+		return time.Since(calm) > calmFor, nil
 	})
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
