@@ -199,7 +199,7 @@ func (p *Pgpool) Spawn() error {
 	}
 	cmd := exec.Command(program, p.Arguments()...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = p.opts.Dir, log, log
-	cmd.Env = append(os.Environ(), p.opts.Env...)
+	cmd.Env = append(append(os.Environ(), programEnv()...), p.opts.Env...)
 	proc, err := p.cluster.spawner.start("pgpool", cmd, p.opts.Privileged)
 	if err != nil {
 		return err
