@@ -160,6 +160,7 @@ func read(t *testing.T, dir, name string) string {
 
 // The whole of it: set up, left running, used, a node copied by basebackup.sh, shut down, started again.
 func TestSetUpAndUse(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // programs with the race detector wait for a second at their end otherwise
 	dir := directory(t)
 	programs := filepath.Join(dir, "programs")
 	program := pgcluster.BuildProgram(t, programs, "pgpool_setup")

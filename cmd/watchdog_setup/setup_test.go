@@ -105,6 +105,7 @@ func directory(t *testing.T) string {
 
 // The files are those of a group; the scripts start and stop everything.
 func TestSetUp(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // programs with the race detector wait for a second at their end otherwise
 	dir := directory(t)
 	programs, place := filepath.Join(dir, "programs"), filepath.Join(dir, "group")
 	program := pgcluster.BuildProgram(t, programs, "watchdog_setup")

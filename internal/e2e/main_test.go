@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"strconv"
 	"strings"
@@ -41,10 +42,17 @@ func start(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 	return startWith(t, pgcluster.PgpoolOptions{Conf: conf})
 }
 
-// startWith starts a pgpool; one built with the race detector would wait for a second at its end otherwise.
+// startWith starts a pgpool, which does not wait before it refuses a password; one built with the race detector would wait for a second at
+// its end otherwise.
 func startWith(t *testing.T, opts pgcluster.PgpoolOptions) *pgcluster.Pgpool {
 	t.Helper()
 	opts.Env = append(opts.Env, "GORACE=atexit_sleep_ms=0")
+	all := map[string]string{}
+	if opts.Binary == "" { // Pgpool-II does not know it
+		all["auth_delay"] = "0"
+	}
+	maps.Copy(all, opts.Conf)
+	opts.Conf = all
 	return shared.Pgpool(t, opts)
 }
 

@@ -55,6 +55,7 @@ func (u passwordUser) clientMethod() string { return u.encryption }
 func (u passwordUser) make(t *testing.T, path, keyFile string, p *pgcluster.Pgpool) {
 	t.Helper()
 	cmd := osexec.CommandContext(t.Context(), path)
+	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0")
 	cmd.Args = []string{u.program, "-m", "-f", filepath.Join(p.EtcDir, "pgpool.conf"), "-u", u.role}
 	if u.program == "pg_enc" {
 		cmd.Args = append(cmd.Args, "-k", keyFile)
@@ -125,7 +126,10 @@ func newPasswordPgpool(t *testing.T, server string, users []passwordUser, keyFil
 	for _, u := range users {
 		opts.HBA += fmt.Sprintf("host all %s 127.0.0.1/32 %s\n", u.role, u.clientMethod())
 	}
-	if server == "theirs" {
+	switch server {
+	case "ours":
+		opts.Conf["auth_delay"] = "0"
+	case "theirs":
 		opts.Binary = peer
 		run := filepath.Join(opts.Dir, "run")
 		opts.ConfText = "socket_dir = '" + run + "'\nwd_ipc_socket_dir = '" + run + "'\nlogdir = '" + filepath.Join(opts.Dir, "log") + "'\n"

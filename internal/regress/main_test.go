@@ -22,6 +22,7 @@ func TestQuick(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(o.sources, "complete")); err != nil {
 		t.Skip("make regress has not fetched the suite: ", err)
 	}
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // with the race detector it waits for a second at its end otherwise
 	o.pgpool = pgcluster.BuildProgram(t, t.TempDir(), "pgpool")
 	err := perform(t.Context(), o)
 	if errors.Is(err, pgcluster.ErrNoServer) && os.Getenv(pgcluster.RequireEnv) == "" {
