@@ -12,15 +12,15 @@
 //
 // A data directory:
 //
-//	               BaseBackup: complete beside, then exchanged
-//	      +------------------------------------------------------------+
-//	      |                                                            v
-//	   stopped --Start--> at work          stopped --Standby-->   stopped, a standby at its next start
-//	      ^                  |                |                        ^
-//	      +-----Stop---------+                |Rewind, after a dry run |
-//	                                          v                        |
-//	                                       marked: neither one --------+
-//	                                       nor the other; never started, BaseBackup alone leads out if Rewind is interrupted
+//	            BaseBackup: complete beside, then exchanged
+//	   +------------------------------------------------------------+
+//	   |                                                            v
+//	stopped --Start--> at work          stopped --Standby-->   stopped, a standby at its next start
+//	   ^                  |                |                        ^
+//	   +-----Stop---------+                |Rewind, after a dry run |
+//	                                       v                        |
+//	                                    marked: neither one --------+
+//	                                    nor the other; never started, BaseBackup alone leads out if Rewind is interrupted
 //
 // It owns the files in the directory beside the data directory (its name and ".pgpool"), and postgresql.auto.conf, standby.signal and a stale
 // postmaster.pid in the data directory itself. Database servers it has started outlive it; every other child ends with it.

@@ -159,7 +159,9 @@ func (w *week) baseBackup(t *testing.T) {
 	// Cancelled while the copy is being received: the old directory is as it was, and nothing is left of the new one.
 	short, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	go func() { ended <- l.BaseBackup(short, 5, src) }()
+	address, _ := serve(t, l, l, Credentials{key: testKey})
+	far := remote(t, address, Credentials{key: testKey})
+	go func() { ended <- far.BaseBackup(short, 5, src) }()
 	check(t, poll(ctx, func() (bool, error) {
 		there, err := p.exists(filepath.Join(p.besides("new"), "PG_VERSION"))
 		return there && freeze(t, "pg_basebackup", p.besides("new")), err
@@ -174,9 +176,14 @@ func (w *week) baseBackup(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	if there, _ := p.exists(p.besides("new")); there {
-		t.Fatal("a half copy is left")
-	}
+	check(t, poll(ctx, func() (bool, error) { // the agent ends what nobody waits for
+		there, err := p.exists(p.besides("new"))
+		return !there, err
+	}))
+	check(t, poll(ctx, func() (bool, error) { // and is free for others
+		err := far.Renew(ctx, 5)
+		return !l.turn.busy(), err
+	}))
 	after := control(t, l)
 	if after.Since = before.Since; after != before {
 		t.Fatalf("%+v, %+v", before, after)

@@ -91,12 +91,12 @@ func (h *fakeHost) fence(context.Context, time.Duration) error { return nil }
 var testKey = []byte("0123456789abcdef")
 
 // serve runs an agent and returns where.
-func serve(t *testing.T, h *fakeHost, cr Credentials) (address string, s *Server) {
+func serve(t *testing.T, h Actions, f fenced, cr Credentials) (address string, s *Server) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	off := func() Fencing { return Fencing{} }
-	s = &Server{Host: h, Credentials: func() *Credentials { return &cr }, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(h, off, logging.Logger{}, sinceBoot)}
+	s = &Server{Host: h, Credentials: func() *Credentials { return &cr }, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(f, off, logging.Logger{}, sinceBoot)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, []net.Listener{l}) }()
@@ -113,7 +113,7 @@ func remote(t *testing.T, address string, cr Credentials) *Remote {
 
 func TestRemoteIsLocalFromAfar(t *testing.T) {
 	h := newFakeHost()
-	address, _ := serve(t, h, Credentials{key: testKey})
+	address, _ := serve(t, h, h, Credentials{key: testKey})
 	r := remote(t, address, Credentials{key: testKey})
 	ctx := limited(t, 20*time.Second)
 	for range 2 {
@@ -152,7 +152,7 @@ func TestRemoteIsLocalFromAfar(t *testing.T) {
 
 func TestLostClientEndsTheAction(t *testing.T) {
 	h := newFakeHost()
-	address, s := serve(t, h, Credentials{key: testKey})
+	address, s := serve(t, h, h, Credentials{key: testKey})
 	r := remote(t, address, Credentials{key: testKey})
 	ctx, cancel := context.WithCancelCause(limited(t, 20*time.Second))
 	gone := errors.New("gone")
@@ -172,7 +172,7 @@ func TestLostClientEndsTheAction(t *testing.T) {
 
 func TestStrangers(t *testing.T) {
 	h := newFakeHost()
-	address, s := serve(t, h, Credentials{key: testKey})
+	address, s := serve(t, h, h, Credentials{key: testKey})
 	ctx := limited(t, 20*time.Second)
 	if err := remote(t, address, Credentials{key: []byte("0123456789abcdeX")}).Start(ctx, 1); err == nil {
 		t.Fatal("let in with another key")
@@ -233,7 +233,7 @@ func (c *tape) Write(b []byte) (int, error) {
 
 func TestNothingIsReadOrReplayed(t *testing.T) {
 	h := newFakeHost()
-	address, _ := serve(t, h, Credentials{key: testKey})
+	address, _ := serve(t, h, h, Credentials{key: testKey})
 	ctx := limited(t, 20*time.Second)
 	raw, err := net.Dial("tcp", address)
 	check(t, err)
@@ -389,7 +389,7 @@ func TestTLSBothWays(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newFakeHost()
-			address, _ := serve(t, h, tc.agent)
+			address, _ := serve(t, h, h, tc.agent)
 			err := remote(t, address, tc.client).Start(limited(t, 20*time.Second), 1)
 			if (err == nil) != tc.ok || tc.ok != (len(h.said) == 1) {
 				t.Fatal(err, h.said)
