@@ -100,7 +100,6 @@ func (p *promotion) begin(ctx context.Context, s *server) error {
 
 const (
 	notInRecovery  = "55000" // object_not_in_prerequisite_state
-	invalidInput   = "22023" // invalid_parameter_value
 	awaitReplaySQL = "SELECT pg_last_wal_replay_lsn(), pg_last_wal_replay_lsn() >= pg_last_wal_receive_lsn()"
 )
 
@@ -124,56 +123,22 @@ func (s *server) replayed(ctx context.Context) error {
 	}
 }
 
-// nextXID finds the next transaction id as a standby knows it from the WAL it has replayed. It may rise until the standby is promoted,
-// never fall, so each id below it was given out by the lost primary and is given out to nobody else.
+// nextXIDSQL asks for the next transaction id, which age counts from; the snapshot gives what lies above its 32 bits.
+const nextXIDSQL = "SELECT x + ((age('3'::xid)::int8 + 3 - x) & 4294967295)" +
+	" FROM (SELECT txid_snapshot_xmax(txid_current_snapshot()) AS x) s"
+
+// nextXID is the next transaction id as a standby knows it from the WAL it has replayed. It may rise until the standby is promoted, never
+// fall, so each id below it was given out by the lost primary and is given out to nobody else.
 //
-// A snapshot knows only of transactions that have ended. Those that were at work when the primary was lost, which are what one asks about,
-// have higher ids; txid_status refuses an id that is not known yet, by which the end is found in a few steps.
+// A snapshot alone knows only of transactions that have ended. Those that were at work when the primary was lost, which are what one asks
+// about, have higher ids.
 func (s *server) nextXID(ctx context.Context) (cluster.XID, error) {
-	row, err := s.row(ctx, "SELECT txid_snapshot_xmax(txid_current_snapshot())", 1)
+	row, err := s.row(ctx, nextXIDSQL, 1)
 	if err != nil {
 		return 0, err
 	}
 	r := reader{row: row}
-	ended := r.number()
-	if r.err != nil {
-		return 0, r.err
-	}
-	low := ended // all ids below are known
-	high := low
-	for step := uint64(1); ; step *= 2 {
-		known, err := s.known(ctx, low+step-1)
-		if err != nil {
-			return 0, err
-		}
-		if !known {
-			high = low + step - 1
-			break
-		}
-		low += step
-	}
-	for low < high { // high is not known
-		mid := low + (high-low)/2
-		known, err := s.known(ctx, mid)
-		if err != nil {
-			return 0, err
-		}
-		if known {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	return cluster.XID(low), nil
-}
-
-// known reports whether a server has met a transaction id.
-func (s *server) known(ctx context.Context, id uint64) (bool, error) {
-	err := s.exec(ctx, fmt.Sprintf("SELECT txid_status(%d)", id))
-	if sqlState(err) == invalidInput {
-		return false, nil
-	}
-	return err == nil, err
+	return cluster.XID(r.number()), r.err
 }
 
 // await waits until the server is out of recovery, through as many connections as it takes.

@@ -10,8 +10,9 @@ import (
 	"gopgpool/logging"
 )
 
-// fenceMargin is how long an agent may take, once its lease has run out, until no process of its server is at work any more.
-const fenceMargin = 3 * time.Second
+// fenceMargin is how long an agent may take, once its lease has run out, until no process of its server is at work any more: it notices, has
+// it shut down for three seconds, stops it at once for one, and kills what is left.
+const fenceMargin = 6 * time.Second
 
 // Stop has a node's server stopped by its host. From then on its agent's lease is not renewed, until the node is started or follows again.
 //
