@@ -156,11 +156,17 @@ func TestSwitchoverLeft(t *testing.T) {
 			boss.Bye()
 		case "goes":
 			boss.Close()
-			<-f.cause
+			gone := <-f.cause
+			if gone == nil {
+				t.Errorf("%s: its context ended without a cause", end)
+			}
 		case "is killed":
 			other := p.admin(t)
 			ok(t, other, "PGPOOL KILL "+itoa(p.numberOfBusy()))
-			<-f.cause
+			gone := <-f.cause
+			if gone == nil {
+				t.Errorf("%s: its context ended without a cause", end)
+			}
 			other.Bye()
 			_, _ = boss.UntilEnd()
 		}

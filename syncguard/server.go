@@ -142,22 +142,22 @@ const forceEvery = 20 * time.Millisecond
 func awaitForce(ctx context.Context, s Session, names string) error {
 	tick := time.NewTicker(forceEvery)
 	defer tick.Stop()
-	for {
+	for still := ""; ; {
 		rows, err := s.Rows(ctx, inForceSQL)
-		if err != nil {
-			return err
-		}
-		if len(rows) != 1 || len(rows[0]) != 1 {
+		switch {
+		case err == nil && (len(rows) != 1 || len(rows[0]) != 1):
 			return errUnreadable
-		}
-		if string(rows[0][0]) == names {
+		case err == nil && string(rows[0][0]) == names:
 			return nil
+		case err == nil:
+			still = string(rows[0][0])
+		case ctx.Err() == nil:
+			return err
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("after ALTER SYSTEM and a reload synchronous_standby_names is still %q: is it given on the server's command line?",
-				rows[0][0])
+			return fmt.Errorf("after ALTER SYSTEM and a reload synchronous_standby_names is still %q: is it given on the server's command line?", still)
 		}
 	}
 }

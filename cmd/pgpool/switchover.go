@@ -51,7 +51,7 @@ func (p *parts) followSwitchover(ctx context.Context, node cluster.NodeID, w *sw
 				}
 			}
 		case <-ctx.Done():
-			return p.leaveSwitchover(ctx, last)
+			return p.leaveSwitchover(ctx, last, w)
 		}
 		for _, s := range w.take() {
 			if s.To != node || last.Run != 0 && s.Run != last.Run {
@@ -72,16 +72,35 @@ func (p *parts) followSwitchover(ctx context.Context, node cluster.NodeID, w *sw
 	}
 }
 
+// endBound is how long the end of a switchover that is given up is waited for.
+const endBound = 5 * time.Second
+
 // leaveSwitchover is the end of somebody's patience, told by the cause of ctx. A switchover that still waits for transactions is given up;
 // what has begun to be done goes on without him.
-func (p *parts) leaveSwitchover(ctx context.Context, last cluster.Switchover) error {
-	left := &proxy.SwitchoverError{
+func (p *parts) leaveSwitchover(ctx context.Context, last cluster.Switchover, w *switchoverWatch) error {
+	goesOn := &proxy.SwitchoverError{
 		Message: context.Cause(ctx).Error(), Detail: "The switchover goes on.", Hint: "See SHOW pool_nodes.",
 	}
-	if last.Phase == cluster.SwitchoverDraining && p.coord.Submit(failover.CallOff{Run: last.Run}) == nil {
-		left.Detail, left.Hint = "The switchover is given up.", ""
+	if last.Phase != cluster.SwitchoverDraining || p.coord.Submit(failover.CallOff{Run: last.Run}) != nil {
+		return goesOn
 	}
-	return left
+	bound := time.NewTimer(endBound)
+	defer bound.Stop()
+	for {
+		for _, s := range w.take() {
+			switch {
+			case s.Run == last.Run && s.Phase == cluster.SwitchoverDone:
+				return nil // the last transaction ended before
+			case s.Run == last.Run && s.Phase == cluster.SwitchoverFailed:
+				return &proxy.SwitchoverError{Message: context.Cause(ctx).Error(), Detail: "The switchover was given up."}
+			}
+		}
+		select {
+		case <-w.news:
+		case <-bound.C:
+			return goesOn
+		}
+	}
 }
 
 // switchoverWatch collects the phases of the switchovers that begin after it.
