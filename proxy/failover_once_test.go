@@ -95,6 +95,7 @@ func committed(c *fakepg.Conn, count map[string]int) {
 			inBlock = true
 		case "ROLLBACK", "ABORT":
 			inBlock, pending = false, nil
+		case idQuestionText:
 		case "COMMIT":
 			inBlock = false
 			for _, x := range pending {
@@ -130,8 +131,14 @@ func committed(c *fakepg.Conn, count map[string]int) {
 // TestOnceAndTruly: under Views without a pause no statement runs twice; what was acknowledged has run, and what is said to have had no
 // effect has had none.
 func TestOnceAndTruly(t *testing.T) {
+	t.Run("with a script", func(t *testing.T) { onceAndTruly(t, "") })
+	t.Run("without scripts", func(t *testing.T) { onceAndTruly(t, "auto_failover = on\n") })
+}
+
+func onceAndTruly(t *testing.T, conditions string) {
 	const clients = 6
 	w := maps.Clone(stateful())
+	w[idQuestionText] = fateful("committed")[idQuestionText]
 	row := func(client, n int) string { return fmt.Sprintf("INSERT INTO t VALUES (%d, %d)", client, n) }
 	for i := range clients {
 		for n := range attempts {
@@ -140,7 +147,7 @@ func TestOnceAndTruly(t *testing.T) {
 	}
 	p := newTestProxy(t, setup{
 		world: w, nodes: 3, loops: 2,
-		conf:  "statement_level_load_balance = on\nread_only_function_list = '.*'\n",
+		conf:  "statement_level_load_balance = on\nread_only_function_list = '.*'\n" + conditions,
 		tweak: func(c *conf.Config) { c.Pool.NumInitChildren = clients + 2 },
 	})
 	s := &storm{testProxy: p, tb: t}

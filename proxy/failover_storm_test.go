@@ -85,7 +85,7 @@ func exchanges() []exchange {
 // stormy are the errors a client may get: those of the servers' own, and those that say what a failover did to it.
 func stormy(f pgwire.Fields) bool {
 	switch f.Code {
-	case "08006":
+	case "08006", "08007":
 		return f.Severity == "ERROR" || strings.Contains(f.Detail, "effect") || strings.Contains(f.Detail, "cannot be moved")
 	case "42601", "25P02", "40001", "57014":
 		return f.Severity == "ERROR"
