@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/conf"
 	"gopgpool/logging"
 	"gopgpool/pgwire"
 	"gopgpool/pool"
@@ -158,10 +159,12 @@ func (s *session) idRefused(b *backend, f pgwire.Fields) (pass bool) {
 		Severity: logging.Warning, Message: "the server does not tell the id of a transaction", Detail: f.Message,
 		Hint: "commit_outcome does nothing for this user in this database until a restart.", Node: logging.OnNode(b.node),
 	})
-	s.client.queue(pgwire.AppendError(nil, pgwire.Fields{
-		Severity: "ERROR", Code: "40001", Message: "the transaction could not be committed", Hint: "Repeat the transaction.",
+	err := &clientError{
+		Code: "40001", Message: "the transaction could not be committed", Hint: "Repeat the transaction.",
 		Detail: "The server does not tell its id (" + f.Message + "); it was rolled back and has had no effect.",
-	}))
+	}
+	s.countError(err)
+	s.client.queue(pgwire.AppendError(nil, fieldsOf(err)))
 	return false
 }
 
@@ -298,12 +301,22 @@ func (s *session) findOut(d *doubt) (finding, error) {
 		return f, nil
 	}
 	end := d.lost.Add(s.srv.holding().HoldTimeout)
+	var a attempt
+	a.ticket, _ = s.srv.room.admit(0, &conf.Failover{}) // it keeps nothing, and the bounds are for what was never sent
+	defer s.leaveRoom(&a)
 	defer s.stands(heldBack)()
 	defer s.placingDone()
 	for s.placing = true; ; {
 		v := s.srv.store.Current()
 		w, f := d.look(v)
-		if f.open && w.node != cluster.NoNode {
+		if f.open && w.node != cluster.NoNode && !w.same {
+			if waited, err := s.awaitTurn(&a); err != nil && !s.cancelled {
+				return f, err
+			} else if waited && !s.cancelled {
+				continue
+			}
+		}
+		if f.open && !s.cancelled && w.node != cluster.NoNode {
 			var err error
 			if f, err = s.hearWitness(d, w, v, end); err != nil {
 				return f, err
@@ -414,7 +427,9 @@ func (s *session) endLost(d *doubt, committed bool) {
 	if committed {
 		s.client.queue(pgwire.AppendTag(nil, "COMMIT"))
 	} else {
-		s.client.queue(pgwire.AppendError(nil, fieldsOf(rolledBack(d.node))))
+		err := rolledBack(d.node)
+		s.countError(err)
+		s.client.queue(pgwire.AppendError(nil, fieldsOf(err)))
 	}
 	if !d.ready {
 		s.batchFailed, s.skipping = !committed, !committed
