@@ -70,10 +70,6 @@ func processes() []process {
 // serves reports whether a process is a server's at data: PostgreSQL's program, of that user, at work in that directory.
 func serves(pid int, data string, uid uint32) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	cwd, err := os.Readlink(filepath.Join(dir, "cwd"))
-	if err != nil || strings.TrimSuffix(cwd, deleted) != data {
-		return false
-	}
 	exe, err := os.Readlink(filepath.Join(dir, "exe"))
 	if err != nil || filepath.Base(strings.TrimSuffix(exe, deleted)) != "postgres" {
 		return false
@@ -83,7 +79,25 @@ func serves(pid int, data string, uid uint32) bool {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Uid == uid
+	return ok && st.Uid == uid && worksIn(filepath.Join(dir, "cwd"), data)
+}
+
+// worksIn reports whether a working directory is data: by its path, also when it was removed meanwhile, or as the same directory under
+// another path, as of a bind mount.
+func worksIn(cwd, data string) bool {
+	path, err := os.Readlink(cwd)
+	if err != nil {
+		return false
+	}
+	if strings.TrimSuffix(path, deleted) == data {
+		return true
+	}
+	there, err := os.Stat(cwd)
+	if err != nil {
+		return false
+	}
+	here, err := os.Stat(data)
+	return err == nil && os.SameFile(there, here)
 }
 
 // deleted is what the kernel appends to the name of a file that is gone, such as the program after an upgrade.
