@@ -66,6 +66,9 @@ type Crossing struct {
 	To        NodeID
 	ToEpoch   Epoch // the new primary's epoch in its reign
 	Bounds    Bounds
+	// GivenUp is who was told to be the new primary before To, and was lost: it may have begun a timeline of its own, and nothing was
+	// written to it through pgpool. NoNode: nobody was.
+	GivenUp NodeID
 }
 
 // Source is the server that another one streams from or is rebuilt from.

@@ -256,7 +256,7 @@ func (e *Episode) overtaken(v, next *cluster.View, out []cluster.NodeID, p *Poli
 		e.unplan(next)
 		e.turn(ActWeigh, now)
 	case e.Act == ActPromote && slices.Contains(out, e.Heir):
-		e.Doomed, e.Heir = e.Heir, cluster.NoNode
+		e.Doomed, e.GivenUp, e.Heir = e.Heir, e.Heir, cluster.NoNode
 		e.Because = fmt.Sprintf("node %d, which was being promoted, was lost", e.Doomed)
 		e.unplan(next)
 		e.turn(ActStop, now)
@@ -305,6 +305,7 @@ func (plan *Plan) close(v, next *cluster.View, e *Episode, primary cluster.NodeI
 	if e.OldPrimary != cluster.NoNode && e.Reign != 0 {
 		next.Crossing = &cluster.Crossing{
 			From: e.OldPrimary, FromEpoch: e.Reign, To: primary, ToEpoch: next.Nodes[primary].Epoch, Bounds: e.Bounds,
+			GivenUp: e.GivenUp,
 		}
 	}
 	if e.Raised && p.AfterPromotionCommand != "" {

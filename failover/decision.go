@@ -138,7 +138,7 @@ func (d *decision) sound() bool {
 			return false
 		}
 	}
-	if c := d.Crossing; c != nil && (outOfRange(c.From) || outOfRange(c.To)) {
+	if c := d.Crossing; c != nil && (outOfRange(c.From) || outOfRange(c.To) || !optional(c.GivenUp)) {
 		return false
 	}
 	if s := d.Switchover; s != nil && (outOfRange(s.To) || s.Phase > cluster.SwitchoverFailed) {
@@ -150,7 +150,7 @@ func (d *decision) sound() bool {
 func (e *Episode) sound() bool {
 	return e.Op <= cluster.OpSwitchover && e.Act <= ActRestore && e.Search <= UntilFound && nodeIDs(e.Failed) && nodeIDs(e.Attached) && nodeIDs(e.Promoted) &&
 		optional(e.OldPrimary) && optional(e.OldMain) && optional(e.Elect) && optional(e.Heir) && optional(e.Target) &&
-		optional(e.Doomed)
+		optional(e.Doomed) && optional(e.GivenUp)
 }
 
 func (c *Command) sound() bool {

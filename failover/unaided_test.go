@@ -149,7 +149,7 @@ func TestMostAdvancedIsPromoted(t *testing.T) {
 		v := w.settled()
 		w.wantView("0:down 2/2, 1:standby 1, 2:primary 2")
 		a.want(t, "stop 0 mode 1; promote 2")
-		want := cluster.Crossing{From: 0, FromEpoch: 2, To: 2, ToEpoch: 2, Bounds: cluster.Bounds{Before: 100, After: 110}}
+		want := cluster.Crossing{From: 0, FromEpoch: 2, To: 2, ToEpoch: 2, Bounds: cluster.Bounds{Before: 100, After: 110}, GivenUp: cluster.NoNode}
 		if v.Crossing == nil || *v.Crossing != want {
 			t.Errorf("crossing %+v, want %+v", v.Crossing, want)
 		}
@@ -222,7 +222,11 @@ func TestHeirIsLost(t *testing.T) {
 		a.set(func() { a.promErr, a.acts = nil, nil })
 		w.lose(1)
 		w.settled()
+		v := w.settled()
 		w.wantView("0:down 2/2, 1:down 2/2, 2:primary 2")
+		if v.Crossing == nil || v.Crossing.GivenUp != 1 {
+			t.Errorf("crossing %+v", v.Crossing)
+		}
 		a.want(t, "stop 1 mode 1; promote 2")
 	}, 200, 200, 100)
 }

@@ -311,7 +311,7 @@ func (d *diagnosis) stray() Finding {
 // that were promoted one after the other can have the same timeline's number, which a rewind would take for the same timeline.
 func (d *diagnosis) left(k Kind, format string, args ...any) Finding {
 	x := d.f.View.Crossing
-	if x == nil || x.From != d.n.ID || x.To != d.f.View.Primary || d.f.View.Live(d.n.ID) {
+	if x == nil || x.From != d.n.ID && x.GivenUp != d.n.ID || x.To != d.f.View.Primary || d.f.View.Live(d.n.ID) {
 		return d.is(k, None, format, args...)
 	}
 	if d.blind() {

@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "write what Diagnose says into the scena
 // TestDiagnose reads testdata/diagnose/*.txt: cases of facts, one line a node, and what is found.
 //
 //	case NAME
-//	view primary=1 [tli=..] [history=TLI:LSN,...] [crossing=FROM:TO] [seeking] [op]
+//	view primary=1 [tli=..] [history=TLI:LSN,...] [crossing=FROM:TO [givenup=NODE]] [seeking] [op]
 //	node N up|down|detached primary|standby|silent tli= received= replayed= up=HOST:PORT streaming slot= slots=a,b*,c! for=DURATION
 //	node N down silent agent [running] [standby] [broken] state="..." tli= checkpoint=
 //	----
@@ -143,7 +143,11 @@ func (f *Facts) readView(words []string) (err error) {
 			f.History.Timeline = cluster.Timeline(number(value, &err))
 		case "crossing":
 			from, to, _ := strings.Cut(value, ":")
-			f.View.Crossing = &cluster.Crossing{From: cluster.NodeID(number(from, &err)), To: cluster.NodeID(number(to, &err))}
+			f.View.Crossing = &cluster.Crossing{
+				From: cluster.NodeID(number(from, &err)), To: cluster.NodeID(number(to, &err)), GivenUp: cluster.NoNode,
+			}
+		case "givenup": // after crossing
+			f.View.Crossing.GivenUp = cluster.NodeID(number(value, &err))
 		case "seeking":
 			f.View.Seeking = true
 		case "op":
