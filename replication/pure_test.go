@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,10 +110,11 @@ func TestStopWaitsForTheLease(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		v := &cluster.View{Mode: cluster.ModeStreaming, Nodes: []cluster.Node{{Agent: "host0:9997", Port: 5432, Status: cluster.StatusUp}}}
-		fencing := true
+		var fencing atomic.Bool
+		fencing.Store(true)
 		k := New(Parts{
 			Store: cluster.NewStore(v), Log: logging.Logger{},
-			Settings: func() Settings { return Settings{Fencing: fencing, Lease: 10 * time.Second} },
+			Settings: func() Settings { return Settings{Fencing: fencing.Load(), Lease: 10 * time.Second} },
 			Office:   func() (cluster.Term, bool) { return 1, true },
 			Host:     func(cluster.Node) (Host, error) { return deaf{}, nil },
 		})
@@ -133,7 +135,7 @@ func TestStopWaitsForTheLease(t *testing.T) {
 		if _, err := k.Stop(short, v, 0, 2, cluster.StopNow); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it did not wait: %v", err)
 		}
-		fencing = false
+		fencing.Store(false)
 		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopNow); !errors.Is(err, errDeaf) {
 			t.Errorf("nobody stopped it: %v", err)
 		}
