@@ -11,7 +11,7 @@ import (
 
 const (
 	surveyBound  = 2 * time.Second
-	stopBound    = 60 * time.Second // the lease of an agent that cannot be reached is waited for
+	stopBound    = 10 * time.Minute // the lease of an agent that cannot be reached is waited for
 	promoteBound = 60 * time.Second
 	startBound   = 60 * time.Second
 )
