@@ -18,6 +18,9 @@
 //	spares.go    connections without a session     ops.go       PAUSE, RESUME, RECONNECT, KILL; pauses.go; switchover.go
 //	statements*.go names of prepared statements    timeouts.go  time limits; clientlimits.go
 //	outcome.go   what became of a COMMIT, decided  committing.go a COMMIT whose server is lost
+//	hold.go      what cannot be sent now waits     held.go      how many may, and their turn; turnstile.go
+//	drain.go     a switchover drains the primary   stock.go     what a View leaves of connections; fence.go
+//	rerun.go     reads that were lost
 //
 // A message's way: message (client.go) -> query or parse, bind, ... -> decide (route) -> backendFor (pool) -> bringUp (vsession)
 // -> the server; its answers: fromServer -> relay -> reply -> concluded (effects.go) folds them into the session.
