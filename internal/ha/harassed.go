@@ -1,11 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,6 +19,7 @@ type stretch uint8
 const (
 	whileDraining stretch = iota // a transaction is open
 	whileStopping                // the old primary was told to stop
+	whenPromoted                 // the target has begun a timeline of its own
 )
 
 // victim says which server is killed.
@@ -33,19 +34,25 @@ const (
 //
 // While transactions end nothing has happened yet: if the target is lost, the old primary goes on and nobody notices; if the old primary
 // is lost, that is a failover. While the old primary stops nobody has a statement there, so nobody may notice either loss, and if it is the
-// target's, no acknowledged row may be missing.
+// target's, no acknowledged row may be missing. A target that has just been promoted leaves a timeline that whoever is promoted next may
+// begin too, under the same number.
 func killInSwitchover(when stretch, whom victim) func(context.Context, *trial) error {
 	return func(ctx context.Context, t *trial) error {
 		target := t.standbys[0]
-		l := loss{what: killAll, nodes: []*pgcluster.Node{target}, primary: when == whileStopping, free: when == whileStopping}
+		l := loss{what: killAll, nodes: []*pgcluster.Node{target}, primary: when != whileDraining, free: when != whileDraining}
 		if whom == theOldPrimary {
 			l = t.ofPrimary(killAll)
+			l.free = when != whileDraining // it was condemned before
 		}
-		t.flawless = when == whileStopping || whom == theTarget
+		t.flawless = when == whileStopping || when == whileDraining && whom == theTarget
 		t.lossless = whom == theTarget
 		due := t.awaitLog("switchover: node")
-		if when == whileStopping {
+		switch when {
+		case whileStopping:
 			due = awaitServerLog(t.primary, "received fast shutdown request")
+		case whenPromoted:
+			due = awaitServerLog(target, "selected new timeline ID")
+		case whileDraining:
 		}
 		var open *openTransaction
 		if when == whileDraining {
@@ -74,7 +81,12 @@ func killInSwitchover(when stretch, whom victim) func(context.Context, *trial) e
 		if open != nil {
 			open.judge(ctx, t, whom)
 		}
-		return t.judgeAnswer(ctx, <-answer, target)
+		told := <-answer
+		if when == whenPromoted && told == nil { // it was over before: a loss as any other
+			t.lossless = false
+			return nil
+		}
+		return t.judgeAnswer(ctx, told, target)
 	}
 }
 
@@ -131,15 +143,24 @@ func awaitServerLog(n *pgcluster.Node, text string) func(ctx context.Context) er
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, recovery)
 		defer cancel()
-		return pgcluster.Poll(ctx, fmt.Sprintf("%s logs %q", n.Name, text), func() (bool, error) {
-			f, err := os.Open(n.Log)
-			if err != nil {
-				return false, err
-			}
-			defer f.Close()
-			tail := make([]byte, 4<<20)
+		f, err := os.Open(n.Log)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		tail := make([]byte, 4<<20)
+		ticker := time.NewTicker(time.Millisecond)
+		defer ticker.Stop()
+		for {
 			got, _ := f.ReadAt(tail, size) // the end of the file is no error here
-			return strings.Contains(string(tail[:got]), text), nil
-		})
+			if bytes.Contains(tail[:got], []byte(text)) {
+				return nil
+			}
+			select {
+			case <-ticker.C:
+			case <-ctx.Done():
+				return fmt.Errorf("%s logs %q: %w", n.Name, text, context.Cause(ctx))
+			}
+		}
 	}
 }

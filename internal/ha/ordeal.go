@@ -179,7 +179,7 @@ func performOn(ctx context.Context, o options, stage string, rows []ordeal) (_ r
 		how.Password = "fair and square"
 		how.Conf = map[string]string{"recovery_user": "postgres", "recovery_password": how.Password}
 	}
-	c, err := newCampaign(ctx, o, "patroni", how)
+	c, err := newCampaign(ctx, o, strings.TrimSuffix("patroni-"+stage, "-"), how)
 	if err != nil {
 		return runResult{}, err
 	}

@@ -27,6 +27,7 @@ func ordeals() []ordeal {
 		{name: "switchover: the old primary is killed while transactions end", do: killInSwitchover(whileDraining, theOldPrimary)},
 		{name: "switchover: the target is killed while the old primary stops", do: killInSwitchover(whileStopping, theTarget)},
 		{name: "switchover: the old primary is killed while it stops", do: killInSwitchover(whileStopping, theOldPrimary)},
+		{name: "switchover: the target is killed when it has just been promoted", do: killInSwitchover(whenPromoted, theTarget)},
 		{name: "pgpool is killed in the middle of a failover", do: killPool},
 		{name: "replication slots", stage: "slots", do: slots},
 		{name: "the password of the recovery user is wrong", stage: "password", do: wrongPassword},
