@@ -40,6 +40,7 @@ type attempt struct {
 	Done   time.Time
 	// Committing is when the end of the transaction was sent, of a write: its COMMIT, or the statement itself. Zero: it never was.
 	Committing time.Time
+	Block      bool // it was a COMMIT
 	Outcome    outcome
 	Node       string // cluster_name of the server that answered the session's statement before, of readers
 	By         string // and that of the one that answered this

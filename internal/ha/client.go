@@ -212,7 +212,8 @@ func (c *client) write() {
 			defer c.rollBack(ctx)
 		}
 	}
-	c.attempts[len(c.attempts)-1].Committing = committing
+	last := &c.attempts[len(c.attempts)-1]
+	last.Committing, last.Block = committing, c.manner() == inTransaction || c.manner() == inExtendedTransaction
 }
 
 func (c *client) rollBack(ctx context.Context) {

@@ -55,6 +55,9 @@ func startFleet(dsn string, c crew, rows census) *fleet {
 	return f
 }
 
+// commits tells whether its writers are committers.
+func (f *fleet) commits() bool { return len(f.clients) > 0 && f.clients[0].commits }
+
 // halt has the clients finish what they are at and waits for them. The second time it does nothing.
 func (f *fleet) halt() {
 	if f.halted {

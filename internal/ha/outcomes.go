@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -14,14 +15,20 @@ type volley struct {
 
 // outcomes are the answers to COMMITs and single writes that were in flight when their server was lost, held against the rows.
 type outcomes struct {
-	Kills        int      `json:"kills"`     // of servers
-	InFlight     int      `json:"in_flight"` // sent before the server was gone, and not answered before
-	Committed    int      `json:"told_committed"`
-	RolledBack   int      `json:"told_rolled_back"`
-	Unknown      int      `json:"told_unknown"`
-	UnknownThere int      `json:"told_unknown_but_there"`
-	Lost         int      `json:"lost_asynchronously"` // acknowledged by the old primary itself, which had not sent the row to the new one
-	Wrong        []string `json:"wrong,omitempty"`
+	Kills   int      `json:"kills"` // of servers
+	Commits answers  `json:"commits"`
+	Singles answers  `json:"single_writes"`       // outside of transaction blocks
+	Lost    int      `json:"lost_asynchronously"` // acknowledged by the old primary itself, which had not sent the row to the new one
+	Wrong   []string `json:"wrong,omitempty"`
+}
+
+// answers to what was in flight: sent before the server was gone, and not answered before.
+type answers struct {
+	InFlight     int `json:"in_flight"`
+	Committed    int `json:"told_committed"`
+	RolledBack   int `json:"told_rolled_back"`
+	Unknown      int `json:"told_unknown"`
+	UnknownThere int `json:"told_unknown_but_there"`
 }
 
 // inFlight tells whether the end of a transaction had been sent and not been answered when the server was lost.
@@ -41,8 +48,11 @@ func compareAnswers(volleys []volley, rows map[rowID]int, lossless bool) outcome
 				continue
 			}
 			in := v.inFlight(a)
-			if in {
-				o.count(a, rows[rowID{a.Client, a.Seq}] > 0)
+			switch there := rows[rowID{a.Client, a.Seq}] > 0; {
+			case in && a.Block:
+				o.Commits.count(a.Outcome, there)
+			case in:
+				o.Singles.count(a.Outcome, there)
 			}
 			o.judge(v, a, rows[rowID{a.Client, a.Seq}], in, lossless)
 		}
@@ -51,17 +61,17 @@ func compareAnswers(volleys []volley, rows map[rowID]int, lossless bool) outcome
 	return o
 }
 
-func (o *outcomes) count(a attempt, there bool) {
-	o.InFlight++
-	switch a.Outcome {
+func (n *answers) count(told outcome, there bool) {
+	n.InFlight++
+	switch told {
 	case acknowledged:
-		o.Committed++
+		n.Committed++
 	case refused:
-		o.RolledBack++
+		n.RolledBack++
 	case unknown:
-		o.Unknown++
+		n.Unknown++
 		if there {
-			o.UnknownThere++
+			n.UnknownThere++
 		}
 	}
 }
@@ -86,25 +96,35 @@ func (o *outcomes) judge(v volley, a attempt, there int, inFlight, lossless bool
 	}
 }
 
-// share of the answers in flight that told nothing, in percent.
-func (o outcomes) share() float64 {
-	if o.InFlight == 0 {
+// share of what nobody could tell, in percent.
+func (n answers) share() float64 {
+	if n.InFlight == 0 {
 		return 0
 	}
-	return 100 * float64(o.Unknown) / float64(o.InFlight)
+	return 100 * float64(n.Unknown) / float64(n.InFlight)
+}
+
+func (n answers) String() string {
+	return fmt.Sprintf("%d in flight: %d told to be committed, %d to be rolled back, %d of unknown fate (%.1f %%; %d of them are there)",
+		n.InFlight, n.Committed, n.RolledBack, n.Unknown, n.share(), n.UnknownThere)
 }
 
 func (o outcomes) String() string {
-	return fmt.Sprintf("%d COMMITs in flight at %d losses of the primary: %d told to be committed, %d to be rolled back, %d of unknown fate "+
-		"(%.1f %%; %d of them are there); %d wrong answers; %d rows lost that the old primary had acknowledged",
-		o.InFlight, o.Kills, o.Committed, o.RolledBack, o.Unknown, o.share(), o.UnknownThere, len(o.Wrong), o.Lost)
+	return fmt.Sprintf("at %d losses of the primary, COMMITs %s; single writes %s; %d wrong answers; %d rows lost that the old primary had acknowledged",
+		o.Kills, o.Commits, o.Singles, len(o.Wrong), o.Lost)
+}
+
+func (n answers) add(b answers) answers {
+	return answers{
+		InFlight: n.InFlight + b.InFlight, Committed: n.Committed + b.Committed, RolledBack: n.RolledBack + b.RolledBack,
+		Unknown: n.Unknown + b.Unknown, UnknownThere: n.UnknownThere + b.UnknownThere,
+	}
 }
 
 // add sums up the runs.
 func (o outcomes) add(b outcomes) outcomes {
 	return outcomes{
-		Kills: o.Kills + b.Kills, InFlight: o.InFlight + b.InFlight, Committed: o.Committed + b.Committed,
-		RolledBack: o.RolledBack + b.RolledBack, Unknown: o.Unknown + b.Unknown, UnknownThere: o.UnknownThere + b.UnknownThere,
-		Lost: o.Lost + b.Lost, Wrong: append(append([]string(nil), o.Wrong...), b.Wrong...),
+		Kills: o.Kills + b.Kills, Commits: o.Commits.add(b.Commits), Singles: o.Singles.add(b.Singles), Lost: o.Lost + b.Lost,
+		Wrong: slices.Concat(o.Wrong, b.Wrong),
 	}
 }

@@ -55,7 +55,8 @@ func TestAnswersAreHeldAgainstRows(t *testing.T) {
 	}
 }
 
-func figuresOf(o outcomes) string {
+func figuresOf(all outcomes) string {
+	o := all.Commits.add(all.Singles)
 	return strings.Join([]string{digit(o.InFlight), " in flight, ", digit(o.Committed), " ", digit(o.RolledBack), " ", digit(o.Unknown)}, "")
 }
 
@@ -63,11 +64,18 @@ func digit(n int) string { return string(rune('0' + n)) }
 
 func TestOutcomesAreSummedUp(t *testing.T) {
 	t.Parallel()
-	o := outcomes{Kills: 1, InFlight: 30, Unknown: 1, Wrong: []string{"a"}}.add(outcomes{Kills: 2, InFlight: 10, Unknown: 3, Wrong: []string{"b"}})
-	if o.Kills != 3 || o.InFlight != 40 || o.share() != 10 || len(o.Wrong) != 2 {
+	block := commit(1, -5, 300, unknown, unresolved)
+	block.Block = true
+	v := volley{Fenced: fenced, Hit: noon, End: noon.Add(time.Millisecond), Attempts: []attempt{block, commit(2, -5, 300, acknowledged, "")}}
+	o := compareAnswers([]volley{v}, map[rowID]int{{1, 1}: 1}, false)
+	if o.Commits != (answers{InFlight: 1, Unknown: 1, UnknownThere: 1}) || o.Singles != (answers{InFlight: 1, Committed: 1}) {
 		t.Errorf("%+v", o)
 	}
-	if (outcomes{}).share() != 0 {
+	sum := o.add(outcomes{Kills: 2, Commits: answers{InFlight: 9, Unknown: 1}, Wrong: []string{"b"}})
+	if sum.Kills != 3 || sum.Commits.InFlight != 10 || sum.Commits.share() != 20 || sum.Singles != o.Singles || len(sum.Wrong) != 2 {
+		t.Errorf("%+v", sum)
+	}
+	if (answers{}).share() != 0 {
 		t.Error("a share of nothing")
 	}
 }

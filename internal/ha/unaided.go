@@ -139,10 +139,14 @@ func (s *stage) sameRows(ctx context.Context) ([]complaint, error) {
 	return nil, nil
 }
 
-// settle waits until all nodes are back, with the clients at work, and ends the round: what follows needs no more of them. If they do not
-// come back, that is found, and everything is built anew so that the next round has what it needs. look is done before, and told whether
-// they have come back.
+// settle waits until all nodes are back, with the clients at work (committers would only fill disks), and ends the round: what follows
+// needs no more of them. If they do not come back, that is found, and everything is built anew so that the next round has what it needs.
+// look is done before, and told whether they have come back.
 func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult, look func(whole bool)) (notes, error) {
+	var seen notes
+	if f.commits() {
+		seen = f.gather(c.rows)
+	}
 	missing := c.awaitWhole(ctx, rejoin)
 	r.Back = time.Since(r.At)
 	if missing != nil {
@@ -152,10 +156,12 @@ func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult, look fu
 		r.complain(complaint{ruleWhole, missing.Error()})
 	}
 	look(missing == nil)
-	if err := wait(ctx, afterwards); err != nil {
-		return notes{}, err
+	if !f.commits() {
+		if err := wait(ctx, afterwards); err != nil {
+			return notes{}, err
+		}
+		seen = f.gather(c.rows)
 	}
-	seen := f.gather(c.rows)
 	c.attempts = append(c.attempts, seen.Attempts...)
 	if missing != nil {
 		return seen, c.startOver(ctx)
