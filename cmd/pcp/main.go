@@ -12,7 +12,7 @@ import (
 )
 
 // version is set by the linker (-ldflags "-X main.version=...").
-var version = "0.5.0"
+var version = "0.6.0"
 
 // versionText begins with the release whose behaviour we follow: tools parse the first number.
 func versionText(program string) string {

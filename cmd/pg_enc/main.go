@@ -13,7 +13,7 @@ import (
 
 // Set by the linker (-ldflags "-X main.version=... -X main.sysconfdir=..."), never by the program.
 var (
-	version    = "0.5.0"
+	version    = "0.6.0"
 	sysconfdir = "" // "" looks for the directory a package of Pgpool-II uses
 )
 

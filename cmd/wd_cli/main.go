@@ -17,7 +17,7 @@ import (
 )
 
 // version is set by the linker (-ldflags "-X main.version=...").
-var version = "0.5.0"
+var version = "0.6.0"
 
 func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
