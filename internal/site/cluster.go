@@ -36,8 +36,12 @@ type ClusterOptions struct {
 	First   netip.Prefix // the first one's address; the others follow
 	Device  string       // default eth0
 	VIP     netip.Addr
-	Servers int    // PostgreSQL servers: a primary, and standbys that follow it. Default 1
-	Second  string // if not empty, a device of every pgpool's host on a second network, 10.0.2.0/24, for heartbeats as well
+	Servers int      // PostgreSQL servers: a primary, and standbys that follow it. Default 1
+	Beside  bool     // the servers are on the pgpools' hosts, not on hosts of their own
+	Config  []string // further lines of the servers' postgresql.conf
+	// LaterConfig are lines that come into force when all servers run.
+	LaterConfig []string
+	Second      string // if not empty, a device of every pgpool's host on a second network, 10.0.2.0/24, for heartbeats as well
 	// Settings come over those of the profile, NodeSettings over both for one pgpool.
 	Settings     Settings
 	NodeSettings func(id int) Settings
@@ -115,10 +119,20 @@ func (c *Cluster) specs(tb testing.TB) []hosts.Spec {
 	}
 	others := []string{"client"}
 	for i := range c.opts.Servers {
-		others = append(others, fmt.Sprintf("db%d", i))
+		if name := c.serverHost(i); !slices.Contains(c.opts.Pgpools, name) {
+			others = append(others, name)
+		}
 	}
 	next := specs[len(specs)-1].Devices[0].Address
 	return append(specs, LAN(c.opts.Device, netip.PrefixFrom(next.Addr().Next(), next.Bits()), others...)...)
+}
+
+// serverHost is the name of a server's host.
+func (c *Cluster) serverHost(i int) string {
+	if c.opts.Beside {
+		return c.opts.Pgpools[i]
+	}
+	return fmt.Sprintf("db%d", i)
 }
 
 func secondAddress(id int) netip.Prefix {
@@ -128,15 +142,21 @@ func secondAddress(id int) netip.Prefix {
 // startServers makes a primary and standbys that trust everybody on the network.
 func (c *Cluster) startServers(tb testing.TB) {
 	for i := range c.opts.Servers {
-		p := c.NewServer(c.Host(fmt.Sprintf("db%d", i)), "/var/lib/pgsql/data")
+		p := c.NewServer(c.Host(c.serverHost(i)), "/var/lib/pgsql/data")
 		if i == 0 {
-			p.Init(tb, "-A trust", []string{"wal_log_hints = on", "shared_buffers = 32MB", "max_connections = 300"},
-				[]string{"host all all samenet trust", "host replication all samenet trust"})
+			settings := []string{"wal_log_hints = on", "shared_buffers = 32MB", "max_connections = 300", "cluster_name = '" + p.Host.Name + "'"}
+			p.Init(tb, "-A trust", append(settings, c.opts.Config...), []string{"host all all samenet trust", "host replication all samenet trust"})
 		} else {
 			p.Copy(tb, c.Servers[0])
 		}
 		p.Start(tb)
 		c.Servers = append(c.Servers, p)
+	}
+	for _, p := range c.Servers {
+		if len(c.opts.LaterConfig) > 0 {
+			c.AppendTo(tb, p.Host, "postgres", p.Data+"/postgresql.conf", c.opts.LaterConfig...)
+			c.Run(tb, p.Host, "postgres", "pg_ctl -D "+p.Data+" reload")
+		}
 	}
 }
 
