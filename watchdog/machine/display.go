@@ -41,6 +41,9 @@ func (m *Machine) display() {
 		d.served = true
 		d.fresh = m.c.Fresh && !m.anybodyServed()
 	}
+	if standing == Follows {
+		d.fresh = false // somebody has led since the cold start, whose decisions are in force
+	}
 	d.standing = standing
 	m.others(m.displayPeer)
 	m.show(m.wantedState())
