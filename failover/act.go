@@ -16,7 +16,9 @@ import (
 //	                       ^ |                                       ^  |                        |  ^
 //	                       | +-nobody: again                 again --+  | nobody                 +--+ failed: again
 //	                       |                                            v
-//	                       +-----------------------------failed----- restore --the old primary serves again--> (published)
+//	                       +--nobody, for a while------------------> restore --the old primary serves again--> (published)
+//	                       ^                                            |
+//	                       +------------------failed--------------------+
 //
 //	(switchover) --> drain --> stop --> elect (the target, with all WAL) --> promote --> (published)
 //	                   |         |        | it lacks some
@@ -169,7 +171,7 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 	case e.Heir != cluster.NoNode:
 	case stillPrimary(r.States, e.OldPrimary):
 		return plan.reinstate(v, p, now)
-	case e.Act == ActElect && now.Sub(e.Since) >= patience:
+	case now.Sub(e.Since) >= patience:
 		e.Because = against
 		e.turn(ActRestore, now)
 		return plan.goOn(v)
@@ -206,7 +208,7 @@ func restored(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan 
 	if r.Err != nil {
 		plan.Reasons = []Reason{{Kind: NotRestored, Node: e.OldPrimary, New: r.Err.Error()}}
 		e.Planned, e.Target = false, cluster.NoNode
-		e.turn(ActElect, now)
+		e.turn(ActWeigh, now)
 		return plan.goOn(v)
 	}
 	return plan.reinstate(v, p, now)

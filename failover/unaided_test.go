@@ -160,16 +160,17 @@ func TestMostAdvancedIsPromoted(t *testing.T) {
 	}, 200, 100, 200)
 }
 
-// Nothing is stopped as long as nobody could take over, and the old primary is taken again when it answers.
+// Nothing is stopped as long as nobody could take over. The old primary is started again, and taken when it answers.
 func TestNobodyCanTakeOver(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
 		w.policy.MaxLagOnFailover = 50
 		w.store.PublishGauges(&cluster.Gauges{Primary: cluster.PrimaryGauge{Node: 0, LSN: 200, Measured: time.Now()}})
+		a.startErr = cluster.ErrNeedsAgent
 		w.begin()
 		w.lose(0)
-		time.Sleep(time.Minute)
+		time.Sleep(12 * time.Second)
 		w.wantView("0:down 2/2, 1:standby 1, failover, seeking")
-		a.want(t, "")
+		a.want(t, "start 0; start 0")
 		w.wantLines("WARNING:  auto_failover: nobody is promoted",
 			"DETAIL:  node 1, which has the most, lacks 100 bytes of WAL (max_lag_on_failover is 50)")
 		w.set(func() { w.servers[0].dead = false })
@@ -178,7 +179,7 @@ func TestNobodyCanTakeOver(t *testing.T) {
 		if v.Crossing == nil || v.Crossing.To != 0 {
 			t.Errorf("crossing %+v", v.Crossing)
 		}
-		a.want(t, "")
+		a.want(t, "start 0; start 0")
 	}, 200, 100)
 }
 
@@ -189,13 +190,13 @@ func TestSynchronousRule(t *testing.T) {
 	}{
 		{"", "promote 1", 2},
 		{"s1", "promote 1", 2},
-		{"s2", "", 2},
-		{"ANY 1 (s1, s2)", "", 2},
-		{"FIRST 1 (s1, s2)", "", 2},
+		{"s2", "start 0", 2},
+		{"ANY 1 (s1, s2)", "start 0", 2},
+		{"FIRST 1 (s1, s2)", "start 0", 2},
 		{"FIRST 2 (s1, s2)", "promote 1", 2},
-		{"*", "", 2},
-		{"s1, elsewhere", "", 2},
-		{"FIRST 1 (", "", 2},
+		{"*", "start 0", 2},
+		{"s1, elsewhere", "start 0", 2},
+		{"FIRST 1 (", "start 0", 2},
 	} {
 		t.Run(tt.sync, func(t *testing.T) {
 			inTheatre(t, func(t *testing.T, w *world, a *troupe) {
