@@ -36,6 +36,7 @@ type campaign struct {
 	overlapped []attempt
 	volleys    []volley // of committers, with how many COMMITs were in flight
 	inFlight   int
+	broken     bool // nodes did not come back
 	planned    bool // nothing is lost in this run: nobody may feel anything
 	freezes    []freeze
 	disks      map[int]bool // nodes with a small disk
@@ -58,7 +59,7 @@ func newCampaign(ctx context.Context, o options, name string, how staging) (*cam
 // end stops everything.
 func (c *campaign) end() error {
 	c.idle.halt()
-	if c.opts.keep != "" && len(c.result.Findings) > 0 {
+	if c.opts.keep != "" && (c.broken || len(c.result.Findings) > 0) {
 		if err := c.keepLogs(); err != nil {
 			fmt.Fprintln(os.Stderr, "ha:", err)
 		}

@@ -153,6 +153,7 @@ func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult, look fu
 		if err := context.Cause(ctx); err != nil {
 			return notes{}, err
 		}
+		c.broken = true
 		r.complain(complaint{ruleWhole, missing.Error()})
 	}
 	look(missing == nil)
@@ -164,7 +165,11 @@ func (c *campaign) settle(ctx context.Context, f *fleet, r *roundResult, look fu
 	}
 	c.attempts = append(c.attempts, seen.Attempts...)
 	if missing != nil {
-		return seen, c.startOver(ctx)
+		if err := c.startOver(ctx); err != nil { // the run ends here
+			r.print(os.Stdout)
+			return seen, fmt.Errorf("%w, after: %w", err, missing)
+		}
+		return seen, nil
 	}
 	differ, err := c.sameRows(ctx)
 	r.complain(differ...)
