@@ -117,6 +117,7 @@ func TestStopWaitsForTheLease(t *testing.T) {
 			Settings: func() Settings { return Settings{Fencing: fencing.Load(), Lease: 10 * time.Second} },
 			Office:   func() (cluster.Term, bool) { return 1, true },
 			Host:     func(cluster.Node) (Host, error) { return deaf{}, nil },
+			Password: func(string, string) (string, error) { return "", errDeaf }, // no server answers
 		})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -134,6 +135,10 @@ func TestStopWaitsForTheLease(t *testing.T) {
 		k.leases.begin() // another office: somebody else may have renewed until now
 		if _, err := k.Stop(short, v, 0, 2, cluster.StopNow); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it did not wait: %v", err)
+		}
+		began = time.Now()
+		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopFast); !errors.Is(err, errDeaf) || time.Since(began) > 0 {
+			t.Errorf("a planned stop waited for a lease: %v", err)
 		}
 		fencing.Store(false)
 		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopNow); !errors.Is(err, errDeaf) {

@@ -18,7 +18,8 @@ const fenceMargin = 6 * time.Second
 //
 // Where the host cannot be reached and agent_fencing is on, Stop returns when the agent must have stopped its server by itself, because
 // its lease has run out: nobody renews it since. That counts from the last renewal that may have arrived, or from when this pgpool began
-// to act. Without agent_fencing the error says that nobody stopped the server; it is cluster.ErrNeedsAgent where there is no agent.
+// to act. A server that answers as a primary all the same is not stopped. Without agent_fencing, or where mode is StopFast, the error says
+// that nobody stopped the server; it is cluster.ErrNeedsAgent where there is no agent.
 func (k *Keeper) Stop(
 	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, mode cluster.StopMode,
 ) (cluster.LSN, error) {
@@ -32,7 +33,8 @@ func (k *Keeper) Stop(
 		return end, nil
 	}
 	s := k.parts.Settings()
-	if !s.Fencing || v.Nodes[node].Agent == "" || errors.Is(err, cluster.ErrOldTerm) {
+	// A lease that has run out says nothing of where the WAL ends, which a planned stop is about.
+	if !s.Fencing || mode == cluster.StopFast || v.Nodes[node].Agent == "" || errors.Is(err, cluster.ErrOldTerm) {
 		return 0, fmt.Errorf("node %d: nobody could stop its server: %w", node, err)
 	}
 	wait := time.Until(k.leases.over(node, s.Lease))
@@ -40,6 +42,10 @@ func (k *Keeper) Stop(
 		node, err, max(wait, 0).Round(time.Millisecond))
 	if late := pause(ctx, wait); late != nil {
 		return 0, fmt.Errorf("node %d: nobody could stop its server, and its agent's lease may still run: %w", node, errors.Join(err, late))
+	}
+	// An agent that never ran has no lease to lose.
+	if st := k.Survey(ctx, v, []cluster.NodeID{node})[0]; st.Err == nil && !st.InRecovery {
+		return 0, fmt.Errorf("node %d: nobody could stop its server, and it is at work though its agent's lease is over: %w", node, err)
 	}
 	return 0, nil
 }
