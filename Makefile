@@ -2,7 +2,7 @@
 # installed through apt for root; for others the exact command is printed, see scripts/need.
 #
 #   make build     every program of cmd/ into bin/, with the names of pcp and pg_enc; PAM=no leaves PAM out, as does want of its header
-#   make install   the programs and sample scripts into PREFIX=/usr/local, below DESTDIR
+#   make install   the programs, sample scripts and units into PREFIX=/usr/local, below DESTDIR
 #   make demo      one primary, two standbys and pgpool until Ctrl-C; PORT=9999 NODES=3 PGPORT=0, CHECK=1 runs a check instead
 #   make test      all tests with the race detector; TESTFLAGS='-run Name -v', PKGS=./proxy/...
 #   make scenario  the example of three servers, step by step: recovery, failover, cut networks
@@ -10,7 +10,7 @@
 #   make fmt       formats the sources
 #   make fuzz      every fuzz target for FUZZTIME=30s; FUZZ=Name chooses
 #   make bench     the comparison with other poolers, logins included, see bench.mk
-#   make ha        kills servers under load and judges what clients felt, see ha.mk
+#   make ha        kills servers under load and switches over, with scripts and without, and judges what clients felt, see ha.mk
 #   make leak      sessions that leave state behind and vanish, see leak.mk
 #   make regress   PostgreSQL's own suites, directly and through pgpool, compared; REGRESSFLAGS='-configs session', see docs/regress.md
 #   make drivers   the checklist of every database driver, directly and through pgpool; docs/drivers.md, DRIVERSFLAGS='-drivers pgx -v'
@@ -65,6 +65,8 @@ install: build
 	install -m 644 pgpool.conf.sample $(DESTDIR)$(PREFIX)/etc
 	install -d $(DESTDIR)$(PREFIX)/share/pgpool/scripts
 	install samples/scripts/* $(DESTDIR)$(PREFIX)/share/pgpool/scripts
+	install -d $(DESTDIR)$(PREFIX)/share/pgpool/systemd
+	install -m 644 samples/systemd/* $(DESTDIR)$(PREFIX)/share/pgpool/systemd
 
 demo: build need-server
 	bin/pgpool_demo -port $(PORT) -nodes $(NODES) -pgport $(PGPORT) $(if $(filter-out 0,$(CHECK)),-check)

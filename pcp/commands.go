@@ -200,7 +200,7 @@ func (c *connection) stop(ctx context.Context, p Packet) error {
 	return nil
 }
 
-// levels are the values of client_min_messages. No notices are sent, so the value has no effect.
+// levels are the values of client_min_messages, which has no effect: the few notices there are always go out.
 const levels = " debug5 debug4 debug3 debug2 debug1 log commerror info notice warning error "
 
 func (c *connection) set(p Packet) error {
