@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gopgpool/cluster"
+	"gopgpool/logging"
 )
 
 const (
@@ -19,7 +20,8 @@ type leases struct {
 	now func() time.Time
 
 	mu        sync.Mutex
-	since     time.Time                    // guarded by mu: when this pgpool began to act; others may have renewed before
+	term      cluster.Term                 // guarded by mu: under which this pgpool acts, 0 while it does not
+	since     time.Time                    // guarded by mu: when that began; others may have renewed before
 	renewed   map[cluster.NodeID]time.Time // guarded by mu: when the last attempt ended that may have arrived
 	busy      map[cluster.NodeID]bool      // guarded by mu: an attempt is under way
 	condemned map[cluster.NodeID]bool      // guarded by mu: not renewed
@@ -32,11 +34,13 @@ func newLeases(now func() time.Time) *leases {
 	}
 }
 
-// begin notes that this pgpool acts from now on.
-func (l *leases) begin() {
+// acts notes that this pgpool acts under a term, 0 for not.
+func (l *leases) acts(term cluster.Term) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.since = l.now()
+	if term != l.term {
+		l.term, l.since = term, l.now()
+	}
 }
 
 func (l *leases) condemn(id cluster.NodeID) {
@@ -83,20 +87,24 @@ func (l *leases) ended(id cluster.NodeID) {
 	l.busy[id], l.renewed[id] = false, l.now()
 }
 
+// attempted notes a renewal beside those of renewAll.
+func (l *leases) attempted(id cluster.NodeID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.renewed[id] = l.now()
+}
+
 // renewAll renews the leases of all agents each second while this pgpool acts, until ctx ends.
 func (k *Keeper) renewAll(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
-	var last cluster.Term
 	for {
 		term, acts := k.parts.Office()
-		if acts && term != last {
-			k.leases.begin()
-		}
-		last = 0
 		if acts {
-			last = term
+			k.leases.acts(term)
 			k.renew(ctx, k.parts.Store.Current(), term)
+		} else {
+			k.leases.acts(0)
 		}
 		select {
 		case <-ctx.Done():
@@ -124,5 +132,25 @@ func (k *Keeper) renew(ctx context.Context, v *cluster.View, term cluster.Term) 
 			defer cancel()
 			_ = h.Renew(bounded, term) // an agent that does not answer is told of where something is asked of it
 		})
+	}
+}
+
+// reassure has the agent of a server that is about to become the primary begin its lease anew. While no pgpool led nobody renewed it, and it
+// would stop the server as soon as that is a primary. An agent counts contact from its answer before, so it is asked twice.
+func (k *Keeper) reassure(ctx context.Context, n cluster.Node, term cluster.Term) {
+	if n.Agent == "" {
+		return
+	}
+	h, err := k.parts.Host(n)
+	if err == nil {
+		bounded, cancel := context.WithTimeout(ctx, renewBound)
+		defer cancel()
+		defer k.leases.attempted(n.ID)
+		if err = h.Renew(bounded, term); err == nil {
+			err = h.Renew(bounded, term)
+		}
+	}
+	if err != nil {
+		k.tell(n.ID, logging.Warning, "node %d: its agent, which may stop it because of that, does not answer: %v", n.ID, err)
 	}
 }

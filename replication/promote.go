@@ -26,6 +26,7 @@ const (
 // before, or its host had to promote it, or it is not certain that it had the lost primary's timeline.
 func (k *Keeper) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
 	p := &promotion{k: k, node: v.Nodes[node], term: term, others: k.standbysBut(v, node)}
+	k.reassure(ctx, p.node, term)
 	err := k.links.use(ctx, p.node, func(s *server) error { return p.begin(ctx, s) })
 	if err == nil && !p.already {
 		err = p.await(ctx)

@@ -132,7 +132,7 @@ func TestStopWaitsForTheLease(t *testing.T) {
 		}
 		short, end := context.WithTimeout(t.Context(), time.Second)
 		defer end()
-		k.leases.begin() // another office: somebody else may have renewed until now
+		// Another office: somebody else may have renewed until now.
 		if _, err := k.Stop(short, v, 0, 2, cluster.StopNow); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("it did not wait: %v", err)
 		}

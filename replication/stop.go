@@ -23,6 +23,7 @@ const fenceMargin = 6 * time.Second
 func (k *Keeper) Stop(
 	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, mode cluster.StopMode,
 ) (cluster.LSN, error) {
+	k.leases.acts(term)
 	k.leases.condemn(node)
 	h, err := k.parts.Host(v.Nodes[node])
 	if err != nil {

@@ -82,16 +82,12 @@ func reignsOf(notes []note) []reign {
 }
 
 // overlaps are reigns of different servers of which neither ended before the other began: each made a commit that came after one of the
-// other's for certain. A commit lies between the sending of a write and its answer, so that is known without any tolerance. Two servers
-// on one timeline are two that were promoted at once.
+// other's for certain. A commit lies between the sending of a write and its answer, so that is known without any tolerance.
 func overlaps(reigns []reign) (found []string) {
 	for i, a := range reigns {
 		for _, b := range reigns[i+1:] {
 			if a.server == b.server {
 				continue
-			}
-			if a.timeline == b.timeline {
-				found = append(found, fmt.Sprintf("%s and %s both wrote on timeline %s", a.server, b.server, a.timeline))
 			}
 			if b.first.done < a.last.sent && a.first.done < b.last.sent {
 				found = append(found, fmt.Sprintf("%s acknowledged %s; %s acknowledged %s", b.server, b.first, a.server, a.last))
