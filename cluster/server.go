@@ -28,7 +28,7 @@ type XID uint64
 // cannot tell in its present role are zero.
 type ServerState struct {
 	Node NodeID
-	Err  error // it did not answer, or not all; nil: the rest is true
+	Err  error // it did not answer, or not all; nil: the rest is true; else only SystemID counts: what it told last, 0 where it never did
 
 	InRecovery bool
 	SystemID   uint64 // system identifier: servers with another one are of another cluster

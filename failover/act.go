@@ -91,6 +91,18 @@ func acted(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	panic(fmt.Sprintf("failover: no such act: %d", e.Act))
 }
 
+// again begins anew what somebody else has begun: another leader, or this pgpool before it was started. Since then the old primary may have been
+// started by hand, so it is stopped once more before anybody is promoted beside it.
+func (e *Episode) again(now time.Time) {
+	next := e.Act
+	if next == ActPromote {
+		next = ActStop
+	}
+	if next != NoAct {
+		e.turn(next, now)
+	}
+}
+
 // goOn publishes how far an operation has come, so that another leader goes on from there.
 func (plan Plan) goOn(v *cluster.View) Plan {
 	if plan.View == nil {
@@ -111,7 +123,7 @@ func stopped(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	case errors.Is(r.Err, cluster.ErrOldTerm):
 		plan.Reasons = plan.Memory.Open.refused(Reason{Kind: ServerNotStopped, Node: e.doomed(), New: r.Err.Error()})
 		return plan
-	case e.Planned:
+	case e.Planned && e.Heir == cluster.NoNode: // else the heir may have been promoted already
 		plan.Reasons = []Reason{{Kind: ServerNotStopped, Node: e.doomed(), New: r.Err.Error()}}
 		plan.Memory.Open.Because = r.Err.Error()
 		plan.Memory.Open.turn(ActRestore, now)
@@ -257,7 +269,7 @@ func (e *Episode) overtaken(v, next *cluster.View, out []cluster.NodeID, p *Poli
 		e.Because = fmt.Sprintf("node %d, the primary, was lost", v.Primary)
 		e.unplan(next)
 		e.turn(ActWeigh, now)
-	case e.Act == ActPromote && slices.Contains(out, e.Heir):
+	case (e.Act == ActPromote || e.Act == ActStop) && slices.Contains(out, e.Heir):
 		e.Doomed, e.GivenUp, e.Heir = e.Heir, e.Heir, cluster.NoNode
 		e.Because = fmt.Sprintf("node %d, which was being promoted, was lost", e.Doomed)
 		e.unplan(next)

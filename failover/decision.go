@@ -209,6 +209,16 @@ func (d *decision) strangers(own *cluster.View) []cluster.NodeID {
 	return ids
 }
 
+// within reports whether all that is to be acted on is configured here.
+func (d *decision) within(own *cluster.View) bool {
+	e := &d.Memory.Open
+	ids := slices.Concat(e.Failed, e.Attached, e.Promoted, []cluster.NodeID{e.OldPrimary, e.OldMain, e.Elect, e.Heir, e.Target, e.Doomed, e.GivenUp})
+	if c := d.Crossing; c != nil {
+		ids = append(ids, c.From, c.To)
+	}
+	return !slices.ContainsFunc(ids, func(id cluster.NodeID) bool { return int(id) >= len(own.Nodes) })
+}
+
 // remember is the Memory a leader goes on with.
 func (d *decision) remember() Memory {
 	m := &d.Memory

@@ -48,7 +48,7 @@ func elect(v *cluster.View, e election) (cluster.NodeID, string) {
 
 // candidates are the standbys that could be promoted, and why the others could not.
 func (e *election) candidates(v *cluster.View) (able []*cluster.ServerState, others []string) {
-	var system uint64
+	system, known := e.system(v)
 	for i := range e.states {
 		s := &e.states[i]
 		if s.Node == e.old || !v.Live(s.Node) {
@@ -64,17 +64,39 @@ func (e *election) candidates(v *cluster.View) (able []*cluster.ServerState, oth
 			why = "it lacks what was acknowledged while it was away"
 		case slices.Contains(e.avoid, s.Node):
 			why = "it holds other data"
-		case system != 0 && s.SystemID != system:
+		case !known:
+			why = "the standbys belong to different database clusters, and the lost primary's is not known"
+		case s.SystemID != system:
 			why = "it belongs to another database cluster"
 		}
 		if why != "" {
 			others = append(others, fmt.Sprintf("node %d: %s", s.Node, why))
 			continue
 		}
-		system = s.SystemID
 		able = append(able, s)
 	}
 	return able, others
+}
+
+// system is the lost primary's system identifier, as it told it last; where that is not known, the one of all standbys. known is false
+// where they differ.
+func (e *election) system(v *cluster.View) (id uint64, known bool) {
+	for i := range e.states {
+		if s := &e.states[i]; s.Node == e.old && s.SystemID != 0 {
+			return s.SystemID, true
+		}
+	}
+	for i := range e.states {
+		s := &e.states[i]
+		switch {
+		case s.Err != nil, !s.InRecovery, !v.Live(s.Node), s.SystemID == 0:
+		case id == 0:
+			id = s.SystemID
+		case id != s.SystemID:
+			return 0, false
+		}
+	}
+	return id, true
 }
 
 // ahead reports whether a has more than b.

@@ -76,7 +76,8 @@ func (c *Coordinator) takeUp(data []byte) {
 	}
 	v, p := c.view(), c.policy()
 	e := d.Memory.Open
-	if len(d.Nodes) != len(v.Nodes) || len(d.strangers(v)) > 0 {
+	if len(d.Nodes) != len(v.Nodes) || len(d.strangers(v)) > 0 || !d.within(v) {
+		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: "it is about other backends than those configured"})
 		return
 	}
 	next := edit(v)
@@ -96,9 +97,9 @@ func (c *Coordinator) takeUp(data []byte) {
 		}
 	}
 	assignRoles(next)
+	e.again(c.now())
 	c.memory.Open, c.memory.Vacant, c.memory.Early = e, true, c.now()
-	c.memory.Open.Step++
-	c.tell(Reason{Kind: Resumed, Node: cluster.NoNode, Old: e.Op.String()})
+	c.tell(Reason{Kind: TakenUp, Node: cluster.NoNode, Old: e.Op.String()})
 }
 
 // keep writes what another start needs, if it has changed.

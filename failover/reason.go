@@ -104,6 +104,7 @@ const (
 	OrderFailed    // nobody waits for an answer, so it is told here
 	LeaderData     // this node leads and begins with what it knows
 	Resumed        // an operation of another leader goes on
+	TakenUp        // an operation of an earlier start goes on
 	JoinedStandby  // the first decision since this node follows
 	LeaderFailover // the leader has ended an operation
 	LeaderStatus

@@ -45,6 +45,8 @@ func (r Reason) synced() (string, bool) {
 		return "I am the leader watchdog node", true
 	case Resumed:
 		return fmt.Sprintf("going on with the %s that another watchdog node has begun", r.Old), true
+	case TakenUp:
+		return fmt.Sprintf("going on with the %s that was under way when pgpool ended", r.Old), true
 	case JoinedStandby:
 		return "we have joined the watchdog cluster as STANDBY node", true
 	case LeaderFailover:

@@ -75,6 +75,8 @@ func (k *Keeper) ask(ctx context.Context, n cluster.Node) tidings {
 	t.state.Node, t.state.Err = n.ID, err
 	if err == nil {
 		k.remember(n.ID, t)
+	} else {
+		t.state.SystemID = k.heard(n.ID).state.SystemID
 	}
 	return t
 }
