@@ -3,6 +3,7 @@ package failover
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -79,7 +80,7 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 	switch e.Act {
 	case ActDrain:
 		if e.Because == "" { // else it is given up
-			r.Err = c.drainAll(ctx)
+			r.Err = c.drainFor(ctx, e, v)
 		}
 	case ActStop:
 		mode := cluster.StopNow
@@ -142,6 +143,24 @@ func rolesOf(v *cluster.View, states []cluster.ServerState) RolesSeen {
 		}
 	}
 	return seen
+}
+
+// drainFor is drainAll where the switchover has a chance: somebody can stop the old primary, and its successor streams.
+func (c *Coordinator) drainFor(ctx context.Context, e *Episode, v *cluster.View) error {
+	bounded, cancel := context.WithTimeout(ctx, surveyBound)
+	defer cancel()
+	if err := c.parts.Actor.Able(bounded, v, v.Primary); err != nil {
+		return err
+	}
+	switch s := c.parts.Actor.Survey(bounded, v, []cluster.NodeID{e.Target}); {
+	case len(s) != 1:
+		panic("failover: a survey without an answer")
+	case s[0].Err != nil:
+		return fmt.Errorf("node %d: %w", e.Target, s[0].Err)
+	case !s[0].InRecovery || !s[0].Streaming:
+		return fmt.Errorf("node %d does not stream from anybody", e.Target)
+	}
+	return c.drainAll(ctx)
 }
 
 // drainAll returns when nobody has a transaction at the primary any more, on no pgpool.

@@ -85,6 +85,7 @@ func (a memberActor) Survey(_ context.Context, _ *cluster.View, nodes []cluster.
 		if a.received != nil {
 			s.Received = a.received[id]
 		}
+		s.Streaming = true
 		if a.servers[id].dead || a.m.blind[id] {
 			s.Err = errors.New("no answer")
 		}
@@ -110,6 +111,8 @@ func (a memberActor) Stop(
 	}
 	return 0, err
 }
+
+func (a memberActor) Able(context.Context, *cluster.View, cluster.NodeID) error { return nil }
 
 // Promote is SQL: it knows no terms.
 func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term) (cluster.Bounds, error) {

@@ -27,6 +27,7 @@ type troupe struct {
 	acts     []string
 	promErr  error
 	startErr error
+	unable   error
 }
 
 func (a *troupe) did(format string, args ...any) {
@@ -84,6 +85,12 @@ func (a *troupe) Stop(ctx context.Context, _ *cluster.View, id cluster.NodeID, _
 	return 0, nil
 }
 
+func (a *troupe) Able(context.Context, *cluster.View, cluster.NodeID) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.unable
+}
+
 func (a *troupe) Promote(_ context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term) (cluster.Bounds, error) {
 	a.did("promote %d", id)
 	a.mu.Lock()
@@ -124,7 +131,7 @@ func inTheatre(t *testing.T, f func(t *testing.T, w *world, a *troupe), received
 	inWorld(t, len(received), func(t *testing.T, w *world) {
 		a := &troupe{w: w, states: make([]cluster.ServerState, len(received))}
 		for i := range a.states {
-			a.states[i] = cluster.ServerState{Received: received[i], Timeline: 1, SystemID: 7, ApplicationName: fmt.Sprintf("s%d", i)}
+			a.states[i] = cluster.ServerState{Received: received[i], Timeline: 1, SystemID: 7, ApplicationName: fmt.Sprintf("s%d", i), Streaming: true}
 		}
 		w.policy.Failover = conf.Failover{
 			AutoFailover: true, FailoverOnBackendError: true, SwitchoverTimeout: 5 * time.Second, SearchPrimaryNodeTimeout: time.Minute,
@@ -291,6 +298,14 @@ func TestSwitchoverFails(t *testing.T) {
 		{
 			"no agent", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1", "needs an agent",
 			func(_ *world, a *troupe) { a.stopErr = cluster.ErrNeedsAgent }, nil,
+		},
+		{
+			"nobody could stop the primary", "", "0:primary 1, 1:standby 1, 2:standby 1", "needs an agent",
+			func(_ *world, a *troupe) { a.unable = cluster.ErrNeedsAgent }, nil,
+		},
+		{
+			"the target does not stream", "", "0:primary 1, 1:standby 1, 2:standby 1", "node 2 does not stream from anybody",
+			func(_ *world, a *troupe) { a.states[2].Streaming = false }, nil,
 		},
 		{
 			"the target lacks some", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1",

@@ -63,3 +63,15 @@ func (k *Keeper) Start(ctx context.Context, v *cluster.View, node cluster.NodeID
 	k.leases.pardon(node)
 	return nil
 }
+
+// Able tells whether a node's host answers, so that its server could be stopped.
+func (k *Keeper) Able(ctx context.Context, v *cluster.View, node cluster.NodeID) error {
+	h, err := k.parts.Host(v.Nodes[node])
+	if err == nil {
+		_, err = h.Control(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("node %d cannot be stopped: %w", node, err)
+	}
+	return nil
+}

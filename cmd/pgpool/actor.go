@@ -44,3 +44,7 @@ func (p *parts) office() (term cluster.Term, acts bool) {
 	}
 	return term, acts
 }
+
+func (a actor) Able(ctx context.Context, v *cluster.View, node cluster.NodeID) error {
+	return a.p.keeper.Able(ctx, v, node)
+}
