@@ -84,13 +84,46 @@ func (c *campaign) awaitWorkers(ctx context.Context, f *fleet, who crew) error {
 // synchronizeAny has the primary wait for standbys: for a named one, or for any one of both, in turn.
 func (s *stage) synchronizeAny(ctx context.Context, primary *pgcluster.Node, number int) error {
 	standbys := s.standbysOf(primary)
-	if number/2%2 == 0 {
-		return s.synchronize(ctx, primary, standbys[number%2])
-	}
 	var names []string
 	for _, n := range standbys {
 		names = append(names, n.Name)
 	}
-	setting := fmt.Sprintf("ANY 1 (%s)", strings.Join(names, ", "))
-	return s.awaitSynchronous(ctx, primary, setting, "quorum", len(names))
+	setting, state, count := names[number%2], "sync", 1
+	if number/2%2 == 1 {
+		setting, state, count = fmt.Sprintf("ANY 1 (%s)", strings.Join(names, ", ")), "quorum", len(names)
+	}
+	if err := s.awaitSynchronous(ctx, primary, setting, state, count); err != nil {
+		return err
+	}
+	return s.awaitFit(ctx)
+}
+
+// awaitFit waits until pgpool holds no node unfit that the primary waits for: after a promotion those are that lack what was acknowledged
+// while nobody was waited for.
+func (s *stage) awaitFit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, recovery)
+	defer cancel()
+	return pgcluster.Poll(ctx, "a standby may be promoted", func() (bool, error) {
+		f, err := os.Open(s.pool.Log)
+		if err != nil {
+			return false, err
+		}
+		defer f.Close()
+		events, err := readPoolLog(f)
+		return len(unfit(events)) == 0, errors.Join(err, wait(ctx, 100*time.Millisecond))
+	})
+}
+
+// unfit are the nodes that are not to be promoted, as the log says.
+func unfit(events []poolEvent) map[int]bool {
+	barred := map[int]bool{}
+	for _, e := range events {
+		switch {
+		case strings.Contains(e.Message, " is not to be promoted: "):
+			barred[e.Node] = true
+		case strings.HasSuffix(e.Message, " may be promoted again"), strings.HasPrefix(e.Message, "failover: set new primary node: "):
+			delete(barred, e.Node)
+		}
+	}
+	return barred
 }

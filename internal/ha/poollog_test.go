@@ -42,3 +42,16 @@ func TestFailoverWithoutScripts(t *testing.T) {
 		}
 	}
 }
+
+func TestUnfitNodes(t *testing.T) {
+	t.Parallel()
+	say := func(node int, text string) poolEvent { return poolEvent{Node: node, Message: text} }
+	got := unfit([]poolEvent{
+		say(0, "node 0 is not to be promoted: it lacks what is acknowledged from now on"),
+		say(1, "node 1 is not to be promoted: it lacks what is acknowledged from now on"),
+		say(0, "node 0 may be promoted again"),
+	})
+	if len(got) != 1 || !got[1] {
+		t.Errorf("%v", got)
+	}
+}
