@@ -114,6 +114,7 @@ func (c *Coordinator) takeOffice(fresh bool) {
 		c.replaceBasis(d.view(c.view()), to)
 		c.recall(d)
 		c.memory.Open = d.Memory.Open
+		c.memory.Open.again(c.now())
 		c.resume(d)
 	default:
 		to := orphan(c.view())
