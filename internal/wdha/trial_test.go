@@ -311,11 +311,20 @@ func besides() []trial {
 			do: func(b *bench, s state) { b.must(b.Servers[s.primary].Host.PowerOff(b.t.Context())) },
 		},
 		{
-			name: "primary's host cut off, the leader is killed while it waits for the lease", where: apart, mend: heal, fenced: true,
+			name: "primary's host cut off, the leader is killed while it waits for the lease, and started", where: apart, mend: heal, fenced: true,
 			do: func(b *bench, s state) {
 				mark := b.Pgpools[s.leader].Mark(b.t)
 				isolate(b, s)
-				b.killLeaderAt(s, mark, "waiting")
+				b.killLeaderAt(s, mark, "its lease to run out")
+				b.Pgpools[s.leader].Spawn(b.t) // there is no quorum without it
+			},
+		},
+		{
+			name: "primary's host cut off, the leader is killed while it waits for the lease: no quorum", where: apart, mend: heal, fenced: true,
+			then: nobody, do: func(b *bench, s state) {
+				mark := b.Pgpools[s.leader].Mark(b.t)
+				isolate(b, s)
+				b.killLeaderAt(s, mark, "its lease to run out")
 			},
 		},
 		{name: "primary killed, the leader when it has chosen the next one", where: apart, then: settles, do: func(b *bench, s state) {
