@@ -31,7 +31,8 @@ const (
 )
 
 // Guard stops the server of this host if it is a primary and nobody of the cluster has been in contact for the lease (agent_fencing). Its
-// clock goes on while the machine is suspended. It never starts a server.
+// clock goes on while the machine is suspended. It never starts a server. An agent that is started again goes on with the lease of the one
+// before (contact.go).
 //
 //	leased --- no contact for agent_lease_time ---> expired: what is a primary is stopped, fast, then at once
 //	   ^                                               |
@@ -40,7 +41,9 @@ type Guard struct {
 	server  fenced
 	fencing func() Fencing
 	log     logging.Logger
-	now     func() time.Duration // since boot
+	limiter logging.Limiter
+	now     func() time.Duration         // since boot
+	keep    func(at time.Duration) error // remembers a contact for the next process; nil: nobody does
 
 	mu      sync.Mutex // guards contact
 	contact time.Duration
@@ -54,9 +57,13 @@ type fenced interface {
 	fence(ctx context.Context, soft time.Duration) error
 }
 
-// NewGuard begins the lease.
+// NewGuard begins the lease, or goes on with that of the process before.
 func NewGuard(l *Local, fencing func() Fencing, log logging.Logger) *Guard {
-	return newGuard(l, fencing, log, sinceBoot)
+	g := newGuard(l, fencing, log, sinceBoot)
+	last, known := l.lastContact()
+	g.contact = startContact(last, known, g.contact, fencing().Lease)
+	g.keep = l.noteContact
+	return g
 }
 
 func newGuard(s fenced, fencing func() Fencing, log logging.Logger, now func() time.Duration) *Guard {
@@ -89,8 +96,15 @@ func (g *Guard) Run(ctx context.Context) error {
 // contacted tells that the cluster was there at a time.
 func (g *Guard) contacted(at time.Duration) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	g.contact = max(g.contact, at)
+	at = g.contact
+	g.mu.Unlock()
+	if g.keep == nil || !g.fencing().On {
+		return
+	}
+	if err := g.keep(at); err != nil {
+		g.limiter.Log(g.log, logging.Event{Severity: logging.Warning, Message: "the contact with the cluster is not kept", Detail: err.Error()})
+	}
 }
 
 func (g *Guard) silence() (contact time.Duration) {

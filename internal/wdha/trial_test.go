@@ -299,6 +299,15 @@ func besides() []trial {
 	return []trial{
 		{name: "primary's host cut off, the leader elsewhere", where: apart, do: isolate, mend: heal, lasts: 2 * time.Second, fenced: true},
 		{name: "primary's host cut off with the leader", where: together, do: isolate, mend: heal, lasts: 2 * time.Second, fenced: true},
+		{
+			name: "primary's host cut off with the leader, its agent killed and started", where: together, mend: heal, fenced: true,
+			do: func(b *bench, s state) {
+				isolate(b, s)
+				b.linger(lease - 2*time.Second)
+				b.agents[s.primary].Kill(b.t)
+				b.agents[s.primary].Spawn(b.t)
+			},
+		},
 		{name: "primary's host is not heard", where: together, do: mute, mend: unblock, lasts: 2 * time.Second, fenced: true},
 		{name: "primary's host hears nobody", where: apart, do: deafen, mend: undeafen, lasts: 2 * time.Second, fenced: true},
 		{name: "every host alone", do: everyoneAlone, mend: heal, then: nobody, fenced: true},
