@@ -22,7 +22,8 @@ var errRuns = errors.New("the server runs")
 // Promote makes a running standby a primary and returns when it is one (pg_ctl promote). A primary is one already.
 func (l *Local) Promote(ctx context.Context, term cluster.Term) error {
 	return l.act(ctx, term, "promotion", false, func(ctx context.Context, s *site) error {
-		if d, err := s.controlData(ctx, &s.place); err != nil || d.state == stateProduction {
+		d, err := s.controlData(ctx, &s.place)
+		if g := s.gang(); err != nil || d.state == stateProduction && g.running() {
 			return err
 		}
 		limit := time.Hour
@@ -30,7 +31,7 @@ func (l *Local) Promote(ctx context.Context, term cluster.Term) error {
 			limit = max(time.Until(until), time.Second)
 		}
 		seconds := strconv.Itoa(int(limit.Seconds()))
-		_, err := s.run(ctx, &s.place, task{program: "pg_ctl", args: []string{"promote", "-D", s.data, "-w", "-t", seconds}})
+		_, err = s.run(ctx, &s.place, task{program: "pg_ctl", args: []string{"promote", "-D", s.data, "-w", "-t", seconds}})
 		return err
 	})
 }

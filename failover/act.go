@@ -134,7 +134,10 @@ func stopped(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 		why = Reason{Kind: ServerNotStopped, Node: e.doomed(), New: r.Err.Error()}
 	}
 	next := &plan.Memory.Open
-	next.Stopped, next.End, next.Doomed = true, r.End, cluster.NoNode
+	if next.Doomed == cluster.NoNode {
+		next.End = r.End
+	}
+	next.Stopped, next.Doomed = true, cluster.NoNode
 	next.turn(ActElect, now)
 	plan.Reasons = []Reason{why}
 	return plan.goOn(v)
@@ -152,8 +155,17 @@ func weighed(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 		plan.Reasons = why
 		return plan.end(v, found, p, now)
 	}
+	if e.mayStillServe() {
+		switch {
+		case stillPrimary(r.States, e.OldPrimary):
+			return plan.reinstate(v, p, now)
+		case now.Sub(e.Since) < restoreAfter:
+			return plan
+		}
+	}
 	heir, against := elect(v, election{
 		states: r.States, last: e.Last, old: e.OldPrimary, target: e.target(), end: e.End, settled: e.Heir,
+		whole: e.Op == cluster.OpSwitchover,
 		maxLag: cluster.LSN(p.MaxLagOnFailover), avoid: plan.Memory.strays(v),
 	})
 	switch {
@@ -191,6 +203,12 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 	return plan
 }
 
+// mayStillServe reports whether the old primary of a switchover that has failed could not be stopped, nor started again, and nobody was
+// told to take over: it has not failed, so it is waited for before anybody is promoted beside it.
+func (e *Episode) mayStillServe() bool {
+	return e.Op == cluster.OpSwitchover && !e.Planned && !e.Stopped && e.Heir == cluster.NoNode && e.GivenUp == cluster.NoNode
+}
+
 // refused tells why nothing goes on, unless that was told last.
 func (e *Episode) refused(why Reason) []Reason {
 	if e.Refused == why.New {
@@ -219,9 +237,11 @@ func restored(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan 
 	e := &plan.Memory.Open
 	if r.Err != nil {
 		plan.Reasons = []Reason{{Kind: NotRestored, Node: e.OldPrimary, New: r.Err.Error()}}
-		e.Planned, e.Target = false, cluster.NoNode
+		plan.View = edit(v)
+		e.unplan(plan.View)
+		e.End = 0 // nobody can go back to it, so who has the most is enough
 		e.turn(ActWeigh, now)
-		return plan.goOn(v)
+		return plan
 	}
 	return plan.reinstate(v, p, now)
 }
@@ -231,7 +251,7 @@ func (plan Plan) reinstate(v *cluster.View, p Policy, now time.Time) Plan {
 	e := &plan.Memory.Open
 	next := edit(v)
 	n := &next.Nodes[e.OldPrimary]
-	n.Status, n.LastStatusChange = cluster.StatusWaiting, now
+	n.Status, n.LastStatusChange, n.Detached = cluster.StatusWaiting, now, false
 	n.Epoch++
 	e.Failed = slices.DeleteFunc(slices.Clone(e.Failed), func(id cluster.NodeID) bool { return id == e.OldPrimary })
 	plan.Memory = plan.Memory.forget(e.OldPrimary)

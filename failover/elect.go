@@ -15,6 +15,7 @@ type election struct {
 	old    cluster.NodeID       // the lost primary
 	target cluster.NodeID       // who has to be it, NoNode for the best
 	end    cluster.LSN          // of the old primary's WAL, where it was shut down cleanly
+	whole  bool                 // all of that is asked for: the old primary was stopped for a switchover, and can serve again
 	// settled was told to be the primary before: nobody else is, unless that one is lost. NoNode: nobody was.
 	settled cluster.NodeID
 	maxLag  cluster.LSN // 0: no bound
@@ -113,7 +114,7 @@ func (e *election) insufficient(v *cluster.View, best *cluster.ServerState, able
 		if best.Received >= e.end {
 			return "" // it has all there is
 		}
-		if e.target != cluster.NoNode {
+		if e.whole {
 			return fmt.Sprintf("node %d has received WAL up to %v, the primary ended at %v", best.Node, best.Received, e.end)
 		}
 	}

@@ -308,6 +308,10 @@ func TestSwitchoverFails(t *testing.T) {
 			func(_ *world, a *troupe) { a.states[2].Streaming = false }, nil,
 		},
 		{
+			"nobody at all is at its host", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1", "needs an agent",
+			func(_ *world, a *troupe) { a.stopErr, a.startErr = cluster.ErrNeedsAgent, cluster.ErrNeedsAgent }, nil,
+		},
+		{
 			"the target lacks some", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1",
 			"node 2 has received WAL up to 0/64, the primary ended at 0/C8", func(_ *world, a *troupe) { a.states[2].Received = 100 }, nil,
 		},
@@ -315,6 +319,17 @@ func TestSwitchoverFails(t *testing.T) {
 			"the target is lost while the primary is stopped", "drained; stop 0 mode 0; promote 1", "0:down 2/2, 1:primary 2, 2:down 2/2",
 			"node 2, which was to be the primary, was lost", func(_ *world, a *troupe) { a.states[2].Received = 100 },
 			func(w *world) { w.lose(2) },
+		},
+		{
+			"the target is lost and nobody else has everything", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:down 2/2",
+			"node 2, which was to be the primary, was lost",
+			func(_ *world, a *troupe) { a.states[1].Received, a.states[2].Received = 100, 100 }, func(w *world) { w.lose(2) },
+		},
+		{
+			"the old primary cannot be started again", "drained; stop 0 mode 0; start 0; promote 1", "0:down 2/2, 1:primary 2, 2:down 2/2",
+			"node 2, which was to be the primary, was lost", func(_ *world, a *troupe) {
+				a.states[1].Received, a.states[2].Received, a.startErr = 100, 100, errors.New("its disk is broken")
+			}, func(w *world) { w.lose(2) },
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

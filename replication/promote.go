@@ -31,7 +31,7 @@ func (k *Keeper) Promote(ctx context.Context, v *cluster.View, node cluster.Node
 	if err == nil && !p.already {
 		err = p.await(ctx)
 	}
-	if err != nil && p.byHost(ctx, err) {
+	if err != nil && !errors.Is(err, errNoOffice) && p.byHost(ctx, err) {
 		return cluster.Bounds{}, nil
 	}
 	k.ask(ctx, p.node) // for the day it is lost
