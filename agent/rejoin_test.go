@@ -46,6 +46,9 @@ func (w *week) diverge(t *testing.T) {
 	for _, one := range p.gang().all {
 		check(t, one.signal(syscall.SIGKILL))
 	}
+	if w.locals[0].Promote(ctx, 7) == nil {
+		t.Fatal("a primary that does not run is none")
+	}
 	check(t, w.locals[1].Start(ctx, 7))
 	check(t, w.locals[1].Promote(ctx, 7))
 	check(t, w.locals[1].Promote(ctx, 7)) // it is one

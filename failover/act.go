@@ -165,7 +165,7 @@ func weighed(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	}
 	heir, against := elect(v, election{
 		states: r.States, last: e.Last, old: e.OldPrimary, target: e.target(), end: e.End, settled: e.Heir,
-		whole: e.Op == cluster.OpSwitchover,
+		whole:  e.Sound,
 		maxLag: cluster.LSN(p.MaxLagOnFailover), avoid: plan.Memory.strays(v),
 	})
 	switch {
@@ -206,7 +206,7 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 // mayStillServe reports whether the old primary of a switchover that has failed could not be stopped, nor started again, and nobody was
 // told to take over: it has not failed, so it is waited for before anybody is promoted beside it.
 func (e *Episode) mayStillServe() bool {
-	return e.Op == cluster.OpSwitchover && !e.Planned && !e.Stopped && e.Heir == cluster.NoNode && e.GivenUp == cluster.NoNode
+	return e.Sound && !e.Planned && !e.Stopped && e.Heir == cluster.NoNode && e.GivenUp == cluster.NoNode
 }
 
 // refused tells why nothing goes on, unless that was told last.

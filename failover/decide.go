@@ -129,6 +129,7 @@ type Episode struct {
 	Target  cluster.NodeID
 	Doomed  cluster.NodeID // whom to stop, NoNode for the old primary
 	GivenUp cluster.NodeID // the heir that was lost, NoNode for none
+	Sound   bool           // the old primary has not failed, a switchover took it out of use
 	Stopped bool           // that has been done, or given up
 	End     cluster.LSN    // of the old primary's WAL, where it was shut down cleanly
 	Reign   cluster.Epoch  // the epoch that condemned the old primary
@@ -150,8 +151,10 @@ const (
 )
 
 func begin(v *cluster.View, op cluster.Operation) Episode {
-	return Episode{Op: op, OldPrimary: v.Primary, OldMain: v.Main(), Elect: cluster.NoNode, Heir: cluster.NoNode, Target: cluster.NoNode, Doomed: cluster.NoNode,
-		GivenUp: cluster.NoNode}
+	return Episode{
+		Op: op, OldPrimary: v.Primary, OldMain: v.Main(), Elect: cluster.NoNode, Heir: cluster.NoNode, Target: cluster.NoNode, Doomed: cluster.NoNode,
+		GivenUp: cluster.NoNode,
+	}
 }
 
 // Plan is what to do about a request. Nothing is to be published where View is nil. What is left to be done comes in the order of

@@ -78,7 +78,7 @@ func drained(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	e.Reign = next.Nodes[v.Primary].Epoch
 	plan.Reasons = []Reason{{Kind: Degenerating, Node: v.Primary, Old: place(v, v.Primary)}}
 	e.Failed = slices.Concat(e.Failed, []cluster.NodeID{v.Primary})
-	e.Lost, e.Search = true, UntilFound
+	e.Lost, e.Sound, e.Search = true, true, UntilFound
 	e.turn(ActStop, now)
 	next.Primary, next.Seeking, next.Draining = cluster.NoNode, true, false
 	assignRoles(next)

@@ -326,7 +326,7 @@ func TestSwitchoverFails(t *testing.T) {
 			func(_ *world, a *troupe) { a.states[1].Received, a.states[2].Received = 100, 100 }, func(w *world) { w.lose(2) },
 		},
 		{
-			"the old primary cannot be started again", "drained; stop 0 mode 0; start 0; promote 1", "0:down 2/2, 1:primary 2, 2:down 2/2",
+			"the old primary cannot be started again", "drained; stop 0 mode 0; start 0; stop 0 mode 1; promote 1", "0:down 2/2, 1:primary 2, 2:down 2/2",
 			"node 2, which was to be the primary, was lost", func(_ *world, a *troupe) {
 				a.states[1].Received, a.states[2].Received, a.startErr = 100, 100, errors.New("its disk is broken")
 			}, func(w *world) { w.lose(2) },

@@ -48,6 +48,8 @@ type Settings struct {
 	// Fencing is agent_fencing, Lease agent_lease_time.
 	Fencing bool
 	Lease   time.Duration
+	// Others is how long another pgpool may go on acting after this one has begun to: with a watchdog wd_lease_time, else 0.
+	Others time.Duration
 }
 
 // period is how long the keeper rests between two rounds, if nothing wakes it.

@@ -55,11 +55,15 @@ func (l *leases) pardon(id cluster.NodeID) {
 	delete(l.condemned, id)
 }
 
-// over is when an agent that heard nothing since must have stopped its server. An attempt under way may arrive yet.
-func (l *leases) over(id cluster.NodeID, lease time.Duration) time.Time {
+// over is when an agent that heard nothing since must have stopped its server. An attempt under way may arrive yet, and so may one of
+// whoever acted before: he goes on for as long as others after this pgpool has begun.
+func (l *leases) over(id cluster.NodeID, lease, others time.Duration) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	last := l.since
+	if others > 0 {
+		last = last.Add(others + renewBound)
+	}
 	if t := l.renewed[id]; t.After(last) {
 		last = t
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"testing"
@@ -42,6 +43,20 @@ func TestSurveyAndPromotions(t *testing.T) {
 	}
 	t.Run("survey", func(*testing.T) { w.surveyedWithout(before) })
 	t.Run("transactions", func(*testing.T) { w.promotedKnowing(ids) })
+	t.Run("out of office", func(*testing.T) {
+		w.mu.Lock()
+		w.retired = true
+		w.mu.Unlock()
+		if _, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 3, 7); !errors.Is(err, errNoOffice) {
+			t.Errorf("promoted by who does not act any more: %v", err)
+		}
+		if s := w.survey(3)[0]; !s.InRecovery {
+			t.Error("its host has promoted it")
+		}
+		w.mu.Lock()
+		w.retired = false
+		w.mu.Unlock()
+	})
 	t.Run("paused", func(*testing.T) {
 		w.promote(2, 0)
 		if got := w.value(2, "SELECT max(i) FROM t"); got != "2" {

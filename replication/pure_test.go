@@ -111,10 +111,13 @@ func TestStopWaitsForTheLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := &cluster.View{Mode: cluster.ModeStreaming, Nodes: []cluster.Node{{Agent: "host0:9997", Port: 5432, Status: cluster.StatusUp}}}
 		var fencing atomic.Bool
+		var others atomic.Int64
 		fencing.Store(true)
 		k := New(Parts{
 			Store: cluster.NewStore(v), Log: logging.Logger{},
-			Settings: func() Settings { return Settings{Fencing: fencing.Load(), Lease: 10 * time.Second} },
+			Settings: func() Settings {
+				return Settings{Fencing: fencing.Load(), Lease: 10 * time.Second, Others: time.Duration(others.Load())}
+			},
 			Office:   func() (cluster.Term, bool) { return 1, true },
 			Host:     func(cluster.Node) (Host, error) { return deaf{}, nil },
 			Password: func(string, string) (string, error) { return "", errDeaf }, // no server answers
@@ -139,6 +142,11 @@ func TestStopWaitsForTheLease(t *testing.T) {
 		began = time.Now()
 		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopFast); !errors.Is(err, errDeaf) || time.Since(began) > 0 {
 			t.Errorf("a planned stop waited for a lease: %v", err)
+		}
+		others.Store(int64(time.Minute)) // the one before may go on for so long
+		began = time.Now()
+		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopNow); err != nil || time.Since(began) < time.Minute {
+			t.Errorf("it waited %v: %v", time.Since(began), err)
 		}
 		fencing.Store(false)
 		if _, err := k.Stop(t.Context(), v, 0, 2, cluster.StopNow); !errors.Is(err, errDeaf) {

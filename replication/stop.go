@@ -38,7 +38,7 @@ func (k *Keeper) Stop(
 	if !s.Fencing || mode == cluster.StopFast || v.Nodes[node].Agent == "" || errors.Is(err, cluster.ErrOldTerm) {
 		return 0, fmt.Errorf("node %d: nobody could stop its server: %w", node, err)
 	}
-	wait := time.Until(k.leases.over(node, s.Lease))
+	wait := time.Until(k.leases.over(node, s.Lease, s.Others))
 	k.tell(node, logging.Warning, "node %d: its agent does not answer: %v; waiting %v for its lease to run out",
 		node, err, max(wait, 0).Round(time.Millisecond))
 	if late := pause(ctx, wait); late != nil {

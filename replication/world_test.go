@@ -31,6 +31,7 @@ type world struct {
 	attached []cluster.NodeID
 	password string // guarded by mu: that of the account
 	hosted   bool   // guarded by mu: somebody is at the hosts
+	retired  bool   // guarded by mu: another pgpool acts
 	did      []string
 }
 
@@ -55,7 +56,7 @@ func newWorld(t *testing.T, opts pgcluster.Options) *world {
 	w.keeper = New(Parts{
 		Store: w.store, Log: logging.To(w, logging.Warning),
 		Settings: func() Settings { w.mu.Lock(); defer w.mu.Unlock(); return w.settings },
-		Office:   func() (cluster.Term, bool) { return 7, true },
+		Office:   func() (cluster.Term, bool) { w.mu.Lock(); defer w.mu.Unlock(); return 7, !w.retired },
 		Host:     w.host,
 		Attach:   w.attach,
 		Detach:   func(cluster.NodeID, *cluster.View) {},

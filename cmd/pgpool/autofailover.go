@@ -39,6 +39,9 @@ func keeperSettings(c *conf.Config) replication.Settings {
 		ReplicationUser: c.Failover.ReplicationUser, ReplicationPassword: c.Failover.ReplicationPassword,
 		Fencing: c.Agent.Fencing, Lease: c.Agent.LeaseTime,
 	}
+	if c.Watchdog.UseWatchdog {
+		s.Others = c.Watchdog.Lease()
+	}
 	if s.Account.User == "" {
 		s.Account.User, s.Account.Password = c.StreamingCheck.SrCheckUser, c.StreamingCheck.SrCheckPassword
 	}

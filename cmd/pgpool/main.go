@@ -202,11 +202,11 @@ func (p *program) serve(o Options, cfg *conf.Config, problems []conf.Problem) in
 		syscall.SIGUSR2, syscall.SIGPIPE) // the last two are ignored
 	defer signal.Stop(signals)
 
-	make := p.build
+	build := p.build
 	if o.Command == CommandAgent {
-		make = buildAgent
+		build = buildAgent
 	}
-	d, err := make(o, cfg, out)
+	d, err := build(o, cfg, out)
 	if err != nil {
 		return fatal(log, err, exitFatal)
 	}

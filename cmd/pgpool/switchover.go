@@ -105,8 +105,9 @@ func (p *parts) leaveSwitchover(ctx context.Context, last cluster.Switchover, w 
 
 // switchoverWatch collects the phases of the switchovers that begin after it.
 type switchoverWatch struct {
-	stop func()
-	news chan struct{} // holds at most one token: take returns something
+	stop   func()
+	news   chan struct{} // holds at most one token: take returns something
+	before int           // the last one that had begun
 
 	mu   sync.Mutex
 	last cluster.Switchover   // guarded by mu
@@ -116,7 +117,7 @@ type switchoverWatch struct {
 func watchSwitchover(store *cluster.Store) *switchoverWatch {
 	w := &switchoverWatch{news: make(chan struct{}, 1)}
 	if s := store.Current().Switchover; s != nil {
-		w.last = *s
+		w.last, w.before = *s, s.Run
 	}
 	w.stop = store.Watch(w.changed)
 	w.changed(store.Current())
@@ -126,7 +127,7 @@ func watchSwitchover(store *cluster.Store) *switchoverWatch {
 // changed is called by the Store.
 func (w *switchoverWatch) changed(v *cluster.View) {
 	s := v.Switchover
-	if s == nil {
+	if s == nil || s.Run == w.before {
 		return
 	}
 	w.mu.Lock()
