@@ -39,7 +39,7 @@ func TestHeirIsReassured(t *testing.T) {
 		if since := time.Since(f.contact); since > 0 {
 			t.Errorf("its agent was in contact %v ago", since)
 		}
-		if over := k.leases.over(0, 10*time.Second); time.Until(over) != 10*time.Second+fenceMargin {
+		if over := k.leases.over(0, 10*time.Second, 0); time.Until(over) != 10*time.Second+fenceMargin {
 			t.Errorf("its lease is taken to run out at %v", over)
 		}
 	})
