@@ -50,8 +50,64 @@ func locate(dir string) (place, error) {
 		return place{}, err
 	}
 	p := place{data: data, beside: beside(data)}
-	p.owner, err = ownerOf(data)
-	return p, err
+	if p.owner, err = ownerOf(data); err != nil {
+		return p, err
+	}
+	return p, p.trusted(dir)
+}
+
+// trusted refuses, where we are root, a place that a third user could have led us to: by a link that is not root's or the owner's, or by a
+// directory above that he could put something else into. In the owner's name programs are run and files removed.
+func (p *place) trusted(dir string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	for _, path := range []string{filepath.Clean(dir), p.data, p.beside} {
+		if err := p.owner.trusts(path, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxLinks is how many links may follow each other, as in the kernel.
+const maxLinks = 40
+
+// trusts walks from a name up to the root, and along each link that it meets. A name that is not there is nobody's.
+func (o *owner) trusts(path string, links int) error {
+	for ; ; path = filepath.Dir(path) {
+		info, err := os.Lstat(path)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		if err == nil {
+			if st, ok := info.Sys().(*syscall.Stat_t); !ok || st.Uid != 0 && st.Uid != o.uid {
+				return fmt.Errorf("%s %w than the data directory", path, errForeign)
+			}
+			if info.Mode()&fs.ModeSymlink != 0 {
+				if err := o.trustsLink(path, links); err != nil {
+					return err
+				}
+			}
+		}
+		if path == filepath.Dir(path) {
+			return nil
+		}
+	}
+}
+
+func (o *owner) trustsLink(path string, links int) error {
+	if links >= maxLinks {
+		return fmt.Errorf("%s: too many links", path)
+	}
+	to, err := os.Readlink(path)
+	if err != nil {
+		return err
+	}
+	if !filepath.IsAbs(to) {
+		to = filepath.Join(filepath.Dir(path), to)
+	}
+	return o.trusts(to, links+1)
 }
 
 // ownerOf tells whose server lives in dir, or would: then it is who owns our own directory beside it, or the one above.
