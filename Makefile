@@ -17,6 +17,7 @@
 #   make authmatrix   logins in every combination of rules, passwords and TLS, see auth.mk
 #   make sim       clusters of watchdogs in virtual time with faults from seeds, see sim.mk
 #   make wd        harms a watchdog on simulated hosts in every way, see wd.mk; make soak does so at random
+#   make wdha      the same with servers and agents, no scripts: one writer at a time under partitions, see wd.mk
 #   make install-extension   the extension pgpool_recovery into PG_CONFIG's PostgreSQL, see extension/Makefile
 #   make clean     removes bin/
 

@@ -22,7 +22,7 @@ const (
 	lease    = 5 * time.Second
 	leaseEnd = lease + 4*time.Second
 	// healLimit is how long it may take after the last harm was mended until everything is in order.
-	healLimit = 45 * time.Second
+	healLimit = 90 * time.Second
 	// promoteLimit is how long a promotion may take: the failure is found, the lease waited for, and somebody chosen.
 	promoteLimit = 60 * time.Second
 

@@ -7,6 +7,6 @@
 // and the rows that are there at the end. It is pure, and tested with doctored notes. Which servers follow whom, and what every pgpool
 // shows once all has been mended, bench_test.go looks up.
 //
-// It holds no code but its tests. "make wdha" runs all of them and writes docs/ha/wdha.md; the judges' own tests, and one short case,
-// run with all others. Hosts and programs are left to site and hosts, how addresses move to wdtest.
+// It holds no code but its tests. "make wdha" runs all of them and writes docs/ha/wdha.md; the judges' own tests run with all others, for
+// no lease can be waited for in a few seconds. Hosts and programs are left to site and hosts, how addresses move to wdtest.
 package wdha

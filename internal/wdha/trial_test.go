@@ -97,6 +97,7 @@ func (b *bench) try(t *testing.T, tr trial) (r result, ok bool) {
 		}
 	}()
 	e.writes(healLimit)
+	b.linger(time.Second)
 	e.timeline = e.crew.wrote(byVIP).timeline
 	e.began = b.now()
 	tr.do(b, s)

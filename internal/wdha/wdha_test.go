@@ -13,15 +13,6 @@ import (
 	"gopgpool/internal/site"
 )
 
-// TestCutOff is the short case that runs with all other tests.
-func TestCutOff(t *testing.T) {
-	if testing.Short() || os.Getenv(fullEnv) != "" {
-		t.Skip("left to TestOneWriter, which does all of it, or out with -short")
-	}
-	b := newBench(t, layout{name: "beside", beside: true})
-	b.try(t, besides()[1])
-}
-
 // TestOneWriter does every harm and writes the table.
 func TestOneWriter(t *testing.T) {
 	long(t)
