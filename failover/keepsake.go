@@ -57,6 +57,9 @@ func (c *Coordinator) recallKeepsake() {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
 	}
+	if c.keepsake.Term >= sharedTerms-1 { // never written so; the agents would obey nobody else ever after
+		c.keepsake.Term = 0
+	}
 	c.keepsake.Term = max(c.keepsake.Term+1, cluster.Term(c.now().Unix()))
 	c.termNow.Store(uint64(c.keepsake.Term))
 	kept := c.keepsake.Decision

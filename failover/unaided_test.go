@@ -444,3 +444,18 @@ func TestRestartWithAForeignFile(t *testing.T) {
 		a.want(t, "")
 	}, 200, 200, 100)
 }
+
+// The agents keep the highest term they have obeyed for ever, so none is taken over that leaves no room above.
+func TestRestartWithATermThatIsNone(t *testing.T) {
+	for _, term := range []cluster.Term{sharedTerms - 1, 1<<64 - 2, 1<<64 - 1} {
+		inTheatre(t, func(t *testing.T, w *world, _ *troupe) {
+			if err := os.WriteFile(w.keepsakePath(), marshal(&keepsake{Term: term}), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			w.begin()
+			if got, _ := w.Office(); got >= sharedTerms-1 {
+				t.Errorf("term %d", got)
+			}
+		}, 200, 200, 100)
+	}
+}
