@@ -7,6 +7,10 @@ import (
 	"strings"
 )
 
+// RememberedSyncNames is the custom setting of a server that keeps what an administrator had set as synchronous_standby_names while
+// something weaker is in force. It outlives a promotion.
+const RememberedSyncNames = "pgpool.synchronous_standby_names"
+
 // SyncMethod is how the standbys that a commit waits for are chosen among those named.
 type SyncMethod uint8
 

@@ -50,6 +50,9 @@ func TestSurveyAndPromotions(t *testing.T) {
 		if _, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 3, 7); !errors.Is(err, errNoOffice) {
 			t.Errorf("promoted by who does not act any more: %v", err)
 		}
+		if err := w.keeper.Start(w.t.Context(), w.store.Current(), 3, 7); !errors.Is(err, errNoOffice) {
+			t.Errorf("started by who does not act any more: %v", err)
+		}
 		if s := w.survey(3)[0]; !s.InRecovery {
 			t.Error("its host has promoted it")
 		}

@@ -57,6 +57,10 @@ func (k *Keeper) Start(ctx context.Context, v *cluster.View, node cluster.NodeID
 	if err != nil {
 		return fmt.Errorf("node %d cannot be started: %w", node, err)
 	}
+	// A host that has not heard of a newer term would obey, and have an old primary at work again.
+	if now, acts := k.parts.Office(); !acts || now != term {
+		return fmt.Errorf("node %d: %w", node, errNoOffice)
+	}
 	if err := h.Start(ctx, term); err != nil {
 		return fmt.Errorf("node %d: %w", node, err)
 	}

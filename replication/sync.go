@@ -8,9 +8,9 @@ import (
 	"gopgpool/logging"
 )
 
-// remembered is the custom setting of a server that keeps what an administrator had set as synchronous_standby_names while something
-// weaker is in force. Whoever looks after synchronous standbys goes back to it when enough of them stream and have caught up.
-const remembered = "pgpool.synchronous_standby_names"
+// remembered is where a setting is kept. Whoever looks after synchronous standbys goes back to it when enough of them stream and have
+// caught up.
+const remembered = cluster.RememberedSyncNames
 
 // syncPlan is what is done about synchronous_standby_names of a server that is about to become the primary.
 type syncPlan struct {

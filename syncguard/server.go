@@ -13,7 +13,7 @@ import (
 
 // Remembered is the custom setting of the primary that keeps what an administrator had set as synchronous_standby_names while something
 // weaker is in force.
-const Remembered = "pgpool.synchronous_standby_names"
+const Remembered = cluster.RememberedSyncNames
 
 // Servers reaches the database servers.
 type Servers interface {
