@@ -30,6 +30,8 @@ type acting struct {
 	began  time.Time               // the first attempt
 	void   bool                    // what comes of it is worth nothing
 	after  []Command               // after_promotion_command, to be run
+
+	resigned time.Time // because no server answered
 }
 
 // judge ends an act that is not the one to be done any more.
@@ -67,10 +69,40 @@ func (c *Coordinator) act(ctx context.Context, tasks *sync.WaitGroup) bool {
 			c.acting.next = c.now().Add(pause)
 			if era == c.peers.era && !c.acting.void {
 				c.carryOut(found)
+				c.resignBlind(&e, &found)
 			}
 		}
 	})
 	return true
+}
+
+// resignAgain is how long a leader that wanted to resign, and found nobody to follow it, goes on.
+const resignAgain = 10 * time.Second
+
+// resignBlind has somebody else lead where this node reaches no server, and the others do not agree that all of them are lost: standbys are
+// in quarantine here alone.
+func (c *Coordinator) resignBlind(e *Episode, r *Acted) {
+	p := &c.peers
+	if c.parts.Consensus == nil || p.office.Standing != StandingLeads || e.Act != ActWeigh && e.Act != ActElect ||
+		c.now().Sub(c.acting.resigned) < resignAgain {
+		return
+	}
+	alone := false
+	for i := range r.States {
+		s := &r.States[i]
+		if s.Err == nil {
+			return
+		}
+		_, marked := p.marked[s.Node]
+		alone = alone || marked && s.Node != e.OldPrimary
+	}
+	if !alone {
+		return
+	}
+	c.acting.resigned = c.now()
+	why := Reason{Kind: ResignsBlind, Node: cluster.NoNode}
+	c.tell(why)
+	p.asks = append(p.asks, func(context.Context) { c.parts.Consensus.Resign(why.String()) })
 }
 
 // perform does an act and returns what came of it. It is called from a goroutine of its own.

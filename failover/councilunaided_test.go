@@ -39,8 +39,11 @@ const inFlight = 100 * time.Millisecond
 func (a memberActor) do(ctx context.Context, id cluster.NodeID, what string, effect func() error) error {
 	a.mu.Lock()
 	d, fails := a.delay, a.flaky > 0 && a.g.IntN(a.flaky) == 0
-	arrives := a.g.IntN(2) == 0
+	arrives, blind := a.g.IntN(2) == 0, a.m.blind[id]
 	a.mu.Unlock()
+	if blind {
+		return errors.New("no route to host")
+	}
 	done := make(chan error, 1)
 	go func() {
 		pause(ctx, d)
@@ -269,6 +272,39 @@ func TestAnotherLeaderKeepsTheHeir(t *testing.T) {
 		}
 		if got := slices.Compact(slices.Clone(a.acts)); slices.Contains(got, "pgpool 1: promote 2") || !slices.Contains(got, "pgpool 1: stop 0") {
 			t.Errorf("acts %q", a.acts)
+		}
+	})
+}
+
+// A leader that alone reaches no server lets somebody else promote.
+func TestBlindLeaderResigns(t *testing.T) {
+	inCouncil(t, 3, 3, func(t *testing.T, c *council) {
+		a := &actors{
+			council: c, obeyed: make([]cluster.Term, 3), g: rand.New(rand.NewPCG(1, 1)), atWork: map[cluster.NodeID]bool{},
+			received: []cluster.LSN{200, 200, 100}, delay: time.Millisecond,
+		}
+		for _, m := range c.members {
+			m.parts.Actor, m.parts.Drainer = memberActor{a, m}, memberActor{a, m}
+		}
+		c.policy.Failover = conf.Failover{AutoFailover: true, FailoverOnBackendError: true}
+		c.begin()
+		synctest.Wait()
+		leader := c.members[c.leader]
+		c.set(func() {
+			c.servers[0] = server{dead: true, role: cluster.RoleStandby}
+			leader.blind = map[cluster.NodeID]bool{0: true, 1: true, 2: true}
+		})
+		for _, m := range c.members {
+			m.finds(0)
+		}
+		for range 3 { // as health checks do
+			leader.finds(1)
+			leader.finds(2)
+			time.Sleep(5 * time.Second)
+		}
+		time.Sleep(time.Minute)
+		if v := leader.store.Current(); v.Primary != 1 || c.leader == leader.id {
+			t.Errorf("pgpool %d leads; %s; %q", c.leader, brief(v), c.ran)
 		}
 	})
 }

@@ -97,6 +97,7 @@ const (
 	QuarantineDone
 	QuarantineEnds
 	Resigns        // this node alone sees the primary dead
+	ResignsBlind   // this node alone reaches no server
 	AloneBegins    // without quorum
 	AloneOrder     // what an administrator wants is done here only
 	AloneFailover  // failover_when_quorum_exists is off
@@ -234,7 +235,7 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 		e.Detail = "syncing the backend states from the LEADER watchdog node"
 	case LeaderData:
 		e.Detail = "using the local backend node status"
-	case Resigns:
+	case Resigns, ResignsBlind:
 		e.Detail = "resigning from the coordinator"
 	case AloneBegins:
 		e.Detail = "What is decided holds on this node only, until the quorum is there again. Should the others promote another primary meanwhile, " +

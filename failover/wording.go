@@ -23,6 +23,8 @@ func (r Reason) agreed() (string, bool) {
 		return fmt.Sprintf("the quarantine of node %d is over, host %s is used again", n, r.Old), true
 	case Resigns:
 		return fmt.Sprintf("We are not able to build consensus for our primary node failover request, got %d votes only", r.Count), true
+	case ResignsBlind:
+		return "no server answers this node, and the other watchdog nodes do not agree that all are lost", true
 	case AloneBegins:
 		return "this node decides about backends alone", true
 	case AloneOrder:

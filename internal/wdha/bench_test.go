@@ -238,7 +238,7 @@ func (b *bench) inOrder() (s state, wrong string) {
 // arrange has the primary and the leader on one host, or on different ones, by a planned switchover.
 func (b *bench) arrange(s state, together bool) state {
 	b.t.Helper()
-	for range 3 {
+	for end := b.now() + healLimit; b.now() < end; b.linger(time.Second) { // a standby that was away is barred for a while
 		if !b.beside || (s.leader == s.primary) == together {
 			return s
 		}
