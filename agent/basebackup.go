@@ -52,7 +52,7 @@ func (s *site) bringKept() error {
 
 var (
 	errTablespaces  = errors.New("it has tablespaces")
-	errWALElsewhere = errors.New("pg_wal is a link")
+	errWALElsewhere = errors.New("pg_wal is a link or a mount point")
 	errMountPoint   = errors.New("the data directory is a mount point")
 )
 
@@ -76,11 +76,12 @@ func (s *site) replaceable() error {
 	if len(links) > 0 {
 		return errTablespaces
 	}
-	info, err := os.Lstat(filepath.Join(s.data, "pg_wal"))
+	var wal syscall.Stat_t
+	err = syscall.Lstat(filepath.Join(s.data, "pg_wal"), &wal)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+	if err == nil && (wal.Mode&syscall.S_IFMT == syscall.S_IFLNK || wal.Dev != at.Dev) {
 		return errWALElsewhere
 	}
 	return err

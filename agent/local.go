@@ -124,8 +124,10 @@ func (l *Local) act(ctx context.Context, term cluster.Term, name string, overtak
 	}
 	l.child.reap()
 	s := &site{Local: l, place: p, lock: lock}
-	if err := s.settle(); err != nil {
+	if err := s.settle(); err != nil && !overtakes {
 		return fmt.Errorf("%s: what was begun before: %w", name, err)
+	} else if err != nil { // a server is stopped whatever its files are like
+		l.Log.Log(logging.Event{Severity: logging.Warning, Message: name + " goes on though what was begun before cannot be ended", Detail: err.Error()})
 	}
 	l.Log.Log(logging.Event{Severity: logging.Log, Message: fmt.Sprintf("%s begins", name), Detail: fmt.Sprintf("In the name of term %d.", term)})
 	began := time.Now()
