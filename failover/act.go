@@ -192,7 +192,7 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 		patience = targetPatience
 	}
 	switch {
-	case e.Heir != cluster.NoNode:
+	case e.Heir != cluster.NoNode, v.Nodes[e.OldPrimary].Detached: // who was taken out stays out
 	case stillPrimary(r.States, e.OldPrimary):
 		return plan.reinstate(v, p, now)
 	case now.Sub(e.Since) >= patience:

@@ -190,6 +190,23 @@ func TestNobodyCanTakeOver(t *testing.T) {
 	}, 200, 100)
 }
 
+// A primary that an administrator has taken out is not used again because nobody else could be.
+func TestDetachedPrimaryStaysOut(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		a.states[1].Err = errors.New("wrong password")
+		w.begin()
+		if err := w.Submit(Detach{Nodes: []cluster.NodeID{0}, Origin: ByOperator}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.wantView("0:down 2/2, 1:standby 1, failover, seeking")
+		a.want(t, "")
+		a.set(func() { a.states[1].Err = nil })
+		w.settled()
+		w.wantView("0:down 2/2, 1:primary 2")
+	}, 200, 200)
+}
+
 func TestSynchronousRule(t *testing.T) {
 	for _, tt := range []struct {
 		sync, want string

@@ -149,7 +149,7 @@ func (t *trial) judge(ctx context.Context, seen notes) error {
 func ordealRun(ctx context.Context, o options) (runResult, error) {
 	o.clients, o.idlers = min(o.clients, 16), min(o.idlers, 4)
 	all := runResult{Name: "patroni", Unaided: true}
-	for _, stage := range []string{"", "slots", "password"} {
+	for _, stage := range []string{"", "disk", "slots", "password"} {
 		var rows []ordeal
 		for _, row := range ordeals() {
 			if row.stage == stage && o.rows.MatchString(row.name) {

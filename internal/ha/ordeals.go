@@ -16,7 +16,7 @@ func ordeals() []ordeal {
 	return []ordeal{
 		{name: "the primary is killed", do: loseOne(killAll)},
 		{name: "the primary is frozen, and thawed after the promotion", do: freezeAndThaw},
-		{name: "the primary's disk for WAL is full", root: true, prepare: smallDiskOfPrimary, do: fillAndFree},
+		{name: "the primary's disk for WAL is full", stage: "disk", root: true, prepare: smallDiskOfPrimary, do: fillAndFree},
 		{name: "the old primary has diverged", root: true, do: diverge},
 		{name: "a rewind is interrupted", do: interruptRewind},
 		{name: "a base backup is interrupted", do: interruptBackup},
