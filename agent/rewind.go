@@ -73,7 +73,7 @@ func (s *site) recovered(ctx context.Context) (controlData, error) {
 		}
 	}
 	args, err := s.arguments()
-	if err != nil {
+	if err = errors.Join(err, s.dropStalePidFile()); err != nil {
 		return d, err
 	}
 	// In single-user mode, with an empty input, a server recovers, makes a checkpoint and ends.

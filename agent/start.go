@@ -40,14 +40,14 @@ func (s *site) start(ctx context.Context) error {
 	return s.accepting(ctx, launched)
 }
 
-// dropStalePidFile removes the postmaster.pid of a dead server if its number is used again by another process: PostgreSQL would take that
-// one for a server.
+// dropStalePidFile removes the postmaster.pid of a dead server if its number is in use, by another process or by what is left of the server
+// until its parent looks: PostgreSQL would take that for a server.
 func (s *site) dropStalePidFile() error {
 	pid := s.postmasterPID()
 	if pid == 0 {
 		return nil
 	}
-	if _, used := readProcess(pid); !used {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
 		return nil
 	}
 	return s.owner.as(func() error { return os.Remove(filepath.Join(s.data, "postmaster.pid")) })

@@ -35,11 +35,13 @@ type Confirmer interface{ Confirm(cluster.NodeID) }
 type Parts struct {
 	Store      *cluster.Store
 	StatusFile string
-	Policy     func() Policy // in force now
-	Seeker     Seeker
-	Fencer     Fencer
-	Confirmer  Confirmer
-	Log        logging.Logger
+	// Discard: the start is to know nothing of what was before (pgpool -D), but for who must not be promoted.
+	Discard   bool
+	Policy    func() Policy // in force now
+	Seeker    Seeker
+	Fencer    Fencer
+	Confirmer Confirmer
+	Log       logging.Logger
 	// Actor does what auto_failover needs on the servers, Drainer waits for sessions; nil: there is no auto_failover.
 	Actor   Actor
 	Drainer Drainer

@@ -82,6 +82,10 @@ type Memory struct {
 	Vacant bool
 	// Run is the number of the last run of follow_primary_command.
 	Run int
+	// Last is the primary this pgpool knew before it was started, and LastUntil until when it is left to say so itself. Zero: nothing is
+	// known.
+	Last      cluster.NodeID
+	LastUntil time.Time
 	// Early is the end of the first search for a primary: before it, and before one is found, nobody is detached but by an
 	// administrator. Scripts would take a failover without a known primary for one that has lost it. Zero: that time is over.
 	Early time.Time

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"gopgpool/cluster"
 )
@@ -85,9 +86,16 @@ func (c *Coordinator) takeUp(data []byte) {
 	}
 	next := edit(v)
 	for i := range next.Nodes {
-		next.Nodes[i].Detached, next.Nodes[i].Unfit = d.Nodes[i].Out, d.Nodes[i].Unfit
+		next.Nodes[i].Detached, next.Nodes[i].Unfit = d.Nodes[i].Out && !c.parts.Discard, d.Nodes[i].Unfit
 	}
 	defer func() { c.publish(next) }()
+	if c.parts.Discard {
+		return
+	}
+	if d.Primary != cluster.NoNode && e.Op == cluster.OpNone {
+		c.memory.Was = d.Memory.Was
+		c.memory.Last, c.memory.LastUntil = d.Primary, c.now().Add(comeback)
+	}
 	if !p.unaided(v) || !e.Lost || e.Act == NoAct || v.Primary != cluster.NoNode {
 		return
 	}
@@ -105,6 +113,14 @@ func (c *Coordinator) takeUp(data []byte) {
 	c.tell(Reason{Kind: TakenUp, Node: cluster.NoNode, Old: e.Op.String()})
 }
 
+// comeback is how long the primary from before a restart may take to answer before it is taken for lost.
+const comeback = 10 * time.Second
+
+// marked reports whether nodes bear marks that a restart must not lose.
+func marked(v *cluster.View) bool {
+	return slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit || n.Detached })
+}
+
 // keep writes what another start needs, if it has changed.
 func (c *Coordinator) keep() {
 	p := c.policy()
@@ -113,8 +129,7 @@ func (c *Coordinator) keep() {
 	}
 	k := keepsake{Term: c.keepsake.Term}
 	v := c.view()
-	marked := slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit || n.Detached })
-	if e := &c.memory.Open; marked || e.Op != cluster.OpNone && e.Act != NoAct && e.Lost {
+	if e := &c.memory.Open; v.Primary != cluster.NoNode || marked(v) || e.Op != cluster.OpNone && e.Act != NoAct && e.Lost {
 		k.Decision = decisionOf(v, &c.memory, nil, nil, 0).encode()
 	}
 	data := marshal(&k)

@@ -64,6 +64,11 @@ func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) 
 		}
 	}
 	primary, why := e.choose(v)
+	if primary == cluster.NoNode && v.Primary == cluster.NoNode {
+		if plan, found := e.lastIsLost(v, p, now); found {
+			return plan
+		}
+	}
 	switch {
 	case primary == v.Primary:
 		return Plan{Memory: e.memory, Reasons: why}
@@ -71,6 +76,21 @@ func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) 
 		return e.found(v, primary, why, now)
 	}
 	return e.depose(v, primary, why, now)
+}
+
+// lastIsLost takes the primary that was known before this pgpool was started for lost: nothing listens there, the standbys answer, and
+// nobody else says that it is the primary. Nobody would ever condemn it otherwise, for it is not known to be one.
+func (e *evidence) lastIsLost(v *cluster.View, p Policy, now time.Time) (Plan, bool) {
+	last := e.memory.Last
+	if e.memory.LastUntil.IsZero() || now.Before(e.memory.LastUntil) || !p.unaided(v) || len(e.claims) > 0 || !v.Live(last) || !e.gone[last] ||
+		!slices.Contains(e.says, cluster.RoleStandby) {
+		return Plan{}, false
+	}
+	e.memory.LastUntil = time.Time{}
+	before := edit(v)
+	before.Primary = last
+	plan := Plan{Memory: e.memory, Reasons: []Reason{{Kind: LastIsLost, Node: last}}}
+	return plan.takeOut(before, []cluster.NodeID{last}, cluster.NoNode, &p, now), true
 }
 
 // found publishes the first primary. Its connections are good where it was one all the time.

@@ -418,6 +418,35 @@ func TestSwitchoverRefused(t *testing.T) {
 	}, 200, 200)
 }
 
+// A primary that was lost while pgpool was not there is replaced when it has had its time to come back.
+func TestPrimaryIsGoneAtTheStart(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		w.begin()
+		w.Report(BackendsReloaded{Backends: backends(2)}) // something to write down
+		w.settled()
+		w.stop()
+		w.kill(0)
+		v, _ := First(cluster.ModeStreaming, backends(2), nil, time.Now())
+		w.store = cluster.NewStore(v)
+		w.parts.Store = w.store
+		run := w.Coordinator.run
+		w.Coordinator = NewCoordinator(w.parts)
+		w.Coordinator.run = run
+		w.begin()
+		rounds := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
+				w.Report(w.Seek(t.Context(), w.store.Current()))
+			}
+			w.settled()
+		}
+		rounds(9 * time.Second)
+		w.wantView("0:standby 1, 1:standby 1")
+		rounds(3 * time.Second)
+		w.wantView("0:down 2/2, 1:primary 2")
+		a.want(t, "stop 0 mode 1; promote 1")
+	}, 200, 200)
+}
+
 // A restart in the middle of a failover goes on with it, and with the heir that was told already.
 func TestRestartGoesOn(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, a *troupe) {

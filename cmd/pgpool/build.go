@@ -178,7 +178,7 @@ func (p *parts) openCluster(cfg *conf.Config) {
 	}
 	p.store = cluster.NewStore(view)
 	p.coord = failover.NewCoordinator(failover.Parts{
-		Store: p.store, StatusFile: path, Policy: p.failoverPolicy, Log: p.partLog("main"),
+		Store: p.store, StatusFile: path, Discard: p.opts.DiscardStatus, Policy: p.failoverPolicy, Log: p.partLog("main"),
 		Seeker: seeker{p}, Fencer: fencer{p}, Confirmer: confirmer{p}, Consensus: p.consensus(),
 		Actor: actor{p}, Drainer: drainer{p},
 	})
