@@ -68,7 +68,6 @@ func (c *Coordinator) act(ctx context.Context, tasks *sync.WaitGroup) bool {
 			c.acting.cancel = nil
 			c.acting.next = c.now().Add(pause)
 			if era == c.peers.era && !c.acting.void {
-				c.resignBlind(&e, found.States)
 				c.carryOut(found)
 				c.resignBlind(&e, &found)
 			}
@@ -176,25 +175,6 @@ func rolesOf(v *cluster.View, states []cluster.ServerState) RolesSeen {
 		}
 	}
 	return seen
-}
-
-// blindPatience is how long a leader looks for servers that it cannot reach before it lets somebody else look.
-const blindPatience = 4 * time.Second
-
-// resignBlind has another pgpool lead where this one has to choose a primary and reaches no server at all: that may be its own trouble.
-func (c *Coordinator) resignBlind(e *Episode, states []cluster.ServerState) {
-	if c.parts.Consensus == nil || len(states) == 0 || c.now().Sub(c.acting.began) < blindPatience {
-		return
-	}
-	for i := range states {
-		if states[i].Err == nil {
-			return
-		}
-	}
-	c.acting.began = c.now()
-	why := Reason{Kind: ResignsBlind, Node: e.OldPrimary}
-	c.tell(why)
-	c.peers.asks = append(c.peers.asks, func(context.Context) { c.parts.Consensus.Resign(why.String()) })
 }
 
 // drainFor is drainAll where the switchover has a chance: somebody can stop the old primary, and its successor streams.

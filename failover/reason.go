@@ -87,7 +87,6 @@ const (
 	NowUnfit
 	NowFit
 	LastIsLost   // the primary from before a restart does not come back
-	ResignsBlind // this node reaches no server
 	KeepsakeLost // what another start needs to go on could not be written
 
 	// Of the agreement with other pgpool nodes.
@@ -207,7 +206,7 @@ func (r Reason) Severity() logging.Severity {
 	switch r.Kind {
 	case StatusGarbled, StatusNotRead, StatusNotSaved, StatusKept, SeveralPrimary, UnsurePrimary, StrayPrimary, PrimaryLost, Immovable,
 		FalsePrimary, DetachUnknown, AttachUnknown, PromoteRefused, NoMain, SearchFailed, FenceLate, CommandFailed, FollowDropped,
-		SwitchoverFailed, ServerNotStopped, NotElected, NotPromoted, NotRestored, NowUnfit, KeepsakeLost, ResignsBlind,
+		SwitchoverFailed, ServerNotStopped, NotElected, NotPromoted, NotRestored, NowUnfit, KeepsakeLost,
 		AloneBegins, AloneOrder, AloneFailover, GrantDropped, OrderFailed, Stranger, OthersLate, NotCommitted, DecisionUnread:
 		return logging.Warning
 	case FirstUse, DetachInvalid, Outdated, DetachOff, DetachUnproved, DetachDoubtful, AttachInvalid:

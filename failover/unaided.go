@@ -32,8 +32,6 @@ func (r Reason) unaided() (string, bool) {
 		return fmt.Sprintf("node %d may be promoted again", n), true
 	case LastIsLost:
 		return fmt.Sprintf("auto_failover: node %d was the primary before this start and is not there any more", n), true
-	case ResignsBlind:
-		return "auto_failover: this pgpool reaches no server, another one is to lead", true
 	case KeepsakeLost:
 		return "what a restart needs to finish a failover could not be written", true
 	}
