@@ -209,6 +209,15 @@ func (s *session) finishOpening(f auth.Facts, o *pool.Opening) (*pool.Conn, erro
 	return c, nil
 }
 
+// connectAnew opens a connection to a node for a session that is logged in. That one lies in the pool says nothing about the server now.
+func (s *session) connectAnew(node cluster.NodeID) (*pool.Conn, error) {
+	o, err := s.open(node)
+	if err != nil {
+		return nil, err
+	}
+	return s.finishOpening(s.loginFacts(), o)
+}
+
 // connect leases a connection to a node for a session that is logged in.
 func (s *session) connect(node cluster.NodeID) (*pool.Conn, error) {
 	if s.pooled {

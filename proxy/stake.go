@@ -273,7 +273,7 @@ func (s *session) askSuspects() error {
 		if !v.Live(x.node) {
 			continue
 		}
-		c, err := s.connect(x.node)
+		c, err := s.connectAnew(x.node)
 		if err == nil {
 			s.giveUp(c)
 		}
