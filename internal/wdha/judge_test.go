@@ -185,12 +185,12 @@ func silence(notes []note, from, end time.Duration, ways ...way) (longest time.D
 	return longest
 }
 
-// handover is how long nobody wrote between the last write of the reign in force at a time and the first of the next one; ok is false where
-// nobody followed.
+// handover is how long nobody wrote between the last write of the reign in force at a time, from when that was sent, and the first of the next
+// one; ok is false where nobody followed. An answer may come later: from a server that was frozen in between.
 func handover(reigns []reign, at time.Duration) (gap time.Duration, ok bool) {
 	for i := 1; i < len(reigns); i++ {
 		if reigns[i].first.done > at && reigns[i].server != reigns[i-1].server {
-			return reigns[i].first.done - reigns[i-1].end, true
+			return reigns[i].first.done - reigns[i-1].last.sent, true
 		}
 	}
 	return 0, false

@@ -99,7 +99,7 @@ func TestTimes(t *testing.T) {
 	if got := silence(notes, 0, 3*time.Second, byVIP, direct); got != 2*time.Second {
 		t.Error("silence at the end", got)
 	}
-	if gap, ok := handover(reignsOf(notes), 250*time.Millisecond); !ok || gap != 600*time.Millisecond {
+	if gap, ok := handover(reignsOf(notes), 250*time.Millisecond); !ok || gap != 700*time.Millisecond {
 		t.Error("handover", gap, ok)
 	}
 	if _, ok := handover(reignsOf(notes[:3]), 0); ok {

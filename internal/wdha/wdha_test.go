@@ -146,7 +146,7 @@ func table(all []result) string {
 		"Written by `make wdha`: three pgpools with a watchdog, three servers with agents, `agent_fencing = on`, `agent_lease_time = %.0f`,\n"+
 		"`wd_lease_time = 3`, `health_check_period = 1`. Clients write through the virtual address, through each pgpool from its own host, and directly\n"+
 		"to each server from its own host.\n\n"+
-		"*No writer* is the time between the last write that the old primary acknowledged on any way and the first one of the next; *VIP silent* the longest\n"+
+		"*No writer* is the time from the last write sent that the old primary acknowledged, on any way, to the first one of the next; *VIP silent* the longest\n"+
 		"time without a write through the virtual address, the mending included; *old one until* is when, after the harm, the old primary acknowledged its last\n"+
 		"write. *lost*: acknowledged rows that are not there at the end, which only commits that wait for no standby may be.\n\n"+
 		"| commits | hosts | harm | no writer | VIP silent | old one until | writes by pgpools | directly | errors at the VIP | at pgpools | lost | in order | breaches |\n"+
