@@ -157,7 +157,7 @@ func weighed(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	}
 	if e.mayStillServe() {
 		switch {
-		case stillPrimary(r.States, e.OldPrimary):
+		case stillPrimary(v, r.States, e.OldPrimary):
 			return plan.reinstate(v, p, now)
 		case now.Sub(e.Since) < restoreAfter:
 			return plan
@@ -193,9 +193,11 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 	}
 	switch {
 	case e.Heir != cluster.NoNode, v.Nodes[e.OldPrimary].Detached: // who was taken out stays out
-	case stillPrimary(r.States, e.OldPrimary):
+	case stillPrimary(v, r.States, e.OldPrimary):
 		return plan.reinstate(v, p, now)
-	case now.Sub(e.Since) >= patience:
+	case e.hopeless(v, r.States): // somebody has made a standby of it: nobody is left to wait for
+		return plan.end(v, cluster.NoNode, p, now)
+	case now.Sub(e.Since) >= patience && !another(r.States, e.OldPrimary, e.Last):
 		e.Because = against
 		e.turn(ActRestore, now)
 		return plan.goOn(v)
@@ -243,6 +245,13 @@ func restored(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan 
 		e.turn(ActWeigh, now)
 		return plan
 	}
+	if isStandby(r.States, e.OldPrimary) { // somebody has made it one
+		if e.hopeless(v, r.States) {
+			return plan.end(v, cluster.NoNode, p, now)
+		}
+		e.turn(ActWeigh, now)
+		return plan.goOn(v)
+	}
 	return plan.reinstate(v, p, now)
 }
 
@@ -278,7 +287,7 @@ func (e *Episode) target() cluster.NodeID {
 // overtaken has the acts of an operation follow what has happened to further nodes meanwhile.
 func (e *Episode) overtaken(v, next *cluster.View, out []cluster.NodeID, p *Policy, now time.Time) {
 	switch {
-	case next.Main() == cluster.NoNode:
+	case next.Main() == cluster.NoNode && !e.awaits(v, p):
 		e.Act = NoAct
 	case e.Act == NoAct:
 		if e.Lost && p.unaided(v) && slices.Contains(out, v.Primary) {
@@ -307,6 +316,19 @@ func (e *Episode) overtaken(v, next *cluster.View, out []cluster.NodeID, p *Poli
 	case e.Act == ActWeigh || e.Act == ActElect:
 		e.turn(e.Act, now)
 	}
+}
+
+// awaits reports whether the old primary is waited for, and started, though nobody else is left. It has all that was acknowledged.
+func (e *Episode) awaits(v *cluster.View, p *Policy) bool { return e.Lost && p.unaided(v) }
+
+// hopeless reports whether the old primary is a standby now, and nobody but it is in use.
+func (e *Episode) hopeless(v *cluster.View, states []cluster.ServerState) bool {
+	for i := range v.Nodes {
+		if id := cluster.NodeID(i); v.Live(id) && id != e.OldPrimary {
+			return false
+		}
+	}
+	return isStandby(states, e.OldPrimary)
 }
 
 // unplan makes a failover of a switchover that cannot be finished.

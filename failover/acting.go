@@ -123,7 +123,7 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 		defer cancel()
 		r.End, r.Err = actor.Stop(bounded, v, e.doomed(), term, mode)
 	case ActWeigh, ActElect:
-		c.survey(ctx, e, v, &r)
+		c.survey(ctx, v, &r)
 	case ActPromote:
 		bounded, cancel := context.WithTimeout(ctx, promoteBound)
 		defer cancel()
@@ -131,19 +131,21 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 	case ActRestore:
 		bounded, cancel := context.WithTimeout(ctx, startBound)
 		defer cancel()
-		r.Err = actor.Start(bounded, v, e.OldPrimary, term)
+		if r.Err = actor.Start(bounded, v, e.OldPrimary, term); r.Err == nil {
+			r.States = actor.Survey(bounded, v, []cluster.NodeID{e.OldPrimary})
+		}
 	case NoAct:
 	}
 	return r
 }
 
-// survey asks the standbys, and the old primary, which may be there again.
-func (c *Coordinator) survey(ctx context.Context, e *Episode, v *cluster.View, r *Acted) {
+// survey asks the standbys, the old primary, which may be there again, and who else is out of use.
+func (c *Coordinator) survey(ctx context.Context, v *cluster.View, r *Acted) {
 	ctx, cancel := context.WithTimeout(ctx, surveyBound)
 	defer cancel()
 	var nodes []cluster.NodeID
 	for i := range v.Nodes {
-		if id := cluster.NodeID(i); v.Live(id) || id == e.OldPrimary {
+		if id := cluster.NodeID(i); v.Nodes[i].Port != 0 { // one that is down may have been promoted by hand
 			nodes = append(nodes, id)
 		}
 	}

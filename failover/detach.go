@@ -184,7 +184,7 @@ func (plan Plan) takeOut(v *cluster.View, out []cluster.NodeID, heir cluster.Nod
 		})
 	}
 	e.Failed = slices.Concat(e.Failed, out)
-	e.lose(v, next, out)
+	e.lose(v, next, out, p)
 	e.overtaken(v, next, out, p, now)
 	next.Op = e.Op
 	assignRoles(next)
@@ -213,7 +213,7 @@ func (e *Episode) suspectedPrimary(failed cluster.NodeID) cluster.NodeID {
 
 // lose takes back the primary if it is among the condemned, and says how the next one is looked for. A node flagged ALWAYS_PRIMARY
 // stays the primary even while it is down.
-func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
+func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID, p *Policy) {
 	switch {
 	case !v.Mode.HasPrimary():
 		// The commands may have to prepare the next main node: nobody uses it before.
@@ -230,7 +230,7 @@ func (e *Episode) lose(v, next *cluster.View, out []cluster.NodeID) {
 	if slices.Contains(out, e.Elect) {
 		e.Elect, e.Search, e.ByHand = cluster.NoNode, UntilFound, false
 	}
-	if next.Main() == cluster.NoNode {
+	if next.Main() == cluster.NoNode && !e.awaits(v, p) {
 		next.Seeking, e.Search = false, NoSearch
 	}
 }

@@ -180,13 +180,37 @@ func ownSetting(states []cluster.ServerState) string {
 }
 
 // stillPrimary reports whether the old primary serves as one, and nobody has gone further than it.
-func stillPrimary(states []cluster.ServerState, old cluster.NodeID) bool {
+func stillPrimary(v *cluster.View, states []cluster.ServerState, old cluster.NodeID) bool {
 	i := slices.IndexFunc(states, func(s cluster.ServerState) bool { return s.Node == old })
 	if i < 0 || states[i].Err != nil || states[i].InRecovery {
 		return false
 	}
 	return !slices.ContainsFunc(states, func(s cluster.ServerState) bool {
-		return s.Err == nil && s.SystemID == states[i].SystemID && (s.Timeline > states[i].Timeline || s.Node != old && !s.InRecovery)
+		return s.Err == nil && s.SystemID == states[i].SystemID &&
+			(s.Timeline > states[i].Timeline || v.Live(s.Node) && s.Node != old && !s.InRecovery)
+	})
+}
+
+// isStandby reports whether a node says that it is a standby.
+func isStandby(states []cluster.ServerState, id cluster.NodeID) bool {
+	return slices.ContainsFunc(states, func(s cluster.ServerState) bool { return s.Node == id && s.Err == nil && s.InRecovery })
+}
+
+// another reports whether somebody else is a primary of the same database cluster, promoted by hand: the old one must not be started beside
+// it. One on no newer timeline is an earlier primary that came back, and does not count.
+func another(states []cluster.ServerState, old cluster.NodeID, last cluster.PrimaryGauge) bool {
+	var system uint64
+	var timeline cluster.Timeline
+	if last.Node == old && !last.Measured.IsZero() {
+		timeline = last.Timeline
+	}
+	for i := range states {
+		if states[i].Node == old {
+			system = states[i].SystemID
+		}
+	}
+	return slices.ContainsFunc(states, func(s cluster.ServerState) bool {
+		return s.Err == nil && s.Node != old && !s.InRecovery && s.Timeline > timeline && (system == 0 || s.SystemID == system)
 	})
 }
 

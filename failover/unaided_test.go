@@ -505,3 +505,34 @@ func TestRestartWithATermThatIsNone(t *testing.T) {
 		}, 200, 200, 100)
 	}
 }
+
+// Where nobody is left the old primary is waited for: it is started, or somebody else starts it, and serves again without a hand.
+func TestAllAreLost(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		a.startErr = cluster.ErrNeedsAgent
+		w.begin()
+		w.lose(2)
+		w.lose(0)
+		w.lose(1)
+		time.Sleep(20 * time.Second)
+		if v := w.store.Current(); !v.Seeking {
+			t.Error("nobody waits for a primary")
+		}
+		w.set(func() { w.servers[0].dead = false })
+		w.settled()
+		w.wantView("0:primary 4/2, 1:down 2/2, 2:down 2/2")
+	}, 200, 100, 100)
+}
+
+// An old primary is not started beside a server that somebody has promoted by hand, though that one is out of use here.
+func TestAllAreLostAndOneIsPromotedByHand(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		w.begin()
+		w.lose(2)
+		w.lose(0)
+		w.lose(1)
+		w.set(func() { w.servers[2].dead, w.servers[2].role = false, cluster.RolePrimary })
+		time.Sleep(time.Minute)
+		a.want(t, "")
+	}, 200, 100, 100)
+}
