@@ -93,7 +93,10 @@ func (c *Coordinator) takeUp(data []byte) {
 		return
 	}
 	if d.Primary != cluster.NoNode && e.Op == cluster.OpNone {
-		c.memory.Was = d.Memory.Was
+		c.memory.Was = slices.Clone(d.Memory.Was)
+		if int(d.Primary) < len(c.memory.Was) {
+			c.memory.Was[d.Primary] = cluster.RoleUnknown // it may be the first one again
+		}
 		c.memory.Last, c.memory.LastUntil = d.Primary, c.now().Add(comeback)
 	}
 	if !p.unaided(v) || !e.Lost || e.Act == NoAct || v.Primary != cluster.NoNode {

@@ -447,6 +447,27 @@ func TestPrimaryIsGoneAtTheStart(t *testing.T) {
 	}, 200, 200)
 }
 
+// A restart of pgpool alone changes nothing.
+func TestPrimaryIsThereAtTheStart(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		w.begin()
+		w.Report(w.Seek(t.Context(), w.store.Current()))
+		w.Report(BackendsReloaded{Backends: backends(2)})
+		w.settled()
+		w.stop()
+		v, _ := First(cluster.ModeStreaming, backends(2), nil, time.Now())
+		w.store = cluster.NewStore(v)
+		w.parts.Store = w.store
+		run := w.Coordinator.run
+		w.Coordinator = NewCoordinator(w.parts)
+		w.Coordinator.run = run
+		w.begin()
+		w.Report(w.Seek(t.Context(), w.store.Current()))
+		w.settled()
+		w.wantView("0:primary 1, 1:standby 1")
+	}, 200, 200)
+}
+
 // A restart in the middle of a failover goes on with it, and with the heir that was told already.
 func TestRestartGoesOn(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, a *troupe) {

@@ -22,12 +22,12 @@ import (
 //	... ----> under way ----------------------------------------> ...
 //	            ^   |  the server is lost, and the text is harmless
 //	            |   v
-//	            | put back --(catalogue: it may do more than read, nobody can be asked, twice already)--> the error of the loss
+//	            | put back --(catalogue: it may do more than read, nobody can be asked, once already)--> the error of the loss
 //	            |   |
 //	            +---+
 
-// maxReruns is how often one statement is run again.
-const maxReruns = 2
+// maxReruns is how often one statement is run again. A statement that takes its server with it, for its size say, must not have all of them.
+const maxReruns = 1
 
 // flight is what the client has sent last: a message, or the messages of a batch up to its Sync.
 type flight struct {

@@ -176,8 +176,8 @@ func TestCancelledReadIsNotRunAgain(t *testing.T) {
 	}
 }
 
-// TestReadIsRunTwiceAgainAtMost: a statement that takes every server with it is not for the last one.
-func TestReadIsRunTwiceAgainAtMost(t *testing.T) {
+// TestReadIsRunAgainOnce: a statement that takes every server with it is not for all of them.
+func TestReadIsRunAgainOnce(t *testing.T) {
 	p := newTestProxy(t, setup{world: rereading(), nodes: 4, conf: "statement_level_load_balance = on\n" + rerunOn})
 	p.unseen = true
 	c := p.connect(t, "victim")

@@ -59,7 +59,7 @@ func TestPreferLowerDelayStandby(t *testing.T) {
 // session in the middle of a statement is told, and the server is used again when it is back.
 func TestKilledServerProcess(t *testing.T) {
 	p := start(t, map[string]string{
-		"failover_on_backend_error": "off", "failover_on_backend_shutdown": "off",
+		"failover_on_backend_error": "off", "failover_on_backend_shutdown": "off", "rerun_lost_reads": "off",
 		"app_name_redirect_preference_list": "on1:1,on2:2",
 	})
 	reader, elsewhere := connect(t, p, "application_name=on2"), connect(t, p, "application_name=on1")
