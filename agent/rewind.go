@@ -132,11 +132,11 @@ func (l *Local) unsynced(args []string) []string {
 	return args
 }
 
-// childConnection takes out of a standby's connection what a program beside it must not have: the password, which others could see among
+// childConnection takes out of a standby's connection what a program beside it must not have: passwords, which others could see among
 // its arguments, and the name, by which a primary might take it for its synchronous standby.
 func childConnection(info conninfo.Info) (where conninfo.Info, secret string) {
 	where, secret = info, info.Get("password")
-	for _, key := range []string{"password", "application_name", "dbname", "replication", "options"} {
+	for _, key := range []string{"password", "sslpassword", "application_name", "dbname", "replication", "options"} {
 		where.Set(key, "")
 	}
 	return where, secret

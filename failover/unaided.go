@@ -33,7 +33,7 @@ func (r Reason) unaided() (string, bool) {
 	case LastIsLost:
 		return fmt.Sprintf("auto_failover: node %d was the primary before this start and is not there any more", n), true
 	case KeepsakeLost:
-		return "what a restart needs to finish a failover could not be written", true
+		return "what a restart needs to finish a failover could not be read or written", true
 	}
 	return "", false
 }

@@ -214,6 +214,8 @@ func (d *diagnosis) notFollowing() Finding {
 	switch {
 	case up == v.Primary && d.lacksSlot():
 		return d.repoint("its replication slot %q is not there at the primary", s.SlotName)
+	case up == v.Primary && s.ReplayPaused:
+		return d.is(Stuck, None, "its replay is paused, so it cannot follow the primary (pg_wal_replay_resume)")
 	case up == v.Primary && d.at.Silent >= stuck:
 		return d.is(Stuck, None, "it is set to stream from the primary and does not for long: its log says why"+
 			" (pg_hba.conf of the primary, the password, WAL that is removed already)")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -117,15 +118,22 @@ func openKey(data []byte, phrase func(context.Context) ([]byte, error)) ([]byte,
 	//nolint:staticcheck // SA1019: as above
 	der, err := x509.DecryptPEMBlock(block, secret)
 	if err != nil {
-		return nil, fmt.Errorf("the pass phrase does not open it: %w", err)
+		return nil, fmt.Errorf("%w: %w", errWrongPhrase, err)
+	}
+	// One wrong phrase in 256 makes something that has the right padding and is no key.
+	var key asn1.RawValue
+	if rest, err := asn1.Unmarshal(der, &key); err != nil || len(rest) > 0 || key.Tag != asn1.TagSequence {
+		return nil, errWrongPhrase
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: block.Type, Bytes: der}), nil
 }
 
+var errWrongPhrase = errors.New("the pass phrase does not open it")
+
 func openPKCS8(der, secret []byte) ([]byte, error) {
 	key, _, err := pkcs8.ParsePrivateKey(der, secret)
 	if err != nil {
-		return nil, fmt.Errorf("the pass phrase does not open it: %w", err)
+		return nil, fmt.Errorf("%w: %w", errWrongPhrase, err)
 	}
 	if der, err = x509.MarshalPKCS8PrivateKey(key); err != nil {
 		return nil, err
