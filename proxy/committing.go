@@ -285,7 +285,7 @@ func (s *session) settleDoubt() error {
 	switch {
 	case d.holds != 0:
 		return lostNodeError(d.node, d.cause, stateThere)
-	case d.meant != nil && s.writer() == d.node:
+	case d.meant != nil && s.writer() == d.node && !orphaned(&d.meant.f):
 		return endedBy(d.node, d.meant.f, nothing)
 	}
 	return nil

@@ -465,6 +465,12 @@ func (s *session) serverEnds(b *backend, f pgwire.Fields) (pass bool) {
 	return false
 }
 
+// orphaned reports whether a server process ended because its postmaster is gone: nobody has meant its client, and nobody serves there. Only
+// the function that tells it knows, the text is in the server's language.
+func orphaned(f *pgwire.Fields) bool {
+	return f.Routine == "secure_read" || f.Routine == "secure_write"
+}
+
 // endedBy is a server's word that its process ends, with what that means for the session.
 func endedBy(node cluster.NodeID, f pgwire.Fields, at stake) error {
 	e := &clientError{Severity: f.Severity, Code: f.Code, Message: f.Message, Hint: f.Hint}
