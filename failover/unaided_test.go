@@ -148,6 +148,17 @@ func (a *troupe) want(t *testing.T, want string) {
 	}
 }
 
+// restart is another start of a pgpool that was stopped, with what the status file says; nil: there is none.
+func (w *world) restart(marks []Mark) {
+	v, _ := First(cluster.ModeStreaming, backends(len(w.servers)), marks, time.Now())
+	w.store = cluster.NewStore(v)
+	w.parts.Store = w.store
+	run := w.Coordinator.run
+	w.Coordinator = NewCoordinator(w.parts)
+	w.Coordinator.run = run
+	w.begin()
+}
+
 func TestMostAdvancedIsPromoted(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
 		w.policy.AfterPromotionCommand = "after %m was %d"
@@ -426,13 +437,7 @@ func TestPrimaryIsGoneAtTheStart(t *testing.T) {
 		w.settled()
 		w.stop()
 		w.kill(0)
-		v, _ := First(cluster.ModeStreaming, backends(2), nil, time.Now())
-		w.store = cluster.NewStore(v)
-		w.parts.Store = w.store
-		run := w.Coordinator.run
-		w.Coordinator = NewCoordinator(w.parts)
-		w.Coordinator.run = run
-		w.begin()
+		w.restart(nil)
 		rounds := func(d time.Duration) {
 			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
 				w.Report(w.Seek(t.Context(), w.store.Current()))
@@ -455,13 +460,7 @@ func TestPrimaryIsThereAtTheStart(t *testing.T) {
 		w.Report(BackendsReloaded{Backends: backends(2)})
 		w.settled()
 		w.stop()
-		v, _ := First(cluster.ModeStreaming, backends(2), nil, time.Now())
-		w.store = cluster.NewStore(v)
-		w.parts.Store = w.store
-		run := w.Coordinator.run
-		w.Coordinator = NewCoordinator(w.parts)
-		w.Coordinator.run = run
-		w.begin()
+		w.restart(nil)
 		w.Report(w.Seek(t.Context(), w.store.Current()))
 		w.settled()
 		w.wantView("0:primary 1, 1:standby 1")
@@ -481,13 +480,7 @@ func TestRestartGoesOn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		v, _ := First(cluster.ModeStreaming, backends(3), ParseStatus(data), time.Now())
-		w.store = cluster.NewStore(v)
-		w.parts.Store = w.store
-		run := w.Coordinator.run
-		w.Coordinator = NewCoordinator(w.parts)
-		w.Coordinator.run = run
-		w.begin()
+		w.restart(ParseStatus(data))
 		w.settled()
 		w.wantView("0:down 2/2, 1:primary 2, 2:standby 1")
 		a.want(t, "stop 0 mode 1; promote 1") // somebody may have started the old one meanwhile
