@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"syscall"
 
 	"gopgpool/conf"
@@ -51,6 +52,15 @@ func LoadCredentials(c *conf.Agent) (Credentials, error) {
 		return Credentials{}, ErrNoCredentials
 	}
 	return cr, nil
+}
+
+// Same tells whether who was let in by one of them would be by the other.
+func (c *Credentials) Same(other *Credentials) bool {
+	if !bytes.Equal(c.key, other.key) || (c.tls == nil) != (other.tls == nil) {
+		return false
+	}
+	return c.tls == nil || c.tls.ClientCAs.Equal(other.tls.ClientCAs) &&
+		slices.EqualFunc(c.tls.Certificates[0].Certificate, other.tls.Certificates[0].Certificate, bytes.Equal)
 }
 
 // readKey takes only a file that nobody else than uid and root can have read or written. White space at its end is no part of the key.

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -162,16 +163,34 @@ func (l *Local) primary() bool {
 
 // fence stops the server in nobody's name: fast, and after a time at once.
 func (l *Local) fence(ctx context.Context, soft time.Duration) error {
-	term, err := l.Term()
-	if err != nil {
-		return err
-	}
-	return l.act(ctx, term, "fencing", true, func(ctx context.Context, s *site) error {
+	halt := func(ctx context.Context, s *site) error {
 		short, cancel := context.WithTimeout(ctx, soft)
 		defer cancel()
 		if err := s.halt(short, cluster.StopFast); err == nil || ctx.Err() != nil {
 			return err
 		}
 		return s.halt(ctx, cluster.StopNow)
-	})
+	}
+	term, err := l.Term()
+	if err == nil {
+		err = l.act(ctx, term, "fencing", true, halt)
+	}
+	if err == nil || ctx.Err() != nil || errors.Is(err, cluster.ErrBusy) || errors.Is(err, errHidden) {
+		return err
+	}
+	// Others count on this. That our files cannot be read, or have another owner since a restore, must not keep the server alive.
+	p, lost := locate(l.DataDirectory)
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	ctx, leave, lost := l.turn.take(ctx, "fencing", term, true)
+	if lost != nil {
+		return errors.Join(err, lost)
+	}
+	defer leave()
+	if lost = halt(ctx, &site{Local: l, place: p}); lost != nil {
+		return errors.Join(err, lost)
+	}
+	l.Log.Log(logging.Event{Severity: logging.Warning, Message: "fencing done, though its files are out of order", Detail: err.Error()})
+	return nil
 }

@@ -25,7 +25,8 @@ type Local struct {
 	Log           logging.Logger
 
 	nextBin atomic.Pointer[string]
-	noSync  bool // tests do not survive the machine either
+	lacks   atomic.Pointer[string] // what is not there of what the connection it was last given names
+	noSync  bool                   // tests do not survive the machine either
 	turn    turn
 	child   childServer
 }
@@ -42,8 +43,10 @@ func Here(dir string, port int) error {
 	}
 	err = p.owner.as(func() error {
 		d, err := os.Open(p.data)
-		if errors.Is(err, fs.ErrNotExist) {
-			d, err = os.Open(p.beside)
+		if errors.Is(err, fs.ErrNotExist) { // a base backup may have been interrupted between two directories
+			if ours, missing := os.Open(p.beside); missing == nil {
+				d, err = ours, nil
+			}
 		}
 		if err != nil {
 			return err
@@ -66,9 +69,15 @@ func (l *Local) Control(ctx context.Context) (cluster.Control, error) {
 	if err != nil {
 		return cluster.Control{}, err
 	}
+	if err := p.hidden(); err != nil {
+		return cluster.Control{}, err
+	}
 	c := cluster.Control{Since: time.Now()}
 	g := p.gang()
 	c.Running, c.PID, c.Orphans = g.running(), g.first.pid, g.orphans()
+	if c.Starting = c.Running && p.pidFile().status == "starting"; c.Starting {
+		c.Says = l.says(&p)
+	}
 	if c.Broken, err = p.exists(p.mark()); err != nil {
 		return c, err
 	}
@@ -123,6 +132,9 @@ func (l *Local) act(ctx context.Context, term cluster.Term, name string, overtak
 		return err
 	}
 	l.child.reap()
+	if err := p.hidden(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
 	s := &site{Local: l, place: p, lock: lock}
 	if err := s.settle(); err != nil && !overtakes {
 		return fmt.Errorf("%s: what was begun before: %w", name, err)
@@ -144,6 +156,8 @@ type site struct {
 	*Local
 	place
 	lock *os.File
+	// launchedAt is how long the server's log was when we launched the server.
+	launchedAt int64
 }
 
 const standbySignal = "standby.signal"

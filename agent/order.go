@@ -8,9 +8,11 @@ import (
 	"io"
 
 	"gopgpool/cluster"
+	"gopgpool/replication/conninfo"
 )
 
-// verb is what an agent is asked to do. There are no others, and none takes a program, an option or a path.
+// verb is what an agent is asked to do. There are no others, and none takes a program, an option or a path, but for files that a log-in
+// names (conninfo.ParseLogin).
 type verb string
 
 const (
@@ -44,6 +46,9 @@ type answer struct {
 
 var errOrder = errors.New("an order that is none")
 
+// errRekeyed is the answer on a connection that was let in by a key, or certificates, that are not in force any more. Nothing was done.
+var errRekeyed = errors.New("the agent has another key since this connection was let in")
+
 // parseOrder reads an order, and refuses what this release does not know.
 func parseOrder(text []byte) (order, error) {
 	var o order
@@ -62,6 +67,9 @@ func parseOrder(text []byte) (order, error) {
 	case verbStandby, verbRewind, verbBaseBackup:
 		if o.Source == nil || o.Source.Host == "" || o.Source.Port < 1 || o.Source.Port > 65535 {
 			return order{}, errOrder
+		}
+		if _, err := conninfo.ParseLogin(o.Source.Login); err != nil {
+			return order{}, fmt.Errorf("%w: %w", errOrder, err)
 		}
 	default:
 		return order{}, errOrder
@@ -85,13 +93,14 @@ func decode(text []byte, into any) error {
 func kinds() map[string]error {
 	return map[string]error{
 		"old_term": cluster.ErrOldTerm, "busy": cluster.ErrBusy, "cannot_rewind": cluster.ErrCannotRewind, "needs_agent": cluster.ErrNeedsAgent,
-		"runs": errRuns, "broken": errBroken,
+		"runs": errRuns, "broken": errBroken, "ended": cluster.ErrEnded, "order": errOrder,
+		"rekeyed": errRekeyed,
 	}
 }
 
 // kindOf names the error for the other side. One that cannot be rewound because a rewind has not ended is both; the first counts.
 func kindOf(err error) string {
-	for _, name := range []string{"old_term", "busy", "cannot_rewind", "needs_agent", "runs", "broken"} {
+	for _, name := range []string{"old_term", "busy", "cannot_rewind", "needs_agent", "runs", "broken", "ended", "order", "rekeyed"} {
 		if errors.Is(err, kinds()[name]) {
 			return name
 		}

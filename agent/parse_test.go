@@ -59,7 +59,7 @@ func FuzzParseOptions(f *testing.F) {
 func TestPidFile(t *testing.T) {
 	for text, want := range map[string]pidFile{
 		"": {},
-		"123\n/data\n1700000000\n5432\n/run\n*\n  5432001   0\nready   \n": {pid: 123, port: 5432, status: "ready"},
+		"123\n/data\n1700000000\n5432\n/run\n*\n  5432001   0\nready   \n": {pid: 123, port: 5432, status: "ready", socketDir: "/run", listens: "*"},
 		"123\n/data\n1700000000\n5432\n":                                   {pid: 123, port: 5432},
 		"-7\n/data\n":                                                      {},
 		"x\n\n\ny":                                                         {},

@@ -52,6 +52,8 @@ type pidFile struct {
 	pid    int
 	port   int    // 0: not known
 	status string // starting, stopping, ready, standby
+
+	socketDir, listens string // the first of each; empty: none, or not known
 }
 
 // parsePidFile reads postmaster.pid; a server in single-user mode has a negative number there, which is no postmaster's.
@@ -64,6 +66,9 @@ func parsePidFile(text string) pidFile {
 	if len(lines) > 3 {
 		f.port, _ = strconv.Atoi(lines[3]) // 0 where it is no number
 	}
+	if len(lines) > 5 {
+		f.socketDir, f.listens = strings.TrimSpace(lines[4]), strings.TrimSpace(lines[5])
+	}
 	if len(lines) > 7 {
 		f.status = strings.TrimSpace(lines[7])
 	}
@@ -72,6 +77,14 @@ func parsePidFile(text string) pidFile {
 
 // accepts reports whether the server takes connections, or is a standby that never will (hot_standby = off).
 func (f pidFile) accepts() bool { return f.status == "ready" || f.status == "standby" }
+
+// socketLock is the lock file beside the server's socket, "" where there is none.
+func (f pidFile) socketLock() string {
+	if f.port == 0 || !filepath.IsAbs(f.socketDir) {
+		return ""
+	}
+	return filepath.Join(f.socketDir, ".s.PGSQL."+strconv.Itoa(f.port)+".lock")
+}
 
 func (p *place) pidFile() pidFile {
 	text, err := p.readOwned("postmaster.pid")

@@ -8,9 +8,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"gopgpool/cluster"
 	"gopgpool/internal/pgcluster"
+	"gopgpool/logging"
 )
 
 func source(up, standby *pgcluster.Node) cluster.Source {
@@ -125,4 +127,34 @@ func (w *week) interruptedRewind(t *testing.T) {
 	}
 	check(t, l.Start(ctx, 7))
 	streams(t, ctx, old, heir)
+}
+
+// TestBaseBackupAsTheOthersLogIn: a server that has nothing of its own is copied, and streams later, by the others' password file.
+func TestBaseBackupAsTheOthersLogIn(t *testing.T) {
+	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 1, Auth: "scram-sha-256", Password: password})
+	up, ctx := c.Nodes[0], limited(t, 3*time.Minute)
+	p, err := locate(up.DataDir)
+	check(t, err)
+	l := &Local{DataDirectory: filepath.Join(up.DataDir, "..", "fresh"), BinDirectory: c.BinDir, Log: logging.To(testWriter{t}, logging.Log), noSync: true}
+	file := filepath.Join(filepath.Dir(p.data), "passfile")
+	src := cluster.Source{Host: up.Host, Port: up.Port, Login: "user=postgres passfile=" + file + " sslmode=disable"}
+	if err := l.BaseBackup(ctx, 1, src); err == nil || !strings.Contains(err.Error(), "no password supplied") {
+		t.Fatal(err)
+	}
+	if got := *l.lacks.Load(); got != `passfile "`+file+`" of its primary_conninfo: no such file or directory` {
+		t.Error(got)
+	}
+	escape := strings.NewReplacer(`\`, `\\`, `:`, `\:`)
+	check(t, p.owner.as(func() error {
+		return os.WriteFile(file, []byte("*:*:*:postgres:"+escape.Replace(password)+"\n"), 0o600)
+	}))
+	check(t, l.BaseBackup(ctx, 1, src))
+	text, err := os.ReadFile(filepath.Join(l.DataDirectory, autoConfName))
+	check(t, err)
+	if !strings.Contains(string(text), "user=postgres passfile="+file+" sslmode=disable") || strings.Contains(string(text), "secret") {
+		t.Errorf("%s", text)
+	}
+	if got := *l.lacks.Load(); got != "" {
+		t.Error(got)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
 	"time"
@@ -127,8 +128,8 @@ func (r *Remote) ask(ctx context.Context, o order) (answer, error) {
 	ch := r.takeSpare()
 	if ch != nil && fresh {
 		a, err := r.call(ctx, ch, o)
-		if err == nil || ctx.Err() != nil {
-			return a, r.told(a, err)
+		if told := r.told(a, err); (err == nil || ctx.Err() != nil) && !errors.Is(told, errRekeyed) {
+			return a, told
 		}
 	} else if ch != nil {
 		_ = ch.conn.Close() // nothing is under way on it
@@ -136,8 +137,16 @@ func (r *Remote) ask(ctx context.Context, o order) (answer, error) {
 	return r.command(ctx, o)
 }
 
-// command gives an order on a connection of its own, once.
+// command gives an order on a connection of its own, once; again only where the agent has not begun with it, having got another key meanwhile.
 func (r *Remote) command(ctx context.Context, o order) (answer, error) {
+	a, err := r.commandOnce(ctx, o)
+	if errors.Is(err, errRekeyed) {
+		a, err = r.commandOnce(ctx, o)
+	}
+	return a, err
+}
+
+func (r *Remote) commandOnce(ctx context.Context, o order) (answer, error) {
 	ch, err := r.dial(ctx)
 	if err != nil {
 		return answer{}, fmt.Errorf("agent %s: %w", r.address, err)
@@ -211,6 +220,9 @@ func (r *Remote) call(ctx context.Context, ch *channel, o order) (answer, error)
 	return a, err
 }
 
+// errMute is an agent that hangs up: one of a release before Source.Login does so at once, and changes nothing.
+var errMute = errors.New("it hung up when it was told how the standby is to log in; it may be of an older release than pgpool")
+
 func converse(ctx context.Context, ch *channel, o order) (answer, error) {
 	if err := ch.tell(ctx, o); err != nil {
 		return answer{}, err
@@ -220,7 +232,7 @@ func converse(ctx context.Context, ch *channel, o order) (answer, error) {
 	beat.Go(func() { ch.stay(ctx, quit) })
 	defer beat.Wait()
 	defer close(quit)
-	for {
+	for told := false; ; told = true {
 		err := ch.conn.SetReadDeadline(time.Now().Add(goneTime))
 		if ctx.Err() != nil {
 			return answer{}, context.Cause(ctx)
@@ -229,6 +241,9 @@ func converse(ctx context.Context, ch *channel, o order) (answer, error) {
 			return answer{}, err
 		}
 		text, err := ch.in.read(ch.conn)
+		if errors.Is(err, io.EOF) && !told && o.Source != nil && o.Source.Login != "" {
+			err = fmt.Errorf("%w: %w", errMute, err)
+		}
 		if err != nil {
 			return answer{}, err
 		}

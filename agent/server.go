@@ -122,7 +122,8 @@ func (s *Server) client(ctx context.Context, c net.Conn) {
 	defer c.Close()
 	defer context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })()
 	began := s.Guard.now()
-	ch, err := s.greet(ctx, c)
+	own := s.Credentials()
+	ch, err := s.greet(ctx, c, own)
 	s.door.left(c)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.EOF) {
@@ -136,7 +137,7 @@ func (s *Server) client(ctx context.Context, c net.Conn) {
 		return
 	}
 	defer s.leave()
-	cn := &connection{server: s, channel: ch, heard: began}
+	cn := &connection{server: s, channel: ch, own: own, heard: began}
 	if err := cn.serve(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, io.EOF) {
 		s.limiter.Log(s.Log, logging.Event{
 			Severity: logging.Log, Message: fmt.Sprintf("connection from %s ended", c.RemoteAddr()), Detail: err.Error(),
@@ -161,11 +162,10 @@ func (s *Server) leave() {
 }
 
 // greet is the beginning of a connection, in bounded time.
-func (s *Server) greet(ctx context.Context, c net.Conn) (*channel, error) {
+func (s *Server) greet(ctx context.Context, c net.Conn, own *Credentials) (*channel, error) {
 	if err := setDeadline(ctx, c, handshakeTime); err != nil {
 		return nil, err
 	}
-	own := s.Credentials()
 	if own.tls != nil {
 		over := tls.Server(c, own.tls)
 		if err := over.HandshakeContext(ctx); err != nil {
@@ -189,6 +189,7 @@ func setDeadline(ctx context.Context, c net.Conn, d time.Duration) error {
 type connection struct {
 	server  *Server
 	channel *channel
+	own     *Credentials // by which it was let in
 	// heard is when the client was certainly there: when it was sent what it has answered since. What it says may have lain in a buffer.
 	heard time.Duration
 }
@@ -209,11 +210,17 @@ func (c *connection) serve(ctx context.Context) error {
 	defer close(quit)
 	for {
 		f := <-inbox
+		if errors.Is(f.err, errOrder) { // whoever gave it knows the key, and more than this release
+			return errors.Join(f.err, c.say(ctx, refused(f.err)))
+		}
 		if f.err != nil {
 			return f.err
 		}
 		if f.order.Verb == verbStay {
 			continue
+		}
+		if c.server.Credentials() != c.own { // others since: whoever has the ones in force comes back
+			return errors.Join(errRekeyed, c.say(ctx, refused(errRekeyed)))
 		}
 		c.server.Guard.settle(ctx)
 		a, err := c.carryOut(ctx, f.order, inbox)
@@ -322,10 +329,17 @@ func (s *Server) do(ctx context.Context, o order, heard time.Duration) answer {
 	if err == nil {
 		a, err = s.perform(ctx, o)
 	}
-	a.Done = true
 	if err != nil {
-		a.Error, a.Kind = err.Error(), kindOf(err)
+		r := refused(err)
+		a.Error, a.Kind = r.Error, r.Kind
 	}
+	a.Done = true
+	return a
+}
+
+// refused is the answer to an order that was not carried out.
+func refused(err error) answer {
+	a := answer{Done: true, Error: err.Error(), Kind: kindOf(err)}
 	if len(a.Error) > maxFrame/8 {
 		a.Error = a.Error[:maxFrame/8]
 	}

@@ -69,7 +69,10 @@ func (s *site) leading(ctx context.Context, src cluster.Source) (conninfo.Info, 
 	if err != nil {
 		return conninfo.Info{}, fmt.Errorf("primary_conninfo: %w", err)
 	}
-	info.Follow(src)
+	if err := info.Follow(src); err != nil {
+		return conninfo.Info{}, err
+	}
+	s.missing(&info)
 	return info, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -41,16 +43,43 @@ func (s *site) start(ctx context.Context) error {
 }
 
 // dropStalePidFile removes the postmaster.pid of a dead server if its number is in use, by another process or by what is left of the server
-// until its parent looks: PostgreSQL would take that for a server.
+// until its parent looks: PostgreSQL would take that for a server. The lock of its socket has the same number.
 func (s *site) dropStalePidFile() error {
-	pid := s.postmasterPID()
-	if pid == 0 {
+	f := s.pidFile()
+	if f.pid == 0 {
 		return nil
 	}
-	if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d", f.pid)); err != nil {
 		return nil
 	}
-	return s.owner.as(func() error { return os.Remove(filepath.Join(s.data, "postmaster.pid")) })
+	return s.owner.as(func() error {
+		return errors.Join(dropStaleLock(f, s.owner.uid), os.Remove(filepath.Join(s.data, "postmaster.pid")))
+	})
+}
+
+// dropStaleLock removes the lock of a dead server's socket. It stays where its process is a PostgreSQL of whoever.
+func dropStaleLock(f pidFile, uid uint32) error {
+	path := f.socketLock()
+	if path == "" {
+		return nil
+	}
+	text, err := readPlain(path, uid)
+	switch first, _, _ := strings.Cut(string(text), "\n"); {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, errNotOwned):
+		return nil
+	case err != nil:
+		return err
+	case strings.TrimSpace(first) != strconv.Itoa(f.pid), livesAs(f.pid, "postgres"):
+		return nil
+	}
+	return os.Remove(path)
+}
+
+// livesAs reports whether a process is at work under a name.
+func livesAs(pid int, name string) bool {
+	_, ok := readProcess(pid)
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	return ok && err == nil && strings.TrimSpace(string(comm)) == name
 }
 
 // launch starts the postmaster, in a session of its own: it outlives us.
@@ -68,6 +97,11 @@ func (s *site) launch(ctx context.Context) error {
 		return err
 	}
 	defer log.Close()
+	info, err := log.Stat()
+	if err != nil {
+		return err
+	}
+	s.launchedAt = info.Size()
 	cmd := exec.Command(filepath.Join(dir, "postgres"), args...)
 	cmd.Env = s.serverEnvironment()
 	cmd.Dir = "/"
@@ -94,65 +128,23 @@ func (s *site) serverEnvironment() []string {
 	return env
 }
 
-func (s *site) openServerLog() (f *os.File, err error) {
-	const flags = os.O_WRONLY | os.O_CREATE | os.O_APPEND
-	if s.ServerLog == "" {
-		return s.openBeside("server.log", flags)
-	}
-	err = s.owner.as(func() error {
-		f, err = os.OpenFile(s.ServerLog, flags|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0o600)
-		return err
-	})
-	return f, err
-}
-
-// errEnded is a server that ended while it was starting.
-var errEnded = errors.New("the server ended while it was starting")
-
 // accepting waits until the server accepts connections.
 func (s *site) accepting(ctx context.Context, launched bool) error {
 	err := poll(ctx, func() (bool, error) {
 		if why, dead := s.child.dead(); dead && launched {
-			return false, fmt.Errorf("%w (%s): %s", errEnded, why, s.lastWords())
+			return false, fmt.Errorf("%w (%s): %s", cluster.ErrEnded, why, s.lastWords())
 		}
 		f := s.pidFile()
 		there := f.pid != 0 && serves(f.pid, s.data, s.owner.uid)
 		if !there && !launched {
-			return false, errEnded
+			return false, cluster.ErrEnded
 		}
 		return there && f.accepts(), nil
 	})
-	if ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("the server is still starting: %w", err)
 	}
 	return err
-}
-
-// lastWords is the end of the server's log.
-func (s *site) lastWords() string {
-	path := s.ServerLog
-	if path == "" {
-		path = filepath.Join(s.beside, "server.log")
-	}
-	var text []byte
-	err := s.owner.as(func() error {
-		f, err := os.Open(path)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		info, err := f.Stat()
-		if err != nil {
-			return err
-		}
-		text = make([]byte, min(info.Size(), 1000))
-		_, err = f.ReadAt(text, info.Size()-int64(len(text)))
-		return err
-	})
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }
 
 // childServer is the last server we have started. It is our child, so it is us who must take note of its end: until then it looks alive

@@ -26,7 +26,7 @@ func (l *Local) obey(p *place, term cluster.Term) error {
 		return fmt.Errorf("term: %w", err)
 	}
 	defer lock.Close()
-	if err := flock(context.Background(), lock); err != nil { // held for moments
+	if err := flock(context.Background(), lock, termPatience, func() {}); err != nil {
 		return fmt.Errorf("term: %w", err)
 	}
 	return p.owner.as(func() error { return obeyIn(l.stateFile(p), term) })

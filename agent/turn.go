@@ -18,8 +18,12 @@ import (
 // errOvertaken ends an action that has to give way.
 var errOvertaken = errors.New("gave way to a newer order")
 
-// lockPatience is how long an order waits for another process that acts on the same server.
-const lockPatience = time.Second
+const (
+	// lockPatience is how long an order waits for another process that acts on the same server.
+	lockPatience = time.Second
+	// termPatience is how long it waits for another one that writes a new term down: as long as a slow disk takes.
+	termPatience = 10 * time.Second
+)
 
 // turn lets one action at a time act on a server: within this process by order of arrival and term, between processes by a lock on a file.
 type turn struct {
@@ -76,19 +80,20 @@ func (p *place) lock(ctx context.Context) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := flock(ctx, f); err != nil {
+	if err := flock(ctx, f, lockPatience, func() { p.endLeftovers(f) }); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
-// flock locks a file, and gives up after a time.
-func flock(ctx context.Context, f *os.File) error {
-	short, cancel := context.WithTimeout(ctx, lockPatience)
+// flock locks a file, and gives up after a time. taken is called when it finds that somebody else has the lock.
+func flock(ctx context.Context, f *os.File, patience time.Duration, taken func()) error {
+	short, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err := poll(short, func() (bool, error) {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if errors.Is(err, unix.EWOULDBLOCK) {
+			taken()
 			return false, nil
 		}
 		return err == nil, err

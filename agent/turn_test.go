@@ -3,7 +3,10 @@ package agent
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
 	"gopgpool/cluster"
 )
@@ -35,6 +38,24 @@ func TestTurn(t *testing.T) {
 	if turn.busy() {
 		t.Fatal("busy at the end")
 	}
+}
+
+// TestLockOfWhoIsGone: who finds the lock taken may end who has it, and gets it then; else it is busy after a time.
+func TestLockOfWhoIsGone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "lock")
+	open := func() *os.File {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		check(t, err)
+		t.Cleanup(func() { _ = f.Close() }) // it may be closed
+		return f
+	}
+	held, next := open(), open()
+	check(t, flock(t.Context(), held, time.Minute, func() { t.Error("it was taken") }))
+	asked := 0
+	if err := flock(t.Context(), next, time.Millisecond, func() { asked++ }); !errors.Is(err, cluster.ErrBusy) || asked == 0 {
+		t.Errorf("%v, asked %d times", err, asked)
+	}
+	check(t, flock(t.Context(), next, time.Minute, func() { check(t, held.Close()) }))
 }
 
 func (t *turn) busy() bool {

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -46,7 +47,10 @@ func (h *fakeHost) note(what string) {
 }
 
 func (h *fakeHost) Control(context.Context) (cluster.Control, error) {
-	return cluster.Control{Running: true, PID: 7, State: stateProduction, SystemID: 1<<63 + 1, Timeline: 3, Checkpoint: 1 << 40}, nil
+	return cluster.Control{
+		Running: true, PID: 7, State: stateProduction, SystemID: 1<<63 + 1, Timeline: 3, Checkpoint: 1 << 40,
+		Starting: true, Says: `FATAL: "x"`,
+	}, nil
 }
 func (h *fakeHost) Start(context.Context, cluster.Term) error { h.note("start"); return nil }
 func (h *fakeHost) Stop(_ context.Context, _ cluster.Term, m cluster.StopMode) (cluster.LSN, error) {
@@ -93,10 +97,16 @@ var testKey = []byte("0123456789abcdef")
 // serve runs an agent and returns where.
 func serve(t *testing.T, h Actions, f fenced, cr Credentials) (address string, s *Server) {
 	t.Helper()
+	return serveAs(t, h, f, func() *Credentials { return &cr })
+}
+
+// serveAs is serve with credentials that may change.
+func serveAs(t *testing.T, h Actions, f fenced, credentials func() *Credentials) (address string, s *Server) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	off := func() Fencing { return Fencing{} }
-	s = &Server{Host: h, Credentials: func() *Credentials { return &cr }, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(f, off, logging.Logger{}, sinceBoot)}
+	s = &Server{Host: h, Credentials: credentials, Log: logging.To(testWriter{t}, logging.Log), Guard: newGuard(f, off, logging.Logger{}, sinceBoot)}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(ctx, []net.Listener{l}) }()
@@ -109,6 +119,56 @@ func remote(t *testing.T, address string, cr Credentials) *Remote {
 	r := NewRemote(address, cr)
 	t.Cleanup(func() { check(t, r.Close()) })
 	return r
+}
+
+// TestKeyIsTakenAway: who was let in by a key that is no longer in force has to come back with the one that is.
+func TestKeyIsTakenAway(t *testing.T) {
+	h := newFakeHost()
+	var now atomic.Pointer[Credentials]
+	now.Store(&Credentials{key: testKey})
+	address, _ := serveAs(t, h, h, now.Load)
+	r := remote(t, address, Credentials{key: testKey})
+	ctx := limited(t, 20*time.Second)
+	check(t, r.Renew(ctx, 3))
+	now.Store(&Credentials{key: testKey}) // read again, the same
+	check(t, r.Renew(ctx, 4))
+	now.Store(&Credentials{key: []byte("fedcba9876543210")})
+	if err := r.Renew(ctx, 5); err == nil || h.term != 4 {
+		t.Fatalf("%v, term %d", err, h.term)
+	}
+}
+
+// TestKeyIsReadDuringAnOrder: an order that comes just when the key is read again is carried out, and once.
+func TestKeyIsReadDuringAnOrder(t *testing.T) {
+	h := newFakeHost()
+	var asked atomic.Int32
+	former, now := &Credentials{key: testKey}, &Credentials{key: testKey}
+	address, _ := serveAs(t, h, h, func() *Credentials {
+		if asked.Add(1) == 1 {
+			return former
+		}
+		return now
+	})
+	check(t, remote(t, address, *now).Start(limited(t, 20*time.Second), 3))
+	if h.term != 3 || asked.Load() != 4 {
+		t.Errorf("term %d, asked for the key %d times", h.term, asked.Load())
+	}
+}
+
+func TestSameCredentials(t *testing.T) {
+	one, err := LoadCredentials(ptr(pki(t, t.TempDir())))
+	check(t, err)
+	other, err := LoadCredentials(ptr(pki(t, t.TempDir())))
+	check(t, err)
+	key := Credentials{key: testKey}
+	list := []*Credentials{&one, &other, &key, {key: []byte("fedcba9876543210")}, {key: testKey, tls: one.tls}}
+	for i, a := range list {
+		for j, b := range list {
+			if a.Same(b) != (i == j) {
+				t.Errorf("%d and %d: %t", i, j, a.Same(b))
+			}
+		}
+	}
 }
 
 func TestRemoteIsLocalFromAfar(t *testing.T) {
@@ -136,7 +196,10 @@ func TestRemoteIsLocalFromAfar(t *testing.T) {
 	if _, err := r.Stop(ctx, 3, cluster.StopNow); err == nil || !strings.Contains(err.Error(), "stopped badly") {
 		t.Fatal(err)
 	}
-	src := cluster.Source{Host: "h", Port: 5432, User: "u", Password: "\x01'\"\u20ac", SlotName: "s", ApplicationName: "a", Timeline: 4, Database: "d"}
+	src := cluster.Source{
+		Host: "h", Port: 5432, User: "u", Password: "\x01'\"\u20ac", SlotName: "s", ApplicationName: "a", Timeline: 4, Database: "d",
+		Login: `passfile='/p "\'' sslmode=require`,
+	}
 	if check(t, r.Standby(ctx, 3, src)); h.src != src {
 		t.Fatalf("%+v", h.src)
 	}
@@ -148,6 +211,53 @@ func TestRemoteIsLocalFromAfar(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestALoginIsNoOrder: a log-in that names what it must not is refused before anything is done, and whoever gave the order is told.
+func TestALoginIsNoOrder(t *testing.T) {
+	h := newFakeHost()
+	address, _ := serve(t, h, h, Credentials{key: testKey})
+	r := remote(t, address, Credentials{key: testKey})
+	ctx := limited(t, 20*time.Second)
+	for _, bad := range []string{"service=s", "user=u sslkey=/lib:1", "sslkeylogfile=/k", "host=elsewhere", "passfile=rel"} {
+		err := r.Standby(ctx, 1, cluster.Source{Host: "h", Port: 1, Login: bad})
+		if !errors.Is(err, errOrder) || !strings.Contains(err.Error(), "log-in of another server that is not taken over") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+	if len(h.said) != 0 {
+		t.Error(h.said)
+	}
+	check(t, r.Start(ctx, 1)) // on a new connection
+}
+
+// TestAnOlderAgentHangsUp: it knows no log-in, and what is said then is not just the end of a file.
+func TestAnOlderAgentHangsUp(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	check(t, err)
+	defer l.Close()
+	var old sync.WaitGroup
+	old.Go(func() {
+		for range 2 {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if ch, err := accept(c, testKey); err == nil {
+				_, _ = ch.in.read(c)
+			}
+			_ = c.Close()
+		}
+	})
+	r := remote(t, l.Addr().String(), Credentials{key: testKey})
+	ctx := limited(t, 20*time.Second)
+	if err := r.Standby(ctx, 1, cluster.Source{Host: "h", Port: 1, Login: "user=u"}); !errors.Is(err, errMute) {
+		t.Error(err)
+	}
+	if err := r.Standby(ctx, 1, cluster.Source{Host: "h", Port: 1}); err == nil || errors.Is(err, errMute) {
+		t.Error(err)
+	}
+	old.Wait()
 }
 
 func TestLostClientEndsTheAction(t *testing.T) {

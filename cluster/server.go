@@ -7,6 +7,8 @@ import (
 
 // Errors of those who act on servers.
 var (
+	// ErrEnded is a server that ended while it was starting.
+	ErrEnded = errors.New("the server ended while it was starting")
 	// ErrNeedsAgent is something that SQL cannot do, on a host without an agent.
 	ErrNeedsAgent = errors.New("needs an agent")
 	// ErrOldTerm is an order that an agent refuses: somebody else has taken office since.
@@ -28,7 +30,8 @@ type XID uint64
 // cannot tell in its present role are zero.
 type ServerState struct {
 	Node NodeID
-	Err  error // it did not answer, or not all; nil: the rest is true; else only SystemID counts: what it told last, 0 where it never did
+	Err  error // it did not answer, or not all; nil: the rest is true; else what it told last counts of SystemID and,
+	// where it was a primary then, Timeline; 0 where it never did
 
 	InRecovery bool
 	SystemID   uint64 // system identifier: servers with another one are of another cluster
@@ -38,6 +41,8 @@ type ServerState struct {
 	// end of the WAL written.
 	Received, Replayed LSN
 	ReplayPaused       bool
+	// Unread: a standby that was started again and has not read all of the WAL on its disk so far. Received is less than it has.
+	Unread bool
 	// Streaming: its WAL receiver streams, from UpstreamHost and UpstreamPort as primary_conninfo has them.
 	Streaming    bool
 	UpstreamHost string
@@ -77,7 +82,10 @@ type Source struct {
 	Port int
 	User string // who streams; empty leaves what the server has
 	// Password may be empty: then the server's own .pgpass or pg_hba.conf must do. It is never logged.
-	Password        string
+	Password string
+	// Login is how others log in there, as words of a connection string, for what the server's own connection does not say. User and
+	// Password go before. It may hold a password: it is never logged.
+	Login           string `json:",omitempty"`
 	Database        string // for pg_rewind
 	SlotName        string // primary_slot_name; empty: none
 	ApplicationName string // empty leaves what the server has
@@ -106,10 +114,25 @@ type Control struct {
 	Checkpoint LSN // of the latest checkpoint; where the server was shut down cleanly: the end of its WAL
 	// Standby: standby.signal is there.
 	Standby bool
+	// Starting: it runs and does not accept connections yet. Says is then the last line of its log that tells why; it may be empty.
+	Starting bool   `json:",omitempty"`
+	Says     string `json:",omitempty"`
 	// Broken: a rewind or base backup was begun there and has not ended, so the server must not be started.
 	Broken bool
 	Since  time.Time // when this was found out
 }
+
+// Need tells that somebody is needed at a server's host: something is left undone because nobody is there (ErrNeedsAgent), or the agent there
+// does not answer, or does not obey.
+type Need struct {
+	ToDo   string // "stop", "start", or a remedy of replication; "" where nobody can tell without a look at the server's files
+	Found  string // what is wrong with the server; it holds no password
+	Reason string // why nobody is at its host, or does not obey
+	Since  time.Time
+}
+
+// Needs is an immutable snapshot of all there are; nil: this pgpool does not act on the servers, so it does not know.
+type Needs map[NodeID]Need
 
 // SwitchoverPhase is how far a planned switchover has come.
 type SwitchoverPhase uint8

@@ -5,11 +5,12 @@ import (
 	"sync/atomic"
 )
 
-// Store publishes the current View and Gauges. Views are written by failover's coordinator alone, gauges by health alone;
-// everybody else reads. The zero Store is not usable, see NewStore.
+// Store publishes the current View, Gauges and Needs. Views are written by failover's coordinator alone, gauges by health alone, needs by
+// replication's keeper alone; everybody else reads. The zero Store is not usable, see NewStore.
 type Store struct {
 	view   atomic.Pointer[View]
 	gauges atomic.Pointer[Gauges]
+	needs  atomic.Pointer[Needs]
 
 	mu       sync.Mutex
 	watchers map[int]func(*View) // guarded by mu
@@ -21,6 +22,7 @@ func NewStore(first *View) *Store {
 	s := &Store{watchers: make(map[int]func(*View))}
 	s.view.Store(first)
 	s.gauges.Store(&Gauges{})
+	s.needs.Store(new(Needs))
 	return s
 }
 
@@ -48,6 +50,12 @@ func (s *Store) Publish(v *View) {
 
 // PublishGauges replaces the measurements. Only health calls it, from one goroutine.
 func (s *Store) PublishGauges(g *Gauges) { s.gauges.Store(g) }
+
+// Needs returns what waits for somebody at a server's host.
+func (s *Store) Needs() Needs { return *s.needs.Load() }
+
+// PublishNeeds replaces them. Only replication's keeper calls it, and changes n no more.
+func (s *Store) PublishNeeds(n Needs) { s.needs.Store(&n) }
 
 // Watch calls f with every View published from now on, until the returned function is called.
 func (s *Store) Watch(f func(*View)) (stop func()) {

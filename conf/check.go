@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // crossCheck is a rule about several parameters. It is not applied while one of them has a value that could not be taken.
@@ -18,7 +19,7 @@ func (l *loader) check(c *Config) {
 	for _, r := range slices.Concat(errorChecks(), nodeChecks(), watchdogErrors()) {
 		l.apply(c, r, Error)
 	}
-	for _, r := range slices.Concat(warningChecks(), poolingWarnings(), watchdogWarnings()) {
+	for _, r := range slices.Concat(warningChecks(), poolingWarnings(), watchdogWarnings(), autoFailoverWarnings()) {
 		l.apply(c, r, Warning)
 	}
 	l.strayNodes(c)
@@ -102,7 +103,29 @@ func errorChecks() []crossCheck {
 func nodeChecks() []crossCheck {
 	return []crossCheck{
 		{[]string{"recovery_1st_stage_command", "recovery_2nd_stage_command", "backend_data_directory", "backend_port"}, checkDataDirectories},
+		{[]string{"backend_agent", "backend_hostname", "backend_port"}, checkAgents},
 	}
+}
+
+// checkAgents refuses two nodes with one agent: it looks after one server, so what is ordered for one of them would be done to the other.
+func checkAgents(c *Config) (text, hint string) {
+	seen := make(map[string]int)
+	for i := range c.Backends {
+		b := &c.Backends[i]
+		if !b.Exists() || b.Agent == "" {
+			continue
+		}
+		at := strings.ToLower(b.Agent)
+		if strings.HasPrefix(at, ":") {
+			at = strings.ToLower(b.Hostname) + at
+		}
+		if j, there := seen[at]; there {
+			return fmt.Sprintf("invalid configuration, %s and %s name the same agent", backendName("backend_agent", j), backendName("backend_agent", i)),
+				"an agent looks after one server; another one on the same host needs another agent_port"
+		}
+		seen[at] = i
+	}
+	return "", ""
 }
 
 func checkDataDirectories(c *Config) (text, hint string) {

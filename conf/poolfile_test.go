@@ -337,6 +337,26 @@ func TestPoolingWarnings(t *testing.T) {
 	}
 }
 
+func TestAutoFailoverWarnings(t *testing.T) {
+	const plain = "auto_failover = on sr_check_user = u health_check_period = 5"
+	for text, want := range map[string]string{
+		plain + " failover_command = x":              "auto_failover has no effect: failover_command is set",
+		plain + " follow_primary_command = x":        "follow_primary_command is run beside auto_failover",
+		"auto_failover = on health_check_period = 5": "does not know who is the primary without sr_check_user",
+		"auto_failover = on sr_check_user = u":       "only when a client uses it",
+		plain + " sr_check_period = 0":               "nor whom its commits waited for",
+	} {
+		c, problems := load(text)
+		if c == nil || len(problems) != 1 {
+			t.Fatalf("%s: %v", text, problems)
+		}
+		wantProblem(t, problems, Warning, want)
+	}
+	for _, text := range []string{plain, "failover_command = x", "follow_primary_command = x", "auto_failover = on sr_check_user = u health_check_period0 = 5"} {
+		mustLoad(t, text)
+	}
+}
+
 func TestConnectionString(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                              "",

@@ -23,7 +23,7 @@ func backendRows() []Param {
 		}, func(c *Config, n int) *int { return &c.backend(n).Port }),
 		numbered(f, Param{
 			Name: "backend_weight", Type: TypeReal, Context: Reload, Max: 100000000, Default: "0",
-			Doc: "share of the balanced reads; 0 gets none",
+			Doc: "share of the balanced reads; 0, the default, gets none",
 		}, func(c *Config, n int) *float64 { return &c.backend(n).Weight }),
 		numbered(f, Param{
 			Name: "backend_data_directory", Type: TypeString, Context: Reload,

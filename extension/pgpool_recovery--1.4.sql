@@ -88,8 +88,7 @@ RETURNS boolean LANGUAGE sql VOLATILE STRICT AS $$
 		remote_host, remote_data_directory])
 $$;
 
--- pgpool_switch_xlog begins a new WAL segment and returns the path of the old one in the archive, when it has arrived there: whole
--- segments are a multiple of 1 MB.
+-- pgpool_switch_xlog begins a new WAL segment and returns the path of the old one in the archive, when all of it has arrived there.
 CREATE FUNCTION pgpool_switch_xlog(archive_dir text)
 RETURNS text
 LANGUAGE plpgsql VOLATILE STRICT
@@ -97,7 +96,7 @@ SET search_path = pg_catalog, pg_temp
 AS $function$
 DECLARE
 	path text;
-	size bigint;
+	segment bigint := 16777216;
 BEGIN
 	IF NOT (SELECT r.rolsuper FROM pg_catalog.pg_roles AS r WHERE r.rolname = current_user) THEN
 		RAISE EXCEPTION 'must be superuser to use % function', 'pgpool_switch_xlog' USING ERRCODE = 'insufficient_privilege';
@@ -111,10 +110,12 @@ BEGIN
 	ELSE
 		EXECUTE 'SELECT pg_xlogfile_name(pg_switch_xlog())' INTO path;
 	END IF;
+	IF current_setting('server_version_num')::integer >= 90600 THEN
+		EXECUTE 'SELECT pg_size_bytes(current_setting(''wal_segment_size''))' INTO segment;
+	END IF;
 	path := rtrim(archive_dir, '/') || '/' || path;
 	LOOP
-		SELECT s.size INTO size FROM pg_stat_file(path, true) AS s;
-		EXIT WHEN size > 0 AND size % 1048576 = 0;
+		EXIT WHEN (SELECT s.size FROM pg_stat_file(path, true) AS s) = segment;
 		PERFORM pg_sleep(0.1);
 	END LOOP;
 	RETURN path;

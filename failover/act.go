@@ -75,6 +75,10 @@ func acted(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	if e.Op == cluster.OpNone || e.Act == NoAct || r.Step != e.Step {
 		return Plan{Memory: m}
 	}
+	if e.calledOff(v, &p) {
+		e.turn(NoAct, now)
+		return Plan{Memory: m, Reasons: []Reason{{Kind: NotElected, Node: cluster.NoNode, New: "auto_failover is off, or failover_command is set"}}}
+	}
 	switch e.Act {
 	case ActDrain:
 		return drained(v, m, r, p, now)
@@ -89,6 +93,13 @@ func acted(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	case NoAct:
 	}
 	panic(fmt.Sprintf("failover: no such act: %d", e.Act))
+}
+
+// calledOff reports whether an administrator has turned auto_failover off before anybody was chosen. A primary is still looked for: whom
+// he promotes is taken. A switchover is finished: it has taken the old primary out of use.
+func (e *Episode) calledOff(v *cluster.View, p *Policy) bool {
+	return !p.unaided(v) && !e.Planned && !e.Sound && e.Search == UntilFound && e.Heir == cluster.NoNode &&
+		(e.Act == ActWeigh || e.Act == ActElect || e.Act == ActRestore)
 }
 
 // again begins anew what somebody else has begun: another leader, or this pgpool before it was started. Since then the old primary may have been
@@ -120,7 +131,7 @@ func stopped(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	why := Reason{Kind: ServerStopped, Node: e.doomed()}
 	switch {
 	case r.Err == nil:
-	case errors.Is(r.Err, cluster.ErrOldTerm):
+	case errors.Is(r.Err, cluster.ErrOldTerm) && (!e.Planned || e.Heir != cluster.NoNode):
 		plan.Reasons = plan.Memory.Open.refused(Reason{Kind: ServerNotStopped, Node: e.doomed(), New: r.Err.Error()})
 		return plan
 	case e.Planned && e.Heir == cluster.NoNode: // else the heir may have been promoted already
@@ -151,7 +162,7 @@ func weighed(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	if !r.Last.Measured.IsZero() && r.Last.Node == e.OldPrimary {
 		e.Last = r.Last
 	}
-	if found, why := seen.successor(v, e); found != cluster.NoNode {
+	if found, why := seen.successor(v, e); found != cluster.NoNode && !plan.Memory.outdoneBy(v, r.States, found, e.OldPrimary) {
 		plan.Reasons = why
 		return plan.end(v, found, p, now)
 	}
@@ -166,7 +177,8 @@ func weighed(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	heir, against := elect(v, election{
 		states: r.States, last: e.Last, old: e.OldPrimary, target: e.target(), end: e.End, settled: e.Heir,
 		whole:  e.Sound,
-		maxLag: cluster.LSN(p.MaxLagOnFailover), avoid: plan.Memory.strays(v),
+		maxLag: cluster.LSN(p.MaxLagOnFailover), avoid: plan.Memory.strays(v), patient: now.Sub(e.Since) < restoreAfter,
+		descends: e.GivenUp != cluster.NoNode,
 	})
 	switch {
 	case heir == cluster.NoNode:
@@ -192,6 +204,8 @@ func (plan Plan) nobody(v *cluster.View, r Acted, against string, p Policy, now 
 		patience = targetPatience
 	}
 	switch {
+	case e.Heir == cluster.NoNode && v.Nodes[e.OldPrimary].Detached && v.Main() == cluster.NoNode:
+		return plan.end(v, cluster.NoNode, p, now) // an administrator has taken out the last node: nothing comes back that is waited for
 	case e.Heir != cluster.NoNode, v.Nodes[e.OldPrimary].Detached: // who was taken out stays out
 	case stillPrimary(v, r.States, e.OldPrimary):
 		return plan.reinstate(v, p, now)
@@ -237,22 +251,19 @@ func promoted(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan 
 func restored(v *cluster.View, m Memory, r Acted, p Policy, now time.Time) Plan {
 	plan := Plan{Memory: m}
 	e := &plan.Memory.Open
-	if r.Err != nil {
+	switch standby := isStandby(r.States, e.OldPrimary); { // somebody may have made it one
+	case r.Err != nil:
 		plan.Reasons = []Reason{{Kind: NotRestored, Node: e.OldPrimary, New: r.Err.Error()}}
-		plan.View = edit(v)
-		e.unplan(plan.View)
-		e.End = 0 // nobody can go back to it, so who has the most is enough
-		e.turn(ActWeigh, now)
-		return plan
+	case standby && e.hopeless(v, r.States):
+		return plan.end(v, cluster.NoNode, p, now)
+	case !standby:
+		return plan.reinstate(v, p, now)
 	}
-	if isStandby(r.States, e.OldPrimary) { // somebody has made it one
-		if e.hopeless(v, r.States) {
-			return plan.end(v, cluster.NoNode, p, now)
-		}
-		e.turn(ActWeigh, now)
-		return plan.goOn(v)
-	}
-	return plan.reinstate(v, p, now)
+	plan.View = edit(v)
+	e.unplan(plan.View)
+	e.End = 0 // nobody can go back to it, so who has the most is enough
+	e.turn(ActWeigh, now)
+	return plan.goOn(v)
 }
 
 // reinstate has the old primary serve again. What was committed there is there.

@@ -18,7 +18,7 @@ const (
 )
 
 var (
-	errDrainTimeout = errors.New("transactions at the primary have not ended within switchover_timeout")
+	errDrainTimeout = errors.New("transactions at the primary have not ended within switchover_timeout; SHOW pool_sessions tells whose")
 	errOvertaken    = errors.New("something else is to be done now")
 )
 
@@ -32,6 +32,8 @@ type acting struct {
 	after  []Command               // after_promotion_command, to be run
 
 	resigned time.Time // because no server answered
+
+	recalled cluster.PrimaryGauge // what was seen of the primary before this start; written before Run's loop
 }
 
 // judge ends an act that is not the one to be done any more.
@@ -124,10 +126,11 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 		r.End, r.Err = actor.Stop(bounded, v, e.doomed(), term, mode)
 	case ActWeigh, ActElect:
 		c.survey(ctx, v, &r)
+		r.Last = c.lastOf(e)
 	case ActPromote:
 		bounded, cancel := context.WithTimeout(ctx, promoteBound)
 		defer cancel()
-		r.Bounds, r.Err = actor.Promote(bounded, v, e.Heir, term)
+		r.Bounds, r.Err = actor.Promote(bounded, v, e.Heir, term, c.lastOf(e))
 	case ActRestore:
 		bounded, cancel := context.WithTimeout(ctx, startBound)
 		defer cancel()
@@ -137,6 +140,18 @@ func (c *Coordinator) perform(ctx context.Context, e *Episode, v *cluster.View, 
 	case NoAct:
 	}
 	return r
+}
+
+// lastOf is what was seen of the old primary last: in this run, when the operation was weighed, or before this start. It is called from a
+// goroutine of its own.
+func (c *Coordinator) lastOf(e *Episode) cluster.PrimaryGauge {
+	seen := c.store.Gauges().Primary
+	for _, g := range []cluster.PrimaryGauge{seen, e.Last, c.acting.recalled} {
+		if !g.Measured.IsZero() && g.Node == e.OldPrimary {
+			return g
+		}
+	}
+	return seen
 }
 
 // survey asks the standbys, the old primary, which may be there again, and who else is out of use.
@@ -150,7 +165,6 @@ func (c *Coordinator) survey(ctx context.Context, v *cluster.View, r *Acted) {
 		}
 	}
 	r.States = c.parts.Actor.Survey(ctx, v, nodes)
-	r.Last = c.store.Gauges().Primary
 	r.Roles = rolesOf(v, r.States)
 }
 
@@ -183,7 +197,7 @@ func rolesOf(v *cluster.View, states []cluster.ServerState) RolesSeen {
 func (c *Coordinator) drainFor(ctx context.Context, e *Episode, v *cluster.View) error {
 	bounded, cancel := context.WithTimeout(ctx, surveyBound)
 	defer cancel()
-	if err := c.parts.Actor.Able(bounded, v, v.Primary); err != nil {
+	if err := c.parts.Actor.Able(bounded, v, v.Primary, c.orderTerm()); err != nil {
 		return err
 	}
 	switch s := c.parts.Actor.Survey(bounded, v, []cluster.NodeID{e.Target}); {
@@ -191,10 +205,28 @@ func (c *Coordinator) drainFor(ctx context.Context, e *Episode, v *cluster.View)
 		panic("failover: a survey without an answer")
 	case s[0].Err != nil:
 		return fmt.Errorf("node %d: %w", e.Target, s[0].Err)
-	case !s[0].InRecovery || !s[0].Streaming:
-		return fmt.Errorf("node %d does not stream from anybody", e.Target)
+	default:
+		if err := unready(&s[0]); err != nil {
+			return err
+		}
 	}
 	return c.drainAll(ctx)
+}
+
+// backlog is how much a standby may have to replay when it is to take over in a switchover: clients wait meanwhile.
+const backlog cluster.LSN = 64 << 20
+
+// unready tells why a standby could not take over soon.
+func unready(s *cluster.ServerState) error {
+	switch {
+	case !s.InRecovery || !s.Streaming:
+		return fmt.Errorf("node %d does not stream from anybody", s.Node)
+	case s.ReplayPaused:
+		return fmt.Errorf("replay is paused on node %d", s.Node)
+	case s.Replayed != 0 && s.Received > s.Replayed && s.Received-s.Replayed > backlog:
+		return fmt.Errorf("node %d has %d bytes of WAL to replay", s.Node, s.Received-s.Replayed)
+	}
+	return nil
 }
 
 // drainAll returns when nobody has a transaction at the primary any more, on no pgpool.

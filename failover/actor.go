@@ -16,10 +16,12 @@ type Actor interface {
 	// processes is at work any more. end is the end of its WAL where it was shut down cleanly, else 0. cluster.ErrNeedsAgent: nobody is at its
 	// host who could.
 	Stop(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, mode cluster.StopMode) (end cluster.LSN, err error)
-	// Able tells whether somebody is at a server's host who could stop it: nil, or why not.
-	Able(ctx context.Context, v *cluster.View, node cluster.NodeID) error
-	// Promote has a standby leave recovery and returns when it accepts writes.
-	Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error)
+	// Able tells whether somebody is at a server's host who could stop it under a term: nil, or why not.
+	Able(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error
+	// Promote has a standby leave recovery and returns when it accepts writes. last is what was seen of its predecessor.
+	Promote(
+		ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, last cluster.PrimaryGauge,
+	) (cluster.Bounds, error)
 	// Start has a server started that Stop has stopped, in the role it had.
 	Start(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error
 }

@@ -86,5 +86,9 @@ func (m Memory) forget(id cluster.NodeID) Memory {
 		m.Promoted = slices.Clone(m.Promoted)
 		m.Promoted[id] = false
 	}
+	if m.beside(id) {
+		m.Beside = slices.Clone(m.Beside)
+		m.Beside[id] = false
+	}
 	return m
 }

@@ -124,7 +124,7 @@ func (c *Coordinator) policy() Policy {
 }
 
 // Run decides about requests and carries plans out until ctx ends: then commands are terminated, and what is left is given up. It
-// writes the status file when it begins, after each change, and when it ends.
+// writes the status file when it begins, after each change, and when it ends, if it is not there any more as it was written.
 func (c *Coordinator) Run(ctx context.Context) error {
 	c.save(c.view(), true)
 	c.memory = FirstSearch(c.view(), c.policy().SearchPrimaryNodeTimeout, c.now())
@@ -149,7 +149,8 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	tasks.Wait()
 	c.peers.close()
 	c.shell.close()
-	c.save(c.view(), true)
+	there, err := os.ReadFile(c.path)
+	c.save(c.view(), err != nil || !bytes.Equal(there, c.saved)) // a stop does not wait for a slow disk without need
 	return nil
 }
 
@@ -237,6 +238,9 @@ func (c *Coordinator) carryOutUnder(r Request, p Policy) {
 		c.current.judge(plan.View)
 		c.unsaved = c.unsaved || plan.Save
 		c.forced = c.forced || reload
+	}
+	if roles {
+		c.keepLast()
 	}
 	switch {
 	case roles && !c.news(plan):

@@ -115,6 +115,20 @@ func TestCoordinatorStops(t *testing.T) {
 	}
 }
 
+// What is on disk already is not written again when it ends: a stop would wait for a slow disk.
+func TestCoordinatorStopsWithoutWriting(t *testing.T) {
+	r := run(t, 1)
+	r.settle(t)
+	before, err := os.Stat(r.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stop()
+	if after, err := os.Stat(r.path); err != nil || !os.SameFile(before, after) {
+		t.Errorf("%v: it was written once more", err)
+	}
+}
+
 func TestCoordinatorKeepsLastUsefulFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), StatusFileName)
 	write(t, path, "up\ndown\n")

@@ -115,10 +115,12 @@ func (a memberActor) Stop(
 	return 0, err
 }
 
-func (a memberActor) Able(context.Context, *cluster.View, cluster.NodeID) error { return nil }
+func (a memberActor) Able(context.Context, *cluster.View, cluster.NodeID, cluster.Term) error {
+	return nil
+}
 
 // Promote is SQL: it knows no terms.
-func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term) (cluster.Bounds, error) {
+func (a memberActor) Promote(ctx context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term, _ cluster.PrimaryGauge) (cluster.Bounds, error) {
 	return cluster.Bounds{Before: 1, After: 1}, a.do(ctx, id, "promote", func() error {
 		if a.servers[id].dead {
 			return errors.New("connection refused")

@@ -63,6 +63,8 @@ func (r Reason) asked() (string, bool) {
 		return fmt.Sprintf("invalid degenerate backend request, node id: %d is not configured", n), true
 	case DetachInvalid:
 		return fmt.Sprintf("invalid degenerate backend request, node id : %d status: [%s] is not valid for failover", n, r.Old), true
+	case DetachKept:
+		return fmt.Sprintf("node %d stays down until it is attached, and nothing is done to its server", n), true
 	case Outdated:
 		return fmt.Sprintf("finding about node %d by %s is outdated", n, r.Old), true
 	case DetachOff:

@@ -66,6 +66,7 @@ func TestPrimaryDiesWhileFollowing(t *testing.T) {
 			w.Report(Attach{Node: id, Origin: ByOperator})
 		}
 		w.settled()
+		time.Sleep(time.Second) // the first run has ended
 		w.set(func() { w.command = time.Minute; w.ran = nil })
 		w.lose(2)
 		time.Sleep(2 * time.Minute)
@@ -432,7 +433,7 @@ func TestRefusals(t *testing.T) {
 			"degenerate backend request for node_id: 3 from pid [77] is canceled because failover is disallowed on the node",
 		},
 		{v, Promote{Node: 9}, "could not process promote request: node id 9 is not valid"},
-		{v, Promote{Node: 1}, "could not process promote request: node id 1 is not valid"},
+		{v, Promote{Node: 1}, "could not process promote request: node id 1 is not valid, its status is down"},
 		{
 			raw, Promote{Node: 1}, "FATAL invalid pgpool mode for process promote request: " +
 				"not in streaming replication mode, can't promote node id 1",

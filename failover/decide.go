@@ -74,6 +74,8 @@ type Memory struct {
 	// Promoted marks nodes that were seen as a standby and later as a primary: somebody promoted them under our eyes. A
 	// server that has said "primary" from the start is a stray one and never takes over.
 	Promoted []bool
+	// Beside marks nodes that said they were primaries while the known primary said so, too: what was written there since they lack.
+	Beside []bool
 	// Doubted says when somebody last complained of a node without consequence, index = NodeID.
 	Doubted []time.Time
 	// Open is the operation under way.

@@ -399,3 +399,41 @@ func TestNewestTimeline(t *testing.T) {
 		}
 	}
 }
+
+// TestDetachOfANodeThatIsDown: where pgpool acts on servers, an administrator must be able to say that it shall not, though the node is down.
+func TestDetachOfANodeThatIsDown(t *testing.T) {
+	v, _ := First(cluster.ModeStreaming, backends(3), nil, time.Time{})
+	v.Primary, v.Nodes[1].Status = 0, cluster.StatusDown
+	out := Detach{Nodes: []cluster.NodeID{1}, Origin: ByOperator}
+	unaided := Policy{Failover: conf.Failover{AutoFailover: true}}
+	if why := refuse(v, out, &unaided); why != nil {
+		t.Fatal(why)
+	}
+	plan := decide(v, Memory{}, out, unaided, time.Time{})
+	if plan.View == nil || !plan.View.Nodes[1].Detached || plan.View.Op != cluster.OpNone || len(plan.Commands) > 0 || !plan.Save {
+		t.Fatalf("%+v", plan)
+	}
+	if got := texts(plan.Reasons); !strings.Contains(got, "node 1 stays down until it is attached") {
+		t.Error(got)
+	}
+	if again := decide(plan.View, Memory{}, out, unaided, time.Time{}); again.View != nil || len(again.Commands) > 0 {
+		t.Errorf("once more: %+v", again)
+	}
+	found := Detach{Nodes: []cluster.NodeID{1}, Origin: ByHealthCheck}
+	if plan := decide(v, Memory{}, found, unaided, time.Time{}); plan.View != nil {
+		t.Errorf("a finding: %+v", plan.View)
+	}
+	if back := decide(plan.View, Memory{}, Attach{Node: 1, Origin: ByOperator}, unaided, time.Time{}); back.View.Nodes[1].Detached {
+		t.Error("it is attached and still left alone")
+	}
+	busy := *v
+	busy.Op = cluster.OpFailover
+	for name, c := range map[string]struct {
+		v *cluster.View
+		p Policy
+	}{"with scripts": {v, Policy{}}, "during a failover": {&busy, unaided}} {
+		if why := refuse(c.v, out, &c.p); why == nil {
+			t.Error(name, "it is not refused")
+		}
+	}
+}

@@ -54,6 +54,7 @@ type decidedNode struct {
 type sharedMemory struct {
 	Was      []cluster.Role `json:"was,omitempty"`
 	Promoted []bool         `json:"promoted,omitempty"`
+	Beside   []bool         `json:"beside,omitempty"`
 	Vacant   bool           `json:"vacant,omitempty"`
 	Run      int            `json:"run,omitempty"`
 	Open     Episode        `json:"open"`
@@ -71,7 +72,7 @@ func decisionOf(v *cluster.View, m *Memory, commands []sharedCommand, follow *Fo
 		Version: decisionVersion, Number: number, Primary: v.Primary, Op: v.Op, Seeking: v.Seeking, Following: v.Following,
 		Draining: v.Draining, Switchover: v.Switchover, Crossing: v.Crossing,
 		Nodes:  make([]decidedNode, len(v.Nodes)),
-		Memory: sharedMemory{Was: m.Was, Promoted: m.Promoted, Vacant: m.Vacant, Run: m.Run, Open: m.Open}, Commands: commands,
+		Memory: sharedMemory{Was: m.Was, Promoted: m.Promoted, Beside: m.Beside, Vacant: m.Vacant, Run: m.Run, Open: m.Open}, Commands: commands,
 	}
 	if v.Following {
 		d.Follow = follow
@@ -121,7 +122,8 @@ func (d *decision) sound() bool {
 	if len(d.Nodes) > cluster.MaxNodes || d.Op > cluster.OpSwitchover || !optional(d.Primary) || d.Memory.Run < 0 || d.Op != d.Memory.Open.Op {
 		return false
 	}
-	if len(d.Memory.Was) > cluster.MaxNodes || len(d.Memory.Promoted) > cluster.MaxNodes || len(d.Commands) > 4*cluster.MaxNodes {
+	if len(d.Memory.Was) > cluster.MaxNodes || len(d.Memory.Promoted) > cluster.MaxNodes ||
+		len(d.Memory.Beside) > cluster.MaxNodes || len(d.Commands) > 4*cluster.MaxNodes {
 		return false
 	}
 	if slices.ContainsFunc(d.Memory.Was, func(r cluster.Role) bool { return r > cluster.RoleReplica }) {
@@ -222,5 +224,5 @@ func (d *decision) within(own *cluster.View) bool {
 // remember is the Memory a leader goes on with.
 func (d *decision) remember() Memory {
 	m := &d.Memory
-	return Memory{Was: m.Was, Promoted: m.Promoted, Vacant: m.Vacant, Run: m.Run, Open: m.Open}
+	return Memory{Was: m.Was, Promoted: m.Promoted, Beside: m.Beside, Vacant: m.Vacant, Run: m.Run, Open: m.Open}
 }

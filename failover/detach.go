@@ -26,6 +26,9 @@ const (
 
 // detach takes nodes out of service (manual: failover).
 func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
+	if next := keptOut(v, r, &p); next != nil {
+		return Plan{View: next, Memory: m, Save: true, Reasons: []Reason{{Kind: DetachKept, Node: r.Nodes[0]}}}
+	}
 	plan, out := screen(v, m, r, p, now)
 	if len(out) == 0 {
 		return plan
@@ -35,6 +38,22 @@ func detach(v *cluster.View, m Memory, r Detach, p Policy, now time.Time) Plan {
 		plan.View.Nodes[id].Detached = r.Origin == ByOperator
 	}
 	return plan
+}
+
+// keepable reports whether an order to detach a node that is down already has a meaning: nobody is to start, rebuild or attach it while an
+// administrator works on its server. Without scripts of his we would.
+func keepable(v *cluster.View, id cluster.NodeID, p *Policy) bool {
+	return p.WithoutScripts() && v.Op == cluster.OpNone && nodeOf(v, id).Status == cluster.StatusDown
+}
+
+// keptOut is the View in which a node that is down stays so until an administrator attaches it; nil where that is not asked, or is so.
+func keptOut(v *cluster.View, r Detach, p *Policy) *cluster.View {
+	if r.Origin != ByOperator || len(r.Nodes) != 1 || !keepable(v, r.Nodes[0], p) || v.Nodes[r.Nodes[0]].Detached {
+		return nil
+	}
+	next := edit(v)
+	next.Nodes[r.Nodes[0]].Detached = true
+	return next
 }
 
 // screen tells which of the nodes a request condemns; the plan has what else follows from it.

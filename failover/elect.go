@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gopgpool/cluster"
 )
@@ -19,7 +20,11 @@ type election struct {
 	// settled was told to be the primary before: nobody else is, unless that one is lost. NoNode: nobody was.
 	settled cluster.NodeID
 	maxLag  cluster.LSN // 0: no bound
-	avoid   []cluster.NodeID
+	// patient: a standby that has not read all it has is waited for, if nobody is sure to have more.
+	patient bool
+	// descends: somebody told to be the primary was lost, so that a newer timeline than the lost primary's may be its own.
+	descends bool
+	avoid    []cluster.NodeID
 }
 
 // elect chooses the standby that has the most: the newest timeline, then the most WAL received, then the lowest number. NoNode: nobody
@@ -44,6 +49,10 @@ func elect(v *cluster.View, e election) (cluster.NodeID, string) {
 	if why := e.insufficient(v, best, able); why != "" {
 		return cluster.NoNode, why
 	}
+	if i := slices.IndexFunc(able, func(s *cluster.ServerState) bool { return s.Unread && s != best }); i >= 0 && e.patient {
+		return cluster.NoNode, fmt.Sprintf("node %d was started again and has not read all of its WAL so far, so it may have more than node %d",
+			able[i].Node, best.Node)
+	}
 	return best.Node, ""
 }
 
@@ -62,7 +71,7 @@ func (e *election) candidates(v *cluster.View) (able []*cluster.ServerState, oth
 		case !s.InRecovery:
 			why = "it is no standby"
 		case v.Nodes[s.Node].Unfit:
-			why = "it lacks what was acknowledged while it was away"
+			why = "it " + lacks(&v.Nodes[s.Node])
 		case slices.Contains(e.avoid, s.Node):
 			why = "it holds other data"
 		case !known:
@@ -76,7 +85,36 @@ func (e *election) candidates(v *cluster.View) (able []*cluster.ServerState, oth
 		}
 		able = append(able, s)
 	}
-	return able, others
+	return e.loyal(able, others)
+}
+
+// loyal leaves out who has left for a newer timeline than the lost primary's, where not everybody has: he follows a server that somebody
+// has promoted beside the primary, and lacks what was written there since.
+func (e *election) loyal(able []*cluster.ServerState, others []string) ([]*cluster.ServerState, []string) {
+	t := e.timeline()
+	left := func(s *cluster.ServerState) bool { return s.Timeline > t }
+	if t == 0 || e.descends || !slices.ContainsFunc(able, func(s *cluster.ServerState) bool { return !left(s) }) {
+		return able, others
+	}
+	for _, s := range able {
+		if left(s) {
+			others = append(others, fmt.Sprintf("node %d: it is on timeline %d, the lost primary was on %d", s.Node, s.Timeline, t))
+		}
+	}
+	return slices.DeleteFunc(able, left), others
+}
+
+// timeline is the lost primary's, 0 where it is not known.
+func (e *election) timeline() (t cluster.Timeline) {
+	if e.last.Node == e.old && !e.last.Measured.IsZero() {
+		t = e.last.Timeline
+	}
+	for i := range e.states {
+		if s := &e.states[i]; s.Node == e.old && !s.InRecovery {
+			t = max(t, s.Timeline)
+		}
+	}
+	return t
 }
 
 // system is the lost primary's system identifier, as it told it last; where that is not known, the one of all standbys. known is false
@@ -110,6 +148,9 @@ func ahead(a, b *cluster.ServerState) bool {
 
 // insufficient tells what speaks against promoting even the best; "" for nothing.
 func (e *election) insufficient(v *cluster.View, best *cluster.ServerState, able []*cluster.ServerState) string {
+	if e.end == 0 && e.target != cluster.NoNode {
+		return fmt.Sprintf("the primary was not shut down cleanly, so nobody knows whether node %d has all of its WAL", best.Node)
+	}
 	if e.end != 0 {
 		if best.Received >= e.end {
 			return "" // it has all there is
@@ -123,23 +164,27 @@ func (e *election) insufficient(v *cluster.View, best *cluster.ServerState, able
 		return fmt.Sprintf("node %d, which has the most, lacks %d bytes of WAL (max_lag_on_failover is %d)",
 			best.Node, e.last.LSN-best.Received, e.maxLag)
 	}
-	return e.unacknowledged(v, able, known)
+	return e.unacknowledged(v, best, able, known)
 }
 
 // unacknowledged tells why the best may lack what was acknowledged in synchronous mode: a commit was acknowledged when some of the named
-// standbys had it, and nobody knows which.
-func (e *election) unacknowledged(v *cluster.View, able []*cluster.ServerState, known bool) string {
+// standbys had it, and nobody knows which. One that has not read all of its WAL has not answered: it may have more than the best.
+func (e *election) unacknowledged(v *cluster.View, best *cluster.ServerState, able []*cluster.ServerState, known bool) string {
 	setting := e.last.Sync
-	if !known {
+	old := known && setting == "" && e.longAgo(v)
+	if !known || old {
 		setting = ownSetting(e.states)
 	}
 	names, err := cluster.ParseSyncNames(setting)
 	if err != nil {
 		return err.Error()
 	}
+	if old && len(names.Members(e.standbyNames(v))) == 0 {
+		return "" // a setting for another primary
+	}
 	answered := 0
 	for _, s := range able {
-		if names.Has(s.ApplicationName) {
+		if names.Has(s.ApplicationName) && (!s.Unread || s == best) {
 			answered++
 		}
 	}
@@ -148,6 +193,14 @@ func (e *election) unacknowledged(v *cluster.View, able []*cluster.ServerState, 
 			setting, need, answered)
 	}
 	return ""
+}
+
+// outOfDate is how long before the loss the lost primary's setting must have been seen to be empty to count: sr_check_period may be 0.
+const outOfDate = time.Minute
+
+// longAgo reports whether what is known of the lost primary is out of date.
+func (e *election) longAgo(v *cluster.View) bool {
+	return nodeOf(v, e.old).LastStatusChange.Sub(e.last.Measured) > outOfDate
 }
 
 // standbyNames are the names under which the nodes but the old primary stream; "" where a node's is not known.

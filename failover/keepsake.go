@@ -2,6 +2,7 @@ package failover
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
@@ -14,7 +15,8 @@ import (
 )
 
 // keepsakeName is the name of the file, beside the status file, in which a pgpool that decides alone keeps what another start needs to
-// finish a failover without scripts: whom it was about to promote above all. With a watchdog the decisions of the nodes are that.
+// finish a failover without scripts: whom it was about to promote above all. With a watchdog the decisions of the nodes are that, and the
+// file holds nothing but what the primary was seen to be.
 const keepsakeName = "pgpool_failover"
 
 // sharedTerms keeps the terms of watchdog clusters above those of a pgpool that decides alone: who gets a watchdog is obeyed at once.
@@ -24,7 +26,10 @@ const sharedTerms = cluster.Term(1) << 40
 type keepsake struct {
 	Term     cluster.Term    `json:"term"` // of this start
 	Decision json.RawMessage `json:"decision,omitempty"`
-	kept     []byte          // what the file holds
+	// Last is the primary as it was seen last. Its LSN is that of when something else had changed.
+	Last *cluster.PrimaryGauge `json:"last,omitempty"`
+	kept []byte                // what the file holds
+	lost error                 // why it does not hold what it should
 }
 
 // orderTerm is by what servers' agents tell this office from earlier ones.
@@ -48,7 +53,7 @@ func (c *Coordinator) keepsakePath() string { return filepath.Join(filepath.Dir(
 
 // recallKeepsake takes up the failover that was under way when the process ended.
 func (c *Coordinator) recallKeepsake() {
-	if c.parts.Consensus != nil || c.parts.Actor == nil {
+	if c.parts.Actor == nil {
 		return
 	}
 	data, err := os.ReadFile(c.keepsakePath())
@@ -57,6 +62,14 @@ func (c *Coordinator) recallKeepsake() {
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
+	}
+	if last := c.keepsake.Last; last != nil && (c.parts.Discard || outOfRange(last.Node)) {
+		c.keepsake.Last = nil
+	} else if last != nil {
+		c.acting.recalled = *last
+	}
+	if c.parts.Consensus != nil {
+		return
 	}
 	if c.keepsake.Term >= sharedTerms-1 { // never written so; the agents would obey nobody else ever after
 		c.keepsake.Term = 0
@@ -98,6 +111,7 @@ func (c *Coordinator) takeUp(data []byte) {
 			c.memory.Was[d.Primary] = cluster.RoleUnknown // it may be the first one again
 		}
 		c.memory.Last, c.memory.LastUntil = d.Primary, c.now().Add(comeback)
+		next.Seeking = p.unaided(v) && v.Primary == cluster.NoNode // no standby is written to meanwhile
 	}
 	if !p.unaided(v) || !e.Lost || e.Act == NoAct || v.Primary != cluster.NoNode {
 		return
@@ -124,24 +138,70 @@ func marked(v *cluster.View) bool {
 	return slices.ContainsFunc(v.Nodes, func(n cluster.Node) bool { return n.Unfit || n.Detached })
 }
 
+// keepLast has what is seen of the primary kept where it is news: after a restart nobody could tell any more whom its commits waited for.
+func (c *Coordinator) keepLast() {
+	g, old := c.store.Gauges().Primary, c.keepsake.Last
+	if g.Measured.IsZero() || old != nil && old.Node == g.Node && old.Sync == g.Sync && old.Timeline == g.Timeline {
+		return
+	}
+	c.keepsake.Last = &g
+	c.keep()
+}
+
 // keep writes what another start needs, if it has changed.
 func (c *Coordinator) keep() {
 	p := c.policy()
-	if c.parts.Consensus != nil || c.parts.Actor == nil || !p.AutoFailover {
+	if c.parts.Actor == nil || !p.AutoFailover {
+		c.keepsake.lost = nil
 		return
 	}
-	k := keepsake{Term: c.keepsake.Term}
+	k := keepsake{Term: c.keepsake.Term, Last: c.keepsake.Last}
 	v := c.view()
-	if e := &c.memory.Open; v.Primary != cluster.NoNode || marked(v) || e.Op != cluster.OpNone && e.Act != NoAct && e.Lost {
+	if e := &c.memory.Open; c.parts.Consensus == nil &&
+		(v.Primary != cluster.NoNode || marked(v) || e.Op != cluster.OpNone && e.Act != NoAct && e.Lost) {
 		k.Decision = decisionOf(v, &c.memory, nil, nil, 0).encode()
 	}
 	data := marshal(&k)
 	if bytes.Equal(data, c.keepsake.kept) {
+		c.keepsake.lost = nil
 		return
 	}
-	if err := writeStatus(c.keepsakePath(), data); err != nil {
+	err := writeStatus(c.keepsakePath(), data)
+	if c.keepsake.lost = err; c.parts.Consensus != nil { // the decisions have what counts
+		c.keepsake.lost = nil
+	}
+	if err != nil {
 		c.tell(Reason{Kind: KeepsakeLost, Node: cluster.NoNode, New: err.Error()})
 		return
 	}
 	c.keepsake.kept = data
+}
+
+// kept asks why another start would not know what this one does.
+type kept struct{ done chan error }
+
+func (kept) request() {}
+
+// apply writes what could not be written before, too.
+func (r kept) apply(c *Coordinator) {
+	c.saveChanges()
+	if c.keepsake.lost != nil {
+		c.keep()
+	}
+	r.done <- c.keepsake.lost
+}
+
+// Kept tells why the next start of this pgpool, or another leader, would not know which nodes must not be promoted; nil: it would. What was
+// asked for before has been decided: see Settle. Run must be running.
+func (c *Coordinator) Kept(ctx context.Context) error {
+	k := kept{done: make(chan error, 1)}
+	if !c.inbox.put(k) {
+		return errFull
+	}
+	select {
+	case err := <-k.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }

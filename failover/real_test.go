@@ -31,7 +31,7 @@ func TestRealFailover(t *testing.T) {
 			"follow_primary_command": fmt.Sprintf(`echo follow "%%d %%m %%P %%M" >>%s; exit 3`, ran),
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	conn, err := p.Connect(ctx)
 	if err != nil {
@@ -119,7 +119,7 @@ func TestRealTwoAtOnce(t *testing.T) {
 				`[ %%d -eq %%P ] && %s/psql -XAtq -h %%H -p %%r -U postgres postgres -c "SELECT pg_promote(false)"`, c.BinDir),
 		},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := c.Nodes[0].Exec(ctx, "CREATE TABLE written (n int)"); err != nil {
 		t.Fatal(err)
@@ -150,7 +150,7 @@ func TestRealFalsePrimary(t *testing.T) {
 		Binary: pgcluster.BuildProgram(t, t.TempDir(), "pgpool"), Env: []string{"GORACE=atexit_sleep_ms=0"},
 		Conf: map[string]string{"sr_check_period": "1", "detach_false_primary": "on"},
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := c.Nodes[1].Promote(ctx); err != nil {
 		t.Fatal(err)

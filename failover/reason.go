@@ -38,6 +38,7 @@ const (
 	DetachAsked      // the node is taken out
 	DetachUnknown    // there is no such node
 	DetachInvalid    // it is down already
+	DetachKept       // it is down already and is to be left alone
 	Outdated         // the finding speaks of what the node was before
 	DetachOff        // the configuration wants no failover for this cause
 	DetachDisallowed // DISALLOW_TO_FAILOVER
@@ -242,6 +243,7 @@ func (r Reason) Event(gen cluster.Generation) logging.Event {
 		e.Detail = "What is decided holds on this node only, until the quorum is there again. Should the others promote another primary meanwhile, " +
 			"what clients of this node write to the old one may be lost."
 	case SearchFailed:
+		e.Hint = r.New
 		if r.After > 0 {
 			e.Detail = fmt.Sprintf("expired after %d seconds", int(r.After/time.Second))
 		}

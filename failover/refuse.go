@@ -62,6 +62,7 @@ func refuseDetach(v *cluster.View, id cluster.NodeID, p *Policy) *Refusal {
 	case outOfRange(id):
 		return &Refusal{Message: fmt.Sprintf(
 			"invalid degenerate backend request, node id: %d is out of range. node id must be between [0 and %d]", id, cluster.MaxNodes)}
+	case keepable(v, id, p):
 	case !v.Live(id):
 		return &Refusal{Message: fmt.Sprintf(
 			"invalid degenerate backend request, node id : %d status: [%s] is not valid for failover", id, statusNumber(v, id))}
@@ -91,7 +92,10 @@ func refusePromote(v *cluster.View, r Promote) *Refusal {
 			Detail: fmt.Sprintf("specified node is already primary node, can't promote node id %d", r.Node),
 		}
 	case !v.Live(r.Node):
-		return &Refusal{Message: "could not process promote request", Detail: fmt.Sprintf("node id %d is not valid", r.Node)}
+		return &Refusal{
+			Message: "could not process promote request",
+			Detail:  fmt.Sprintf("node id %d is not valid, its status is %s", r.Node, nodeOf(v, r.Node).Status),
+		}
 	case alwaysPrimary(v) != cluster.NoNode:
 		return &Refusal{
 			Message: "could not process promote request",

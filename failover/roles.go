@@ -51,7 +51,7 @@ func setPrimary(v *cluster.View, id cluster.NodeID, now time.Time) {
 
 // rolesSeen judges what the nodes said of themselves. During an operation only its own search does.
 func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) Plan {
-	if !v.Mode.HasPrimary() || v.Seeking || m.Open.Op != cluster.OpNone {
+	if !v.Mode.HasPrimary() || v.Seeking && m.LastUntil.IsZero() || m.Open.Op != cluster.OpNone {
 		return Plan{Memory: m}
 	}
 	e := gather(v, m, r)
@@ -64,12 +64,19 @@ func rolesSeen(v *cluster.View, m Memory, r RolesSeen, p Policy, now time.Time) 
 		}
 	}
 	primary, why := e.choose(v)
+	if p.unaided(v) && primary != v.Primary && e.outdone(v, primary) {
+		primary, why = v.Primary, []Reason{{Kind: UnsurePrimary, Node: v.Primary, Others: []cluster.NodeID{primary}}}
+	}
 	if primary == cluster.NoNode && v.Primary == cluster.NoNode {
 		if plan, found := e.lastIsLost(v, p, now); found {
 			return plan
 		}
 	}
 	switch {
+	case primary == cluster.NoNode && v.Seeking && !now.Before(e.memory.Early): // it has been waited for long enough
+		next := edit(v)
+		next.Seeking = false
+		return Plan{View: next, Memory: e.memory, Reasons: why}
 	case primary == v.Primary:
 		return Plan{Memory: e.memory, Reasons: why}
 	case v.Primary == cluster.NoNode:
@@ -88,7 +95,7 @@ func (e *evidence) lastIsLost(v *cluster.View, p Policy, now time.Time) (Plan, b
 	}
 	e.memory.LastUntil = time.Time{}
 	before := edit(v)
-	before.Primary = last
+	before.Primary, before.Seeking = last, false
 	plan := Plan{Memory: e.memory, Reasons: []Reason{{Kind: LastIsLost, Node: last}}}
 	return plan.takeOut(before, []cluster.NodeID{last}, cluster.NoNode, &p, now), true
 }
@@ -96,11 +103,12 @@ func (e *evidence) lastIsLost(v *cluster.View, p Policy, now time.Time) (Plan, b
 // found publishes the first primary. Its connections are good where it was one all the time.
 func (e *evidence) found(v *cluster.View, primary cluster.NodeID, why []Reason, now time.Time) Plan {
 	next := edit(v)
+	next.Seeking, e.memory.LastUntil = false, time.Time{}
 	setPrimary(next, primary, now)
 	if e.memory.Vacant || e.memory.promoted(primary) {
 		next.Nodes[primary].Epoch++
 	}
-	e.memory.Promoted, e.memory.Vacant = make([]bool, len(next.Nodes)), false
+	e.memory.Promoted, e.memory.Beside, e.memory.Vacant = make([]bool, len(next.Nodes)), nil, false
 	return Plan{View: next, Memory: e.memory, Reasons: append(why, e.standbys()...), Save: true}
 }
 
@@ -141,6 +149,8 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 	e.memory.Was, e.memory.Promoted = make([]cluster.Role, n), make([]bool, n)
 	copy(e.memory.Was, m.Was)
 	copy(e.memory.Promoted, m.Promoted)
+	e.memory.Beside = make([]bool, n)
+	copy(e.memory.Beside, m.Beside)
 	for i := range v.Nodes {
 		e.upstream[i] = cluster.NoNode
 		e.stray[i] = m.stray(cluster.NodeID(i))
@@ -156,6 +166,11 @@ func gather(v *cluster.View, m Memory, r RolesSeen) evidence {
 		}
 		if i < len(r.Roles) {
 			e.note(i, r.Roles[i])
+		}
+	}
+	if v.Live(v.Primary) && e.says[v.Primary] == cluster.RolePrimary {
+		for _, id := range e.others(v.Primary) {
+			e.memory.Beside[id] = true
 		}
 	}
 	return e
@@ -187,7 +202,7 @@ func (e *evidence) note(i int, role cluster.Role) {
 		}
 		e.claims = append(e.claims, cluster.NodeID(i))
 	case cluster.RoleStandby:
-		e.memory.Promoted[i] = false
+		e.memory.Promoted[i], e.memory.Beside[i] = false, false
 	case cluster.RoleUnknown, cluster.RoleMain, cluster.RoleReplica:
 		return
 	}

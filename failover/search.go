@@ -22,7 +22,11 @@ func conclude(v *cluster.View, m Memory, r Sought, p Policy, now time.Time) Plan
 			if !r.Over {
 				return plan
 			}
-			plan.Reasons = append(plan.Reasons, Reason{Kind: SearchFailed, Node: cluster.NoNode, After: p.SearchPrimaryNodeTimeout})
+			why := Reason{Kind: SearchFailed, Node: cluster.NoNode, After: p.SearchPrimaryNodeTimeout}
+			if p.unaided(v) {
+				why.New = unknownPrimary
+			}
+			plan.Reasons = append(plan.Reasons, why)
 			if len(seen.claims) > 0 {
 				plan.Reasons = append(plan.Reasons, Reason{Kind: StrayPrimary, Node: seen.claims[0], Others: seen.claims})
 			}
@@ -67,7 +71,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 			next.Nodes[primary].Epoch++
 		}
 		next.Nodes[primary].LastStatusChange = now
-		plan.Memory.Promoted = make([]bool, len(next.Nodes))
+		plan.Memory.Promoted, plan.Memory.Beside = make([]bool, len(next.Nodes)), nil
 	}
 	plan.close(v, next, &e, primary, p)
 	plan.followNew(next, &e, primary, p, now)
@@ -122,3 +126,7 @@ func (e *Episode) closing(v *cluster.View) []Reason {
 	}
 	return why
 }
+
+// unknownPrimary is what helps where nobody is promoted because nobody knows which server was the primary.
+const unknownPrimary = "auto_failover promotes nobody where it is not known who was the primary: start that one and attach it (pcp_attach_node)," +
+	" or promote a standby by hand."

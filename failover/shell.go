@@ -3,6 +3,7 @@ package failover
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -113,13 +114,32 @@ func (s *shell) listen(read *os.File) {
 	s.mu.Unlock()
 	s.readers.Go(func() {
 		lines := s.output()
-		_, _ = io.Copy(lines, read) // ends with the writers or with close
+		if _, err := io.Copy(lines, read); errors.Is(err, os.ErrDeadlineExceeded) { // else it has ended with the writers
+			lastWords(lines, read)
+		}
 		_ = lines.Close()
 		s.mu.Lock()
 		delete(s.pipes, read)
 		s.mu.Unlock()
 		_ = read.Close()
 	})
+}
+
+// lastWords reads what is in a pipe, without waiting for more. At the deadline nothing is read any more, whatever has come before.
+func lastWords(lines io.Writer, read *os.File) {
+	raw, err := read.SyscallConn()
+	if err != nil || read.SetReadDeadline(time.Time{}) != nil {
+		return
+	}
+	text := make([]byte, 64<<10) // no pipe holds more, unless somebody has made it
+	n := 0
+	_ = raw.Read(func(fd uintptr) bool {
+		n, err = syscall.Read(int(fd), text)
+		return true // also where there is nothing
+	})
+	if err == nil && n > 0 {
+		_, _ = lines.Write(text[:n])
+	}
 }
 
 // close ends the readers. No command may be running.

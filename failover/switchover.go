@@ -58,9 +58,18 @@ func refuseSwitchover(v *cluster.View, id cluster.NodeID, p *Policy) *Refusal {
 	case v.Nodes[v.Primary].DisallowFailover:
 		return refuse("failover is disallowed on node %d, the primary", v.Primary)
 	case v.Nodes[id].Unfit:
-		return refuse("node %d lacks what was acknowledged while it was away", id)
+		return refuse("node %d %s", id, lacks(&v.Nodes[id]))
 	}
 	return nil
+}
+
+// lacks says why a node that is barred is not promoted.
+func lacks(n *cluster.Node) string {
+	const away = "lacks what was acknowledged while it was away"
+	if n.ApplicationName == "" {
+		return fmt.Sprintf("%s; that it has caught up is not seen while backend_application_name%d is empty", away, n.ID)
+	}
+	return away
 }
 
 // drained goes on when no transaction is open at the old primary any more: it is taken out of use and stopped.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -24,10 +23,13 @@ type troupe struct {
 	draining time.Duration // how long transactions take to end
 	stopErr  error
 	noStop   bool // it takes for ever
+	unclean  bool // nobody knows where its WAL ends
+	demoted  bool // whoever is started is a standby
 	acts     []string
 	promErr  error
 	startErr error
 	unable   error
+	last     cluster.PrimaryGauge // what Promote was told
 }
 
 func (a *troupe) did(format string, args ...any) {
@@ -79,22 +81,23 @@ func (a *troupe) Stop(ctx context.Context, _ *cluster.View, id cluster.NodeID, _
 		return 0, err
 	}
 	a.w.kill(id)
-	if mode == cluster.StopFast {
+	if mode == cluster.StopFast && !a.unclean {
 		return a.states[id].Received, nil
 	}
 	return 0, nil
 }
 
-func (a *troupe) Able(context.Context, *cluster.View, cluster.NodeID) error {
+func (a *troupe) Able(context.Context, *cluster.View, cluster.NodeID, cluster.Term) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.unable
 }
 
-func (a *troupe) Promote(_ context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term) (cluster.Bounds, error) {
+func (a *troupe) Promote(_ context.Context, _ *cluster.View, id cluster.NodeID, _ cluster.Term, last cluster.PrimaryGauge) (cluster.Bounds, error) {
 	a.did("promote %d", id)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.last = last
 	if a.promErr != nil {
 		return cluster.Bounds{}, a.promErr
 	}
@@ -107,7 +110,12 @@ func (a *troupe) Start(_ context.Context, _ *cluster.View, id cluster.NodeID, _ 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.startErr == nil {
-		a.w.set(func() { a.w.servers[id].dead = false })
+		a.w.set(func() {
+			a.w.servers[id].dead = false
+			if a.demoted {
+				a.w.servers[id].role = cluster.RoleStandby
+			}
+		})
 	}
 	return a.startErr
 }
@@ -215,6 +223,29 @@ func TestDetachedPrimaryStaysOut(t *testing.T) {
 		a.set(func() { a.states[1].Err = nil })
 		w.settled()
 		w.wantView("0:down 2/2, 1:primary 2")
+	}, 200, 200)
+}
+
+// Who takes out the last node is not waited for: what he attaches afterwards is used.
+func TestLastPrimaryIsDetached(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		w.begin()
+		w.lose(1)
+		w.settled()
+		if err := w.Submit(Detach{Nodes: []cluster.NodeID{0}, Origin: ByOperator}); err != nil {
+			t.Fatal(err)
+		}
+		w.settled()
+		w.wantView("0:down 2/2, 1:down 2/2")
+		if err := w.Submit(Attach{Node: 0, Origin: ByOperator}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		w.Report(w.Seek(t.Context(), w.store.Current()))
+		if v := w.settled(); v.Primary != 0 {
+			t.Errorf("the primary is %d", v.Primary)
+		}
+		a.want(t, "")
 	}, 200, 200)
 }
 
@@ -336,12 +367,34 @@ func TestSwitchoverFails(t *testing.T) {
 			func(_ *world, a *troupe) { a.states[2].Streaming = false }, nil,
 		},
 		{
+			"the target is paused", "", "0:primary 1, 1:standby 1, 2:standby 1", "replay is paused on node 2",
+			func(_ *world, a *troupe) { a.states[2].ReplayPaused = true }, nil,
+		},
+		{
+			"the target is far behind", "", "0:primary 1, 1:standby 1, 2:standby 1", "node 2 has 67108865 bytes of WAL to replay",
+			func(_ *world, a *troupe) { a.states[2].Received, a.states[2].Replayed = 100<<20+1, 36<<20 }, nil,
+		},
+		{
 			"nobody at all is at its host", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1", "needs an agent",
 			func(_ *world, a *troupe) { a.stopErr, a.startErr = cluster.ErrNeedsAgent, cluster.ErrNeedsAgent }, nil,
 		},
 		{
+			"the agent there obeys somebody else", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1",
+			cluster.ErrOldTerm.Error(), func(_ *world, a *troupe) { a.stopErr, a.startErr = cluster.ErrOldTerm, cluster.ErrOldTerm }, nil,
+		},
+		{
 			"the target lacks some", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1",
 			"node 2 has received WAL up to 0/64, the primary ended at 0/C8", func(_ *world, a *troupe) { a.states[2].Received = 100 }, nil,
+		},
+		{
+			"the primary is not shut down cleanly", "drained; stop 0 mode 0; start 0", "0:primary 4/2, 1:standby 1, 2:standby 1",
+			"the primary was not shut down cleanly, so nobody knows whether node 2 has all of its WAL",
+			func(_ *world, a *troupe) { a.unclean = true }, nil,
+		},
+		{
+			"the old primary was made a standby", "drained; stop 0 mode 0; start 0; stop 0 mode 1; promote 1", "0:down 2/2, 1:primary 2, 2:standby 1",
+			"node 2 has received WAL up to 0/64, the primary ended at 0/C8",
+			func(_ *world, a *troupe) { a.states[2].Received, a.demoted = 100, true }, nil,
 		},
 		{
 			"the target is lost while the primary is stopped", "drained; stop 0 mode 0; promote 1", "0:down 2/2, 1:primary 2, 2:down 2/2",
@@ -429,97 +482,6 @@ func TestSwitchoverRefused(t *testing.T) {
 	}, 200, 200)
 }
 
-// A primary that was lost while pgpool was not there is replaced when it has had its time to come back.
-func TestPrimaryIsGoneAtTheStart(t *testing.T) {
-	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
-		w.begin()
-		w.Report(BackendsReloaded{Backends: backends(2)}) // something to write down
-		w.settled()
-		w.stop()
-		w.kill(0)
-		w.restart(nil)
-		rounds := func(d time.Duration) {
-			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Second) {
-				w.Report(w.Seek(t.Context(), w.store.Current()))
-			}
-			w.settled()
-		}
-		rounds(9 * time.Second)
-		w.wantView("0:standby 1, 1:standby 1")
-		rounds(3 * time.Second)
-		w.wantView("0:down 2/2, 1:primary 2")
-		a.want(t, "stop 0 mode 1; promote 1")
-	}, 200, 200)
-}
-
-// A restart of pgpool alone changes nothing.
-func TestPrimaryIsThereAtTheStart(t *testing.T) {
-	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
-		w.begin()
-		w.Report(w.Seek(t.Context(), w.store.Current()))
-		w.Report(BackendsReloaded{Backends: backends(2)})
-		w.settled()
-		w.stop()
-		w.restart(nil)
-		w.Report(w.Seek(t.Context(), w.store.Current()))
-		w.settled()
-		w.wantView("0:primary 1, 1:standby 1")
-	}, 200, 200)
-}
-
-// A restart in the middle of a failover goes on with it, and with the heir that was told already.
-func TestRestartGoesOn(t *testing.T) {
-	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
-		a.promErr = errors.New("it does not answer")
-		w.begin()
-		w.lose(0)
-		time.Sleep(3500 * time.Millisecond)
-		w.stop()
-		a.set(func() { a.promErr, a.acts = nil, nil; a.states[2].Received = 300 })
-		data, err := os.ReadFile(w.path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		w.restart(ParseStatus(data))
-		w.settled()
-		w.wantView("0:down 2/2, 1:primary 2, 2:standby 1")
-		a.want(t, "stop 0 mode 1; promote 1") // somebody may have started the old one meanwhile
-	}, 200, 200, 100)
-}
-
-// A file that names backends which are not configured is worth nothing, whatever has become of it.
-func TestRestartWithAForeignFile(t *testing.T) {
-	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
-		d := decisionOf(w.store.Current(), &Memory{}, nil, nil, 0)
-		d.Op = cluster.OpFailover
-		d.Memory.Open = Episode{
-			Op: cluster.OpFailover, Act: ActStop, Lost: true, OldPrimary: 50, OldMain: 0, Elect: cluster.NoNode, Heir: cluster.NoNode,
-			Target: cluster.NoNode, Doomed: cluster.NoNode, GivenUp: cluster.NoNode,
-		}
-		if err := os.WriteFile(w.keepsakePath(), marshal(&keepsake{Term: 1, Decision: d.encode()}), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		w.begin()
-		w.settled()
-		a.want(t, "")
-	}, 200, 200, 100)
-}
-
-// The agents keep the highest term they have obeyed for ever, so none is taken over that leaves no room above.
-func TestRestartWithATermThatIsNone(t *testing.T) {
-	for _, term := range []cluster.Term{sharedTerms - 1, 1<<64 - 2, 1<<64 - 1} {
-		inTheatre(t, func(t *testing.T, w *world, _ *troupe) {
-			if err := os.WriteFile(w.keepsakePath(), marshal(&keepsake{Term: term}), 0o600); err != nil {
-				t.Fatal(err)
-			}
-			w.begin()
-			if got, _ := w.Office(); got >= sharedTerms-1 {
-				t.Errorf("term %d", got)
-			}
-		}, 200, 200, 100)
-	}
-}
-
 // Where nobody is left the old primary is waited for: it is started, or somebody else starts it, and serves again without a hand.
 func TestAllAreLost(t *testing.T) {
 	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
@@ -549,4 +511,25 @@ func TestAllAreLostAndOneIsPromotedByHand(t *testing.T) {
 		time.Sleep(time.Minute)
 		a.want(t, "")
 	}, 200, 100, 100)
+}
+
+// An administrator who turns auto_failover off while nobody can be promoted has nobody promoted from then on. Whom he promotes is taken.
+func TestTurnedOffInTheMiddle(t *testing.T) {
+	inTheatre(t, func(t *testing.T, w *world, a *troupe) {
+		w.policy.MaxLagOnFailover = 50
+		w.store.PublishGauges(&cluster.Gauges{Primary: cluster.PrimaryGauge{Node: 0, LSN: 200, Measured: time.Now()}})
+		w.begin()
+		w.lose(0)
+		time.Sleep(3 * time.Second)
+		w.wantView("0:down 2/2, 1:standby 1, failover, seeking")
+		w.set(func() { w.policy.AutoFailover = false })
+		a.set(func() { a.states[1].Received = 200 })
+		time.Sleep(20 * time.Second)
+		w.wantView("0:down 2/2, 1:standby 1, failover, seeking")
+		a.want(t, "")
+		w.wantLines("DETAIL:  auto_failover is off, or failover_command is set")
+		w.set(func() { w.servers[1].role = cluster.RolePrimary })
+		w.settled()
+		w.wantView("0:down 2/2, 1:primary 2")
+	}, 200, 100)
 }

@@ -160,8 +160,16 @@ func (c *Conn) Peers(ctx context.Context) ([]Peer, error) {
 }
 
 // query runs one statement in the simple protocol and returns the rows of its result in text form.
+//
+// A standby refuses all queries where default_transaction_isolation is serializable for the user or the database. What we ask can do without,
+// and is asked so from then on. It is no parameter of the login, because what stands between us and a server may refuse that.
 func (c *Conn) query(ctx context.Context, sql string) ([][][]byte, error) {
 	results, err := c.pg.Exec(ctx, sql).ReadAll()
+	if sqlState(err) == notSupported {
+		if _, err = c.pg.Exec(ctx, "SET default_transaction_isolation = 'read committed'").ReadAll(); err == nil {
+			results, err = c.pg.Exec(ctx, sql).ReadAll()
+		}
+	}
 	if err != nil {
 		c.bury()
 		return nil, &Error{Node: c.node, Trouble: sortTrouble(err, false, false), Err: err}
@@ -171,6 +179,9 @@ func (c *Conn) query(ctx context.Context, sql string) ([][][]byte, error) {
 	}
 	return results[0].Rows, nil
 }
+
+// notSupported is feature_not_supported.
+const notSupported = "0A000"
 
 // Rows runs one statement of another part over the connection, in the simple protocol, and returns the rows of its result in text form;
 // NULL is nil. Its errors are of type *Error.

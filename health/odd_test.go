@@ -33,6 +33,14 @@ func sayAndListen(b []byte) func(*fakepg.Conn) bool {
 	}
 }
 
+// patience is how long a probe waits that is to end with a trouble: for silence a moment, for anything else until it comes.
+func patience(want Trouble) time.Duration {
+	if want == Silent {
+		return 300 * time.Millisecond
+	}
+	return time.Minute
+}
+
 // TestOddServers logs in to servers that do what servers do not, at every moment of a login.
 func TestOddServers(t *testing.T) {
 	big := append([]byte{'S', 0x7f, 0xff, 0xff, 0xff}, make([]byte, 100)...)
@@ -67,7 +75,7 @@ func TestOddServers(t *testing.T) {
 			t.Parallel()
 			s := fakepg.Start(t, nil)
 			s.Misbehave(tc.fault)
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), patience(tc.want))
 			defer cancel()
 			err := newProber(t).login(ctx, fakeNode(0, s), Login{User: "u", Password: "secret", Database: "d"})
 			if err == nil || troubleIn(err) != tc.want {
@@ -146,10 +154,10 @@ func TestStatementBreaks(t *testing.T) {
 			t.Parallel()
 			s := fakepg.Start(t, nil)
 			s.Misbehave(fakepg.Fault{At: fakepg.Asked, Do: tc.do})
-			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-			defer cancel()
-			c, err := newProber(t).Connect(ctx, fakeNode(0, s), Login{User: "u"}, nil)
+			c, err := newProber(t).Connect(t.Context(), fakeNode(0, s), Login{User: "u"}, nil)
 			ok(t, err)
+			ctx, cancel := context.WithTimeout(t.Context(), patience(tc.want))
+			defer cancel()
 			_, err = c.Position(ctx)
 			var e *Error
 			if !errors.As(err, &e) || e.Trouble != tc.want || !c.dead() {

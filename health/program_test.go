@@ -17,13 +17,15 @@ import (
 func TestProgram(t *testing.T) {
 	t.Parallel()
 	c := pgcluster.StartTest(t, pgcluster.Options{Nodes: 2, Auth: "scram-sha-256", Password: password})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	program := shared.Program(t, "pgpool") // which may have to be built
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	settings := map[string]string{
-		"health_check_period": "1", "health_check_timeout": "1", "sr_check_period": "1",
+		"health_check_period": "1", "sr_check_period": "1", // on a busy machine nobody but the frozen one must be taken for frozen
+		"health_check_timeout": "20", "health_check_timeout1": "3",
 		"auto_failback": "on", "auto_failback_interval": "1",
 	}
-	p, err := c.StartPgpool(ctx, pgcluster.PgpoolOptions{Binary: shared.Program(t, "pgpool"), Conf: settings})
+	p, err := c.StartPgpool(ctx, pgcluster.PgpoolOptions{Binary: program, Conf: settings})
 	ok(t, err)
 	defer func() { ok(t, p.Close(context.WithoutCancel(ctx))) }()
 	told := func(line string) {

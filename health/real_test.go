@@ -130,18 +130,27 @@ func TestProbe(t *testing.T) {
 	c := shared.Cluster(t)
 	p, nodes := newProber(t), nodesOf(c)
 	good := Login{User: "postgres", Password: password, Database: "postgres", ConnectTimeout: 10 * time.Second}
+	// A standby refuses all queries of a serializable transaction.
+	strict := good
+	strict.User = "strict"
+	ok(t, c.Nodes[0].Exec(t.Context(), "CREATE ROLE strict SUPERUSER LOGIN PASSWORD '"+password+"'"))
+	ok(t, c.Nodes[0].Exec(t.Context(), "ALTER ROLE strict SET default_transaction_isolation = serializable"))
+	ok(t, c.WaitReplayed(t.Context(), c.Nodes[0]))
 	socket := nodes[0]
 	socket.Host = c.SocketDir
 	for _, tc := range []struct {
 		name string
 		node cluster.Node
+		as   Login
 		role cluster.Role
 	}{
-		{"primary", nodes[0], cluster.RolePrimary},
-		{"standby", nodes[1], cluster.RoleStandby},
-		{"socket", socket, cluster.RolePrimary},
+		{"primary", nodes[0], good, cluster.RolePrimary},
+		{"standby", nodes[1], good, cluster.RoleStandby},
+		{"socket", socket, good, cluster.RolePrimary},
+		{"primary, serializable", nodes[0], strict, cluster.RolePrimary},
+		{"standby, serializable", nodes[1], strict, cluster.RoleStandby},
 	} {
-		a, err := p.position(t.Context(), tc.node, good)
+		a, err := p.position(t.Context(), tc.node, tc.as)
 		if err != nil || a.Role != tc.role || a.LSN == 0 || a.Version < 10 {
 			t.Errorf("%s: %+v, %v", tc.name, a, err)
 		}

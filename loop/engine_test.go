@@ -200,7 +200,7 @@ func noLeak(t *testing.T) func() {
 	warmUp(t)
 	goroutines, fds := runtime.NumGoroutine(), openFDs(t)
 	return func() {
-		for end := time.Now().Add(time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(end); {
+		for end := time.Now().Add(30 * time.Second); runtime.NumGoroutine() > goroutines && time.Now().Before(end); {
 			runtime.Gosched() // those that have nothing left but to return
 		}
 		if n := runtime.NumGoroutine(); n > goroutines {

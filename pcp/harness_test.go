@@ -25,7 +25,7 @@ const (
 )
 
 // limit bounds what a test waits for.
-const limit = 10 * time.Second
+const limit = time.Minute
 
 // world is a Control that remembers what it was asked for.
 type world struct {

@@ -167,17 +167,14 @@ func TestHalfPacketThenEnd(t *testing.T) {
 
 func TestAuthenticationTakesTooLong(t *testing.T) {
 	s := serve(t, newWorld())
-	s.set(func(x *Settings) { x.AuthenticationTimeout = 50 * time.Millisecond })
+	s.set(func(x *Settings) { x.AuthenticationTimeout = time.Second }) // in which each has to say what it says, on a busy machine too
+	p := s.dial(t).login()
 	silent, half, salted := s.dial(t), s.dial(t), s.dial(t)
 	half.send([]byte("R\x00"))
 	salted.salt()
-	for _, p := range []*peer{silent, half, salted} {
-		p.closed()
+	for _, stranger := range []*peer{silent, half, salted} {
+		stranger.closed()
 	}
-	s.set(func(x *Settings) { x.AuthenticationTimeout = time.Second })
-	p := s.dial(t).login()
-	s.set(func(x *Settings) { x.AuthenticationTimeout = 50 * time.Millisecond })
-	s.dial(t).closed() // as long as it takes, an authorized one stays
 	if got := p.ask(TypeNodeCount); got.Type != ReplyNodeCount {
 		t.Errorf("%c", got.Type)
 	}

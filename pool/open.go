@@ -305,9 +305,9 @@ func (o *Opening) ready() error {
 }
 
 // askIsolation learns the isolation level of the session's transactions, which decides whether its reads may be balanced and
-// which servers do not report.
+// which servers do not report. It is SHOW because a standby refuses every query where that level is serializable.
 func (o *Opening) askIsolation() error {
-	const question = "SELECT pg_catalog.current_setting('default_transaction_isolation')"
+	const question = "SHOW default_transaction_isolation"
 	if o.walSender {
 		return nil
 	}

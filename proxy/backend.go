@@ -39,6 +39,7 @@ type backend struct {
 	lastText    []byte  // of the last statement sent, cut, for SHOW pool_pools
 	ending      bool    // the end of the transaction is on its way
 	planned     bool    // it was cut by a planned switchover
+	warned      bool    // the server process has warned that it ends, without an error
 	standby     bool    // when it was leased another node was the primary: nothing can be written here
 	wrote       bool    // something that may have written was sent since the server was last outside a transaction
 	counted     holding // pins that were counted
@@ -50,6 +51,7 @@ type expect struct {
 	kind    byte // the message's type: Q, P, B, D, E, C, S, F; 'd' is Describe of a portal
 	swallow bool // the client did not send it: its answers are dropped
 	prelude bool // it brings the server up to the session's state: a failure spoils what follows
+	begins  bool // a prelude that is the BEGIN of the client's block
 	failed  bool
 	copied  bool // an Execute whose CopyData has been sent in full
 	writes  bool // Decision.Writes

@@ -238,6 +238,7 @@ func (s *session) doubts(b *backend, cause error) bool {
 		return false
 	}
 	d := &doubt{facts: e.facts, cause: cause, lost: s.t.Now(), ready: ready, holds: b.holds}
+	d.warned, d.keeps = b.warned, b.holds&holdsCursor != 0
 	d.node, d.epoch, d.standby, d.serializable = b.node, b.c.Epoch, b.standby && !b.wrote, s.state.Serializable()
 	if e.asked {
 		w := s.commits
@@ -247,7 +248,7 @@ func (s *session) doubts(b *backend, cause error) bool {
 	if errors.As(cause, &refusal) {
 		d.unrun = b.front().asksID
 		if refusal.f.Code != "57P02" {
-			d.meant = refusal
+			d.meant, d.refused = refusal, true
 		}
 	}
 	if f := d.atOnce(); !f.open && f.outcome == meter.Unknown {

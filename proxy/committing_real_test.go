@@ -159,6 +159,9 @@ func TestRealCommitOutcome(t *testing.T) {
 	await(t, "rows are written", func() bool { return r.value(r.heir, "SELECT pg_last_xact_replay_timestamp() IS NOT NULL") == "t" })
 	r.must(r.heir.Pause())
 	await(t, "the first half waits for the standby", func() bool { return r.committing() == half })
+	await(t, "the server has its COMMITs", func() bool {
+		return r.value(r.old, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'") == strconv.Itoa(half)
+	})
 	await(t, "its WAL is on the way", func() bool {
 		return r.value(r.old, "SELECT sent_lsn = pg_current_wal_flush_lsn() FROM pg_stat_replication") == "t"
 	})

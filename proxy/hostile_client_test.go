@@ -343,7 +343,8 @@ func TestAuthenticationTimeout(t *testing.T) {
 			}
 		})
 	}
-	beside := p.bystander(t) // logged in: no limit any more
+	p.authenticateWithin(2 * time.Second) // in which the bystander is sure to log in
+	beside := p.bystander(t)              // logged in: no limit any more
 	c := p.dial(t)
 	c.ExpectEnd()
 	beside.check(t)

@@ -79,6 +79,7 @@ func TestHostileReset(t *testing.T) {
 		{"resets", fakepg.Asked, fakepg.Reset},
 		{"garbage", fakepg.Asked, fakepg.SayAndStall([]byte("HTTP/1.1 400 Bad Request\r\n\r\n"))},
 		{"length 0", fakepg.Asked, fakepg.SayAndStall(frame('C', 0, ""))},
+		{"a ReadyForQuery alone", fakepg.Asked, fakepg.SayAndStall(pgwire.AppendReady(nil, 'I'))},
 		{"an unexpected message", fakepg.Asked, fakepg.SayAndStall(authRequest(0, ""))},
 		{"a row", fakepg.Asked, fakepg.Say(pgwire.AppendDataRow(nil, []string{"x"}))},
 		{"an error", fakepg.Asked, func(c *fakepg.Conn) bool {

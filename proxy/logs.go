@@ -155,9 +155,12 @@ func (s *session) logServerEnded(b *backend, f pgwire.Fields) {
 }
 
 func (s *session) logLost(node cluster.NodeID, cause error) {
+	severity := logging.Log
+	if errors.Is(cause, errNodeLeft) { // told once for all sessions: by the failover or switchover
+		severity = logging.Debug1
+	}
 	s.log.Log(logging.Event{
-		Severity: logging.Log, Message: "unable to read data from DB node " + itoa(node), Detail: cause.Error(),
-		Node: logging.OnNode(node),
+		Severity: severity, Message: "unable to read data from DB node " + itoa(node), Detail: cause.Error(), Node: logging.OnNode(node),
 	})
 }
 

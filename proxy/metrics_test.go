@@ -141,7 +141,7 @@ func TestStalledLoopIsTold(t *testing.T) {
 	h.loop.Post(func() { close(stalled); <-release })
 	<-stalled
 	for range 3 {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // in which the other loop is sure to turn
 		r := p.Measure(ctx)
 		cancel()
 		if !r.Loops[0].Answered || r.Loops[1].Answered {

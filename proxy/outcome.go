@@ -9,7 +9,7 @@ import (
 //
 //	sent, with the question for the transaction's id in front
 //	  |  the connection is lost
-//	  |-- at a standby, or no id was assigned: nothing was written ----------------> as committed
+//	  |-- at a standby, or no id was assigned: nothing was written ----------------> as committed (rolled back if the server ended the session)
 //	  |-- the server's last word came before the question was answered ------------> rolled back
 //	  |-- no id is known (it was not asked for, or the answer was not there yet) --> unknown
 //	  v
@@ -23,7 +23,9 @@ import (
 //	  '-- any other primary -----------------------------------------------------> unknown
 //
 // A server that has crashed and recovered may have forgotten ids and given them to other transactions. So "committed" is believed only
-// where it did not recover in between: a connection from before the COMMIT proves it, a login after the loss makes it doubtful.
+// where it did not recover in between: a connection from before the COMMIT proves it, a login after the loss makes it doubtful. Nor is it
+// believed of a server that has warned the session that it ends: then it does not wait for its synchronous standbys, and what it alone has is
+// lost with it.
 
 // finding is what has become of a COMMIT and how that is known.
 type finding struct {
@@ -45,6 +47,9 @@ type lostCommit struct {
 
 	standby      bool // it ended a transaction at a standby
 	unrun        bool // the server said that it ends before it came to the COMMIT
+	refused      bool // the server ended the session by an error after that
+	warned       bool // the server process warned that it ends: it no longer waits for synchronous standbys then
+	keeps        bool // COMMIT was to run the query of a cursor WITH HOLD
 	asked        bool // the question was sent ahead
 	answered     bool // and its answer has come
 	xid          cluster.XID
@@ -63,6 +68,10 @@ func (c *lostCommit) atOnce() finding {
 		return found(meter.Unknown, "the transaction's id was not asked for")
 	case !c.answered:
 		return found(meter.Unknown, "the transaction's id is not known")
+	case c.none && c.refused: // COMMIT itself may have had something to do: to send notifications
+		return found(meter.RolledBack, "the server ended the session, and the transaction had written nothing")
+	case c.none && c.keeps:
+		return found(meter.Unknown, "the query of a cursor WITH HOLD may have written")
 	case c.none && c.serializable: // what it has read counts only if the server says so
 		return found(meter.RolledBack, "the transaction is serializable and has written nothing")
 	case c.none:
@@ -124,6 +133,8 @@ func (c *lostCommit) believe(w witness, t testimony) finding {
 	switch {
 	case t.status == "aborted":
 		return found(meter.RolledBack, "the primary says so")
+	case t.status == "committed" && w.same && c.warned:
+		return found(meter.Unknown, "the server may have given up waiting for its synchronous standbys")
 	case t.status == "committed" && (w.same && !t.older || !w.same && c.revived):
 		return found(meter.Unknown, "the server may have used the transaction's id twice")
 	case t.status == "committed":

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 
 	"gopgpool/cluster"
@@ -47,6 +48,8 @@ func TestOutcomeAtOnce(t *testing.T) {
 		{"not asked", lostCommit{}, false, meter.Unknown},
 		{"not answered", lostCommit{asked: true}, false, meter.Unknown},
 		{"nothing written", lostCommit{asked: true, answered: true, none: true}, false, meter.Committed},
+		{"nothing written, and ended by the server", lostCommit{asked: true, answered: true, none: true, refused: true}, false, meter.RolledBack},
+		{"nothing written, a cursor WITH HOLD", lostCommit{asked: true, answered: true, none: true, keeps: true}, false, meter.Unknown},
 		{"nothing written, serializable", lostCommit{asked: true, answered: true, none: true, serializable: true}, false, meter.RolledBack},
 		{"an id", lostCommit{asked: true, answered: true, xid: 5}, true, 0},
 	} {
@@ -122,11 +125,12 @@ func TestOutcomeBelieved(t *testing.T) {
 		{"nonsense", heir, testimony{status: "perhaps"}, false, false, meter.Unknown},
 		{"the same, on a new connection", same, testimony{status: "committed"}, true, false, meter.Unknown},
 		{"the same, on an older connection", same, testimony{status: "committed", older: true}, true, false, meter.Committed},
+		{"the same, warned of its end", same, testimony{status: "committed", older: true}, false, false, meter.Unknown},
 		{"the same, aborted", same, testimony{status: "aborted"}, true, false, meter.RolledBack},
 		{"the same, at work", same, testimony{status: "in progress"}, true, true, 0},
 		{"the same, too old", same, testimony{older: true}, true, false, meter.Unknown},
 	} {
-		lost := lostCommit{revived: c.revived}
+		lost := lostCommit{revived: c.revived, warned: strings.Contains(c.name, "warned")}
 		if f := lost.believe(c.witness, c.says); f.open != c.open || !f.open && (f.outcome != c.want || f.why == "") {
 			t.Errorf("%s: %+v", c.name, f)
 		}

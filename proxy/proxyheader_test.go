@@ -149,13 +149,15 @@ func TestStartupsPerAddress(t *testing.T) {
 		defer p.startups.mu.Unlock()
 		return len(p.startups.counts) == 1
 	})
+	began := time.Now()
 	for range 3 {
 		c := p.dial(t)
 		c.Send([]byte(lineHeader))
 		c.ExpectFatal("53300")
 	}
-	if n := strings.Count(p.log.String(), "too many connections of 192.0.2.7"); n != 1 {
-		t.Errorf("%d lines in the log:\n%s", n, p.log)
+	most := 1 + int(time.Since(began)/tellEvery) // one a second; a busy machine may need more than one
+	if n := strings.Count(p.log.String(), "too many connections of 192.0.2.7"); n < 1 || n > most {
+		t.Errorf("%d lines in the log, at most %d should be:\n%s", n, most, p.log)
 	}
 	other := p.dial(t)
 	other.Send([]byte(otherHeader + startupOf("victim")))

@@ -385,7 +385,7 @@ func (s *session) inject(b *backend, st *vsession.Statement) {
 	b.unnamed = nil
 	b.dirty = true
 	b.setQueued(pgwire.AppendQuery(b.queued(), st.Text))
-	b.push(expect{kind: pgwire.Query, swallow: true, prelude: true})
+	b.push(expect{kind: pgwire.Query, swallow: true, prelude: true, begins: st.Begins})
 	if s.perNode { // it is the client's own statement, which reaches this server only now
 		s.logPerNode(b, 'Q', []byte(st.Text))
 	}

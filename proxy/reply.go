@@ -168,6 +168,7 @@ func (s *session) reply(b *backend, typ byte, frame []byte) (pass bool, err erro
 	case pgwire.ParameterStatus:
 		return s.parameterStatus(b, e, frame)
 	case pgwire.NoticeResponse:
+		b.warned = b.warned || endsServer(frame)
 		return e == nil && s.tellsClient(b, frame) || e != nil && !e.swallow && !(endsServer(frame) && s.mayRerun(b)), nil
 	case pgwire.NotificationResponse:
 		return true, nil
@@ -288,6 +289,10 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 	}
 	ends := f.Code == "57P01" || f.Code == "57P02" // the server process is told to end, or another one has crashed
 	switch {
+	case fatal && ends && e.prelude && s.mayPutBack(b):
+		s.suspect(b.node, frame, notRun)
+		s.rewind(b, nil)
+		return false, nil
 	case fatal && ends && e.prelude:
 		s.end = endedBy(b.node, f, notRun)
 		return false, nil
@@ -295,9 +300,8 @@ func (s *session) errorReply(b *backend, e *expect, frame []byte) (bool, error) 
 		return false, s.lostBackend(b, errServerEnded)
 	}
 	if fatal && ends && s.mayRerun(b) { // whether it is elsewhere depends on what the server meant
-		at := s.stakeAt(b)
-		s.suspects = append(s.suspects, suspect{node: b.node, frame: append([]byte(nil), frame...), heart: true, at: at})
-		node := b.node
+		at, node := s.stakeAt(b), b.node
+		s.suspect(node, frame, at)
 		s.rewind(b, func() error { return endedBy(node, f, at) })
 		return false, nil
 	}
@@ -498,6 +502,9 @@ func (s *session) ready(b *backend, status byte) (bool, error) {
 			}
 			b.pop() // skipped by the server after an error
 			continue
+		}
+		if s.resetting && e.kind == pgwire.Query && !e.told && !e.failed && !s.resetFailed { // it is of something else, and nothing was reset
+			return false, s.nonsense(b, pgwire.ReadyForQuery)
 		}
 		b.pop()
 		if e.collect != nil {

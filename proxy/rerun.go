@@ -25,6 +25,9 @@ import (
 //	            | put back --(catalogue: it may do more than read, nobody can be asked, once already)--> the error of the loss
 //	            |   |
 //	            +---+
+//
+// A server may also end while it is brought up to the session's state, ahead of the client's statement. That one has not been run then, so it
+// is put back whatever it does.
 
 // maxReruns is how often one statement is run again. A statement that takes its server with it, for its size say, must not have all of them.
 const maxReruns = 1
@@ -44,7 +47,7 @@ type flight struct {
 	putBack  bool         // and it has not been taken since
 	anywhere bool         // the server was a standby: whatever was run there, it has written nothing
 	vetted   bool         // the catalogue has nothing against it
-	lost     func() error // the error of the loss; nil: it was not put back
+	lost     func() error // the error of the loss; nil: it has not been run
 }
 
 // takesOff notes that something begins which the client has sent.
@@ -55,18 +58,38 @@ func (s *session) takesOff() {
 	switch {
 	case f.putBack:
 		f.putBack = false
-	case f.lost != nil:
+	case f.reruns > 0:
 		f.reruns, f.lost = 0, nil
 	}
 }
 
 // mayRerun reports whether all that is under way is one read on b that may be run again, as far as its text tells.
 func (s *session) mayRerun(b *backend) bool {
+	return s.srv.holding().RerunLostReads && !s.journal.InTx() && s.canRewind(b) && s.oneRead(b)
+}
+
+// mayPutBack reports whether what is under way can be dealt with anew when b has ended before it came to it, so at a statement of ours
+// ahead of it. In a block nothing but that may have been there: its BEGIN is still owed an answer.
+func (s *session) mayPutBack(b *backend) bool {
+	begun := s.journal.InTx()
+	for i := b.head; i < len(b.queue); i++ {
+		e := &b.queue[i]
+		if e.note != nil || e.answer != nil || e.failed {
+			return false
+		}
+		begun = begun && !e.begins
+	}
+	return !begun && s.canRewind(b)
+}
+
+// canRewind reports whether the client's buffer still has all that is under way, that it has got nothing for it, and that nothing else would
+// be lost with b.
+func (s *session) canRewind(b *backend) bool {
 	f := &s.flight
 	switch {
-	case !s.srv.holding().RerunLostReads, s.secret == nil, s.resetting, s.gone, s.end != nil, s.bereaved != nil:
+	case s.secret == nil, s.resetting, s.gone, s.end != nil, s.bereaved != nil:
 		return false
-	case s.owed != 1, s.pumping, s.batchUsed, s.journal.InTx(), s.copyIn != nil, s.client.skip > 0, s.midFrame != nil, s.skipping:
+	case s.owed != 1, s.pumping, s.batchUsed, s.copyIn != nil, s.client.skip > 0, s.midFrame != nil, s.skipping:
 		return false
 	case f.told, f.cancelled, s.cancels > 0, f.reruns >= maxReruns, f.shifts != s.client.shifts, s.client.in == nil:
 		return false
@@ -78,7 +101,7 @@ func (s *session) mayRerun(b *backend) bool {
 			return false
 		}
 	}
-	return s.oneRead(b)
+	return true
 }
 
 // oneRead reports whether the client waits for one statement on b, and for one that reads.
@@ -112,7 +135,8 @@ func severed(cause error) bool {
 	return errors.Is(cause, io.EOF) || errors.Is(cause, errNodeLeft) || errors.Is(cause, net.ErrClosed) || errors.As(cause, &errno)
 }
 
-// rewind puts what the client has sent back and gives up the connection on which it was lost.
+// rewind puts what the client has sent back and gives up the connection on which it was lost. lost is nil where it has not been run there:
+// whatever it is, it can be run elsewhere then.
 func (s *session) rewind(b *backend, lost func() error) {
 	f := &s.flight
 	f.reruns++
@@ -122,7 +146,7 @@ func (s *session) rewind(b *backend, lost func() error) {
 	s.client.r = f.at
 	s.takeBack(f.mark)
 	s.blocked, s.batchWrote = nil, false
-	s.log.Log(logging.Event{Severity: logging.Debug1, Message: fmt.Sprintf("a read that was lost with DB node %d is run again", b.node)})
+	s.log.Log(logging.Event{Severity: logging.Debug1, Message: fmt.Sprintf("what DB node %d has not answered is run elsewhere", b.node)})
 	s.dropBackend(b)
 }
 
@@ -161,10 +185,11 @@ func (s *session) vet(in *route.Input) error {
 		}
 	}
 	s.flight.vetted = true
+	s.home.tally.Reruns++
 	return nil
 }
 
-// orLost is the error for a statement that was to be run again and could not: that of its loss, for it was sent once.
+// orLost is the error for a statement that was to be run again and could not: that of its loss, for it may have been run once.
 func (s *session) orLost(err error) error {
 	if err == nil || s.flight.lost == nil || s.mustEndNow(err) || errors.Is(err, errCancelled) {
 		return err

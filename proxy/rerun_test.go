@@ -26,9 +26,6 @@ func rereading() fakepg.World {
 func TestLostReadsAreRunAgain(t *testing.T) { inModes(t, testLostReads) }
 
 func testLostReads(t *testing.T, line string) {
-	asked := func(do func(*fakepg.Conn) bool) fakepg.Fault {
-		return fakepg.Fault{At: fakepg.Asked, SQL: "SELECT 1", User: "victim", Times: 1, Do: do} // it may be run there again before the node is down
-	}
 	named := pgwire.AppendParse(nil, "p", "SELECT 1")
 	bound := slices.Concat(pgwire.AppendBind(nil, "", "p"), pgwire.AppendDescribe(nil, 'P', ""), pgwire.AppendExecute(nil, ""))
 	messages := map[string][]byte{
@@ -36,10 +33,10 @@ func testLostReads(t *testing.T, line string) {
 		"closed": synced(named, bound, pgwire.AppendClose(nil, 'S', "p")),
 	}
 	for name, message := range messages {
-		for how, fault := range map[string]fakepg.Fault{
-			"closed": asked(over((*fakepg.Conn).Cut)), "reset": asked(over((*fakepg.Conn).CutHard)),
-			"frozen":  asked(over(func(x *fakepg.Conn) { <-x.Gone() })),
-			"crashed": asked(fakepg.SayAndDrop(pgwire.AppendNotice(nil, pgwire.Fields{Severity: "WARNING", Code: "57P02", Message: "crash"}))),
+		for how, do := range map[string]func(*fakepg.Conn) bool{
+			"closed": over((*fakepg.Conn).Cut), "reset": over((*fakepg.Conn).CutHard),
+			"frozen":  over(func(x *fakepg.Conn) { <-x.Gone() }),
+			"crashed": fakepg.SayAndDrop(pgwire.AppendNotice(nil, pgwire.Fields{Severity: "WARNING", Code: "57P02", Message: "crash"})),
 		} {
 			if how == "crashed" && name != "simple" { // the server sends what it has, with its last words
 				continue
@@ -49,12 +46,16 @@ func testLostReads(t *testing.T, line string) {
 				p.unseen = true
 				c := p.connect(t, "victim")
 				ok(t, c, insert)
-				p.fakes[1].Misbehave(fault)
+				asked := make(chan struct{})
+				p.fakes[1].Misbehave(fakepg.Fault{At: fakepg.Asked, SQL: "SELECT 1", User: "victim", Times: 1, Do: func(x *fakepg.Conn) bool {
+					p.fakes[1].Misbehave(fakepg.Fault{At: fakepg.Accepted, Do: fakepg.Drop}) // run there again it would be lost twice
+					close(asked)
+					return do(x)
+				}})
 				c.Send(message)
+				<-asked
 				if how == "frozen" {
 					await(t, "the statement runs", func() bool { return p.busyOn("victim", 1) })
-				} else {
-					p.fakes[1].Await("the server was asked", func() bool { return len(p.fakes[1].Conns()) > 0 })
 				}
 				p.publish(t, func(v *cluster.View) { lose(v, 1) })
 				t.Cleanup(func() {
@@ -98,6 +99,57 @@ func TestLostReadsWait(t *testing.T) {
 	p.publish(t, crown(1))
 	fine(t, c, "the read")
 	c.Bye()
+}
+
+// TestEndedBeforeItWasRun: where the server ends while it is brought up to the session's state, what the client has sent goes to the next
+// primary, writes and blocks included. Where only the session's connection was ended, the session ends.
+func TestEndedBeforeItWasRun(t *testing.T) {
+	const setting = "SET work_mem = '1MB'"
+	last := fatal("57P01", "terminating connection due to unexpected postmaster exit")
+	for _, c := range []struct {
+		name, first, at string // what the client has sent first, and the statement of ours at which the server ends
+		send            []byte
+		alone           bool // the server goes on
+	}{
+		{"a block", "BEGIN", "BEGIN", pgwire.AppendQuery(nil, insert), false},
+		{"an extended block", "BEGIN", "BEGIN", extended(insert), false},
+		{"a setting", setting, setting, pgwire.AppendQuery(nil, insert), false},
+		{"it alone", "BEGIN", "BEGIN", pgwire.AppendQuery(nil, insert), true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := stateful()
+			w[setting] = fakepg.Answer{Tag: "SET"}
+			p := newTestProxy(t, setup{world: w, nodes: 2, conf: "load_balance_mode = off\nrerun_lost_reads = off\n"})
+			p.unseen = true
+			client := p.connect(t, "victim")
+			ok(t, client, c.first)
+			if c.at == setting { // a fresh connection has to be told of it
+				p.fakes[0].Last().Cut()
+				await(t, "the connection is gone", func() bool { return p.idleCount() == 0 && len(p.fakes[0].Conns()) == 1 && p.fakes[0].Conns()[0].Over() })
+			}
+			p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Asked, SQL: c.at, User: "victim", Do: func(x *fakepg.Conn) bool {
+				if !c.alone {
+					p.fakes[0].Misbehave(fakepg.Fault{At: fakepg.Started, Do: fakepg.SayAndDrop(fatal("57P03", "the database system is shutting down"))})
+				}
+				return fakepg.SayAndDrop(last)(x)
+			}})
+			client.Send(c.send)
+			if c.alone {
+				if out, _ := client.UntilEnd(); len(errorsOf(out)) != 1 || errorsOf(out)[0].Code != "57P01" {
+					t.Errorf("got %v", out)
+				}
+				return
+			}
+			await(t, "it is held", func() bool { return p.waiting("victim") })
+			p.publish(t, condemn)
+			p.publish(t, crown(1))
+			fine(t, client, "the write")
+			if got := p.fakes[1].Last().Statements(); len(got) < 2 || !slices.Equal(got[len(got)-2:], []string{c.at, insert}) {
+				t.Errorf("the next primary was asked %q", got)
+			}
+			client.Bye()
+		})
+	}
 }
 
 // TestWhatIsNotRunAgain: what may have had an effect, what the client has got something of, and what it wants no more ends with the error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sort"
 	"strconv"
+	"strings"
 	"time"
 
 	"gopgpool/auth"
@@ -75,6 +76,10 @@ func (s *session) poolCommand(f *stmt.Facts) (*show.Result, error) {
 		return s.explainRoute(c.Value)
 	case "pause", "resume", "reconnect", "kill", "switchover":
 		return s.operate(c)
+	case "malformed":
+		return nil, &clientError{
+			Code: "42601", Message: "syntax error in PGPOOL " + strings.ToUpper(c.Name), Hint: "The command is " + c.Value + ".",
+		}
 	default:
 		panic("proxy: unknown command " + c.Verb)
 	}

@@ -263,6 +263,11 @@ type suspect struct {
 	heart bool   // it was the session's connection to the primary, or its only one: whoever ends that means the session
 }
 
+// suspect takes note of a server that has ended the session's connection to it with this frame while the client waited for it.
+func (s *session) suspect(node cluster.NodeID, frame []byte, at stake) {
+	s.suspects = append(s.suspects, suspect{node: node, frame: append([]byte(nil), frame...), heart: true, at: at})
+}
+
 // askSuspects finds out what the servers meant. Where one still takes connections, its client was to go: it is told and the session is
 // over. Where it does not, the session goes on without it.
 func (s *session) askSuspects() error {

@@ -89,7 +89,6 @@ func testSwitchoverVerb(t *testing.T, line string) {
 }
 
 func TestSwitchoverRefused(t *testing.T) {
-	t.Parallel()
 	f := newFakeSwitchover()
 	f.err = &SwitchoverError{Message: "could not process switchover request", Detail: "node 1 is tired"}
 	close(f.steps)
@@ -102,6 +101,8 @@ func TestSwitchoverRefused(t *testing.T) {
 	<-f.begun
 	for sql, want := range map[string]string{
 		"PGPOOL SWITCHOVER TO 128":                  "22023 there is no node 128",
+		"PGPOOL SWITCHOVER TO node1":                "42601 syntax error in PGPOOL SWITCHOVER",
+		"PGPOOL SWITCHOVER":                         "42601 syntax error in PGPOOL SWITCHOVER",
 		"PGPOOL SWITCHOVER TO 1.5":                  "22023 there is no node 1.5",
 		"PGPOOL SWITCHOVER TO 99999999999999999999": "22023 there is no node 99999999999999999999",
 	} {
@@ -130,7 +131,6 @@ func TestSwitchoverRefused(t *testing.T) {
 
 // TestSwitchoverLeft: who cancels it, goes or is stopped does not wait any more, and what he started is told so.
 func TestSwitchoverLeft(t *testing.T) {
-	t.Parallel()
 	for _, end := range []string{"cancels", "cancels too late", "goes", "is killed"} {
 		f := newFakeSwitchover()
 		f.err = &SwitchoverError{Message: "canceling statement due to user request", Detail: "The switchover goes on."}

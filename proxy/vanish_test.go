@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"gopgpool/conf"
 	"gopgpool/internal/fakepg"
 	"gopgpool/pgwire"
 )
@@ -187,9 +186,10 @@ func (p *testProxy) queued() int {
 // TestStalledLogin ends a login that the server does not get on with.
 func TestStalledLogin(t *testing.T) {
 	for _, at := range []fakepg.Moment{fakepg.Accepted, fakepg.Started, fakepg.Admitted} {
-		p := newTestProxy(t, setup{world: world(), tweak: func(c *conf.Config) { c.Auth.AuthenticationTimeout = time.Second }})
+		p := newTestProxy(t, setup{world: world()})
 		p.unseen = true
 		beside := p.bystander(t)
+		p.authenticateWithin(time.Second)
 		p.fakes[0].Misbehave(fakepg.Fault{At: at, User: "", Do: fakepg.Stall})
 		c, gone := p.start(t, "victim"), p.start(t, "victim")
 		p.fakes[0].Await("both are stalled", func() bool { return p.fakes[0].Open() == 3 })

@@ -260,11 +260,20 @@ func (s extensionServer) testSwitch(t *testing.T) {
 	archive, err := s.node.Value(t.Context(), `SELECT regexp_replace(current_setting('archive_command'), '^.*''(.*)''/%f.*$', '\1')`)
 	check(t, err)
 	check(t, s.node.Exec(t.Context(), "CREATE TABLE IF NOT EXISTS switched AS SELECT 1"))
+	if s.own { // a disk that takes its time
+		slow := fmt.Sprintf("head -c 1048576 %%p >%s/%%f && sleep 0.5 && cp %%p %[1]s/%%f", pgcluster.ShellQuote(archive))
+		check(t, s.node.Exec(t.Context(), "ALTER SYSTEM SET archive_command = '"+strings.ReplaceAll(slow, "'", "''")+"'"))
+		check(t, s.node.Reload())
+		check(t, pgcluster.Poll(t.Context(), "the setting is read", func() (bool, error) {
+			got, err := s.node.Value(t.Context(), "SHOW archive_command")
+			return got == slow, err
+		}))
+	}
 	path := s.call(t, "postgres", "SELECT pgpool_switch_xlog($1)", archive)
 	info, err := os.Stat(path)
 	check(t, err)
-	if filepath.Dir(path) != archive || info.Size() == 0 {
-		t.Errorf("%s of %d bytes, want one in %s", path, info.Size(), archive)
+	if size := info.Size(); filepath.Dir(path) != archive || size == 0 || s.own && size != 16<<20 {
+		t.Errorf("%s of %d bytes, want one in %s", path, size, archive)
 	}
 	if !s.own {
 		return

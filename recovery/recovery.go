@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -54,14 +55,20 @@ type Recoverer struct {
 	// startBound is how long a server may take to accept connections, beyond recovery_timeout.
 	startBound time.Duration
 
-	busy sync.Mutex // held while a node is being recovered
+	busy sync.Mutex   // held while a node is being recovered
+	node atomic.Int64 // that node; NoNode: there is none
 }
 
 // New makes a Recoverer. The environment's PG* variables have no effect on its connections.
 func New(p Parts) *Recoverer {
 	base, err := baseConfig()
-	return &Recoverer{parts: p, base: base, defect: err, pause: 500 * time.Millisecond, startBound: 12 * time.Second}
+	r := &Recoverer{parts: p, base: base, defect: err, pause: 500 * time.Millisecond, startBound: 12 * time.Second}
+	r.node.Store(int64(cluster.NoNode))
+	return r
 }
+
+// Recovering is the node that is being rebuilt, NoNode where none is. Nobody else may touch its files.
+func (r *Recoverer) Recovering() cluster.NodeID { return cluster.NodeID(r.node.Load()) }
 
 // Recover rebuilds node id and attaches it. It returns when the node is attached; the errors are of type *Error. When ctx ends, the
 // recovery is given up and the node stays down; a script that a server is running then runs to its end all the same.
@@ -74,6 +81,8 @@ func (r *Recoverer) Recover(ctx context.Context, id cluster.NodeID) error {
 		return errBusy()
 	}
 	defer r.busy.Unlock()
+	r.node.Store(int64(id))
+	defer r.node.Store(int64(cluster.NoNode))
 	plan, err := Decide(v, s, id)
 	if err != nil {
 		return err

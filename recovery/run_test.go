@@ -365,21 +365,22 @@ func (l *lab) nodeThatIsNoStandby(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		answers []string // SQLSTATEs, the last one for ever
+		bound   time.Duration
 		want    string
 	}{
 		{
-			"starting", []string{"57P03"}, `recovery is checking if postmaster is started: postmaster on hostname:"127.0.0.1" ` +
+			"starting", []string{"57P03"}, 500 * time.Millisecond, `recovery is checking if postmaster is started: postmaster on hostname:"127.0.0.1" ` +
 				`database:"postgres" user:"postgres" failed to start in 0 second`,
 		},
 		{
-			"without the database", []string{"57P03", "3D000", "53300"}, `recovery is checking if postmaster is started: ` +
+			"without the database", []string{"57P03", "3D000", "53300"}, 3 * time.Second, `recovery is checking if postmaster is started: ` +
 				`postmaster on hostname:"127.0.0.1" database:"template1" user:"postgres" failed to start in 0 second`,
 		},
-		{"stranger", []string{"57P03", "28P01"}, "node recovery failed, node id: 1: it runs but refuses recovery_user: no"},
+		{"stranger", []string{"57P03", "28P01"}, time.Minute, "node recovery failed, node id: 1: it runs but refuses recovery_user: no"},
 	} {
 		at(refuseAll(t, tc.answers))
 		l.set(func(s *Settings) { s.RecoveryTimeout = 0 })
-		l.r.startBound = 500 * time.Millisecond
+		l.r.startBound = tc.bound
 		if e := l.fails(t.Context(), t, 1); e.Error() != tc.want {
 			t.Errorf("%s:\n got %s\nwant %s", tc.name, e, tc.want)
 		}

@@ -10,7 +10,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -151,7 +150,7 @@ func (s *site) as(ctx context.Context, program string, args ...string) *exec.Cmd
 
 // stop ends a server that a script has started; one that does not run is stopped.
 func (s *site) stop(id cluster.NodeID) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	// Its error says that no server runs.
 	_ = s.as(ctx, filepath.Join(s.bin, "pg_ctl"), "-D", s.nodes[id].DataDirectory, "-m", "immediate", "-w", "stop").Run()
@@ -164,7 +163,7 @@ func (s *site) run(t *testing.T, status int, script string, args ...any) string 
 	for i, a := range args {
 		words[i] = fmt.Sprint(a)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join(s.dir, script), words...)
 	out, err := cmd.CombinedOutput()
@@ -207,7 +206,7 @@ func (s *site) ask(ctx context.Context, id cluster.NodeID, sql string) (value st
 // eventually waits until a server gives the answer.
 func (s *site) eventually(t *testing.T, id cluster.NodeID, sql, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var last string
 	err := pgcluster.Poll(ctx, fmt.Sprintf("node %d: %s is %q", id, sql, want), func() (bool, error) {

@@ -71,6 +71,9 @@ func (w *world) change(edit func(*cluster.View)) {
 }
 
 func (w *world) Attach(_ context.Context, id cluster.NodeID) error {
+	if now := w.r.Recovering(); now != id { // who repairs servers must leave it alone
+		return errors.New("another node is told to be recovered")
+	}
 	w.change(func(v *cluster.View) { v.Nodes[id].Status = cluster.StatusWaiting })
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -101,10 +104,13 @@ func (w *world) took() []cluster.NodeID {
 	return ids
 }
 
+// patience bounds what starts servers or copies them, however slow the disk is.
+const patience = 3 * time.Minute
+
 // recovers recovers a node that must be recovered and attached.
 func (w *world) recovers(t *testing.T, id cluster.NodeID) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := w.r.Recover(ctx, id); err != nil {
 		t.Fatal(err)

@@ -15,6 +15,7 @@ const (
 	Following   Kind = iota + 1 // it streams, directly or not, from the primary
 	Connecting                  // it is set to, and does not yet
 	Stuck                       // it is set to for long, and does not
+	Starting                    // a standby that runs and does not accept connections yet
 	Elsewhere                   // it streams from somebody else, or from nobody
 	Diverged                    // a standby that replayed WAL which the primary does not have
 	Stray                       // an old primary that runs as one
@@ -32,8 +33,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"", "following", "connecting", "stuck", "elsewhere", "diverged", "stray", "stopped", "crashed", "halted", "unfinished", "usurper", "newer",
-	"foreign", "silent", "unreachable", "unknowable", "local",
+	"", "following", "connecting", "stuck", "starting", "elsewhere", "diverged", "stray", "stopped", "crashed", "halted", "unfinished", "usurper",
+	"newer", "foreign", "silent", "unreachable", "unknowable", "local",
 }
 
 func (k Kind) String() string { return kindNames[k] }
@@ -65,8 +66,10 @@ type Finding struct {
 	Node   cluster.NodeID
 	Kind   Kind
 	Remedy Remedy
-	// Needs: the remedy takes an agent and there is none, so it is not applied.
-	Needs bool
+	// Needs: the remedy takes an agent and there is none, so it is not applied; or the node is down, and without one nobody can tell why.
+	// Nobody is why nobody is at its host.
+	Needs  bool
+	Nobody string
 	// Why is the finding in words; it holds no password.
 	Why string
 	// Err is why the remedy has failed so far, and Since when the node was found so; neither is Diagnose's.
@@ -82,7 +85,7 @@ const patience = 5 * time.Second
 const stuck = 30 * time.Second
 
 // Diagnose says about each node but the primary what is wrong with it and what to do. It is pure. Nodes an administrator has detached
-// are passed over, and all of them while failover is at work or the primary does not answer.
+// or is rebuilding are passed over, and all of them while failover is at work or the primary does not answer.
 func Diagnose(f *Facts) []Finding {
 	v := f.View
 	if v.Mode != cluster.ModeStreaming || v.Op != cluster.OpNone || v.Seeking || v.Following {
@@ -95,13 +98,14 @@ func Diagnose(f *Facts) []Finding {
 	var all []Finding
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
-		if n.ID == v.Primary || n.Port == 0 || n.Detached || i >= len(f.Nodes) {
+		if n.ID == v.Primary || n.Port == 0 || n.Detached || i >= len(f.Nodes) || f.Nodes[i].Spared {
 			continue
 		}
 		d := diagnosis{f: f, n: n, at: &f.Nodes[i], primary: p}
 		finding := d.look()
 		finding.Node = n.ID
-		finding.Needs = finding.Remedy.byHost() && !d.at.Hosted
+		finding.Needs = !d.at.Hosted && (finding.Remedy.byHost() || finding.Kind == Unreachable && !v.Live(n.ID))
+		finding.Nobody = nobody(d.at.ControlErr)
 		all = append(all, finding)
 	}
 	return all
@@ -132,6 +136,8 @@ func (d *diagnosis) look() Finding {
 		return d.is(Unreachable, None, "it does not answer, and nobody is at its host: %v", s.Err)
 	case d.at.ControlErr != nil:
 		return d.is(Unreachable, None, "neither its server answers (%v) nor its agent (%v)", s.Err, d.at.ControlErr)
+	case c.Running && c.Starting && c.Standby && !d.f.View.Live(d.n.ID):
+		return d.starting()
 	case c.Running:
 		return d.is(Silent, None, "it runs and does not answer: %v", s.Err)
 	case d.f.View.Live(d.n.ID):
@@ -139,7 +145,7 @@ func (d *diagnosis) look() Finding {
 	case c.Broken:
 		return d.is(Unfinished, BaseBackup, "a rewind or base backup of it was not finished")
 	case c.State == "":
-		return d.is(Unreachable, None, "there is no data directory")
+		return d.is(Unreachable, None, "there is no data directory; once a standby runs there it is attached")
 	case c.SystemID != d.primary.State.SystemID:
 		return d.foreign(c.SystemID)
 	}
@@ -166,7 +172,10 @@ func (d *diagnosis) standby() Finding {
 			return d.diverged(end)
 		}
 	}
-	if d.follows(d.n.ID, len(d.f.Nodes)) {
+	switch {
+	case d.at.Misfit != nil:
+		return d.is(Stuck, None, "%v", d.at.Misfit)
+	case d.follows(d.n.ID, len(d.f.Nodes)):
 		return d.following()
 	}
 	return d.notFollowing()
@@ -201,10 +210,20 @@ func (d *diagnosis) follows(id cluster.NodeID, depth int) bool {
 }
 
 func (d *diagnosis) following() Finding {
+	if d.n.Status == cluster.StatusDown && d.fromTheFormer() {
+		return d.repoint("it streams from node %d, which was the primary when it went down", d.f.View.Crossing.From)
+	}
 	if d.n.Status == cluster.StatusDown {
 		return d.is(Following, Attach, "it follows the primary, and is down")
 	}
 	return d.is(Following, None, "it follows the primary")
+}
+
+// fromTheFormer reports whether a node streams from the one whose place the primary took: that was the primary for it too, and is a standby
+// again by now. Who is put behind another standby on purpose is up. A primary that serves again has taken nobody's place.
+func (d *diagnosis) fromTheFormer() bool {
+	x := d.f.View.Crossing
+	return x != nil && x.To == d.f.View.Primary && x.From != x.To && x.From == d.f.upstream(d.n.ID)
 }
 
 // notFollowing tells a standby that will stream by itself from one that must be repointed.
@@ -216,6 +235,8 @@ func (d *diagnosis) notFollowing() Finding {
 		return d.repoint("its replication slot %q is not there at the primary", s.SlotName)
 	case up == v.Primary && s.ReplayPaused:
 		return d.is(Stuck, None, "its replay is paused, so it cannot follow the primary (pg_wal_replay_resume)")
+	case up == v.Primary && d.at.Silent >= stuck && d.at.Unled:
+		return d.repoint("it is set to stream from the primary as somebody else than replication_user")
 	case up == v.Primary && d.at.Silent >= stuck:
 		return d.is(Stuck, None, "it is set to stream from the primary and does not for long: its log says why"+
 			" (pg_hba.conf of the primary, the password, WAL that is removed already)")
@@ -338,7 +359,7 @@ func (d *diagnosis) stopped() Finding {
 	case d.at.NoStart:
 		return d.is(Stopped, BaseBackup, "it was made a standby and does not start")
 	case c.State == shutDownInRecovery:
-		return d.is(Halted, None, "somebody has shut it down")
+		return d.is(Halted, None, "somebody has shut it down; once it is started again it is attached")
 	case c.State == inArchiveRecovery && c.Standby:
 		return d.is(Crashed, Start, "it does not run and was not shut down")
 	case c.Standby:

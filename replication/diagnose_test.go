@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write what Diagnose says into the scena
 //	case NAME
 //	view primary=1 [tli=..] [history=TLI:LSN,...] [crossing=FROM:TO [givenup=NODE]] [seeking] [op]
 //	node N up|down|detached primary|standby|silent tli= received= replayed= up=HOST:PORT streaming slot= slots=a,b*,c! for=DURATION
-//	node N down silent agent [running] [standby] [broken] state="..." tli= checkpoint=
+//	node N down silent agent [spared] [running] [starting=DURATION] [says="..."] [unled] [nostart] [standby] [broken] state="..." tli= checkpoint=
 //	----
 //	N KIND REMEDY [needs an agent]: WHY
 //	leftover N SLOT
@@ -207,10 +207,23 @@ func (f *Facts) readNode(words []string) (err error) {
 			at.Hosted = true
 		case "lost":
 			at.ControlErr = errors.New("no route to host")
+		case "spared":
+			at.Spared = true
 		case "norewind":
 			at.NoRewind = true
 		case "running":
 			c.Running = true
+		case "starting":
+			var failed error
+			c.Starting = true
+			at.Starting, failed = time.ParseDuration(value)
+			err = errors.Join(err, failed)
+		case "says":
+			c.Says = value
+		case "unled":
+			at.Unled = true
+		case "nostart":
+			at.NoStart = true
 		case "broken":
 			c.Broken = true
 		case "streaming":

@@ -27,9 +27,17 @@ type NodeFacts struct {
 	Hosted     bool
 	Control    cluster.Control
 	ControlErr error
+	// Starting is how long it has been seen to run and not to accept connections yet. Unled: it would be told now to stream from somebody else
+	// or in another way than it was told last, as far as we know; of one that does not stream: as somebody else than it is set to.
+	Starting time.Duration
+	Unled    bool
+	// Spared: somebody else is rebuilding it.
+	Spared bool
+	// Misfit is why a standby replays no more before it is started with other settings.
+	Misfit error
 	// NoRewind: a rewind to the primary in force was tried and cannot be.
 	NoRewind bool
-	// NoStart: it was put in order and does not start, so that its files cannot be trusted.
+	// NoStart: it was put in order and ended while it was starting, so that its files cannot be trusted.
 	NoStart bool
 }
 
@@ -47,16 +55,21 @@ func (f *Facts) primary() *NodeFacts {
 	return p
 }
 
-// upstream finds the node a standby streams from, or is set to; NoNode: nobody we know by that address.
+// upstream finds the node a standby streams from, or is set to; NoNode: nobody we know by that address. Of several that it could be, as
+// servers on one host that listen on addresses of their own, it is the one we know by the very name.
 func (f *Facts) upstream(id cluster.NodeID) cluster.NodeID {
-	st, v := &f.Nodes[id].State, f.View
+	st, v, found := &f.Nodes[id].State, f.View, cluster.NoNode
 	for i := range v.Nodes {
 		n := &v.Nodes[i]
-		if n.ID != id && n.Port > 0 && n.Port == st.UpstreamPort && sameHost(v.Nodes[id].Host, st.UpstreamHost, n.Host) {
+		switch {
+		case n.ID == id || n.Port == 0 || n.Port != st.UpstreamPort || !sameHost(v.Nodes[id].Host, st.UpstreamHost, n.Host):
+		case strings.EqualFold(st.UpstreamHost, n.Host):
 			return n.ID
+		case found == cluster.NoNode:
+			found = n.ID
 		}
 	}
-	return cluster.NoNode
+	return found
 }
 
 // sameHost reports whether up, as a server on host own knows it, is where we know host. All names of one's own host are one, but only

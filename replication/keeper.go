@@ -14,7 +14,7 @@ import (
 	"gopgpool/tlsconf"
 )
 
-// Parts are what a Keeper is built from. All but TLS are required.
+// Parts are what a Keeper is built from. All but TLS and Spared are required.
 type Parts struct {
 	Store    *cluster.Store
 	Settings func() Settings // in force now
@@ -22,6 +22,8 @@ type Parts struct {
 	Office func() (cluster.Term, bool)
 	// Host finds who acts on a node's host; an error that is cluster.ErrNeedsAgent: nobody.
 	Host func(n cluster.Node) (Host, error)
+	// Spared is a node that somebody else is rebuilding: it is left alone; NoNode: there is none. nil: there never is.
+	Spared func() cluster.NodeID
 	// Attach reports that a node that is down follows the primary of v again. It must not block.
 	Attach func(id cluster.NodeID, v *cluster.View)
 	// Detach reports that a node has what the primary of v does not have and must not be read from. It must not block.
@@ -67,14 +69,18 @@ type Keeper struct {
 	known    map[cluster.NodeID]tidings // guarded by mu: what each node said last
 	primary  cluster.NodeID             // guarded by mu: the last primary there was
 	findings []Finding                  // guarded by mu; replaced, never changed
+	needs    cluster.Needs              // guarded by mu: those published last; replaced, never changed
 
 	// What follows is Run's goroutine's.
 	reign   reign
 	courses map[cluster.NodeID]*course
 	quiet   map[cluster.NodeID]time.Time // since when a standby has not streamed
+	starts  map[cluster.NodeID]*startClock
 	history History
 	past    uint64 // system identifier of history
 	idle    map[leftover]int
+	// strangers were told of last
+	strangers []string
 }
 
 // reign is one office of this pgpool.
@@ -89,7 +95,7 @@ func New(p Parts) *Keeper {
 	k := &Keeper{
 		parts: p, leases: newLeases(time.Now), wake: make(chan struct{}, 1), known: map[cluster.NodeID]tidings{},
 		primary: cluster.NoNode, courses: map[cluster.NodeID]*course{}, quiet: map[cluster.NodeID]time.Time{},
-		idle: map[leftover]int{},
+		starts: map[cluster.NodeID]*startClock{}, idle: map[leftover]int{},
 	}
 	k.links = newLinks(&k.parts)
 	return k
@@ -152,6 +158,7 @@ func (k *Keeper) round(ctx context.Context) {
 	s := k.parts.Settings()
 	if !k.inOffice(ctx) || !s.Active {
 		k.publish(nil)
+		k.want(nil)
 		return
 	}
 	v := k.parts.Store.Current()
@@ -191,10 +198,11 @@ func (k *Keeper) resign() {
 		k.reign = reign{}
 	}
 	for _, c := range k.courses {
-		c.cancel()
+		c.cancel(nil)
 	}
 	clear(k.courses)
 	clear(k.quiet)
+	clear(k.starts)
 	clear(k.idle)
 }
 
@@ -219,14 +227,24 @@ func (k *Keeper) gather(ctx context.Context, v *cluster.View) Facts {
 		}
 	}
 	now := time.Now()
-	for _, t := range k.askAll(ctx, v, ids) {
+	all := k.askAll(ctx, v, ids)
+	primary := k.lastPrimary()
+	for _, t := range all {
 		id := t.state.Node
-		f.Nodes[id] = NodeFacts{State: t.state, Version: t.version, Slots: t.slots, Silent: k.silent(&t.state, now)}
+		f.Nodes[id] = NodeFacts{
+			State: t.state, Version: t.version, Slots: t.slots, Silent: k.silent(&t.state, now), Misfit: misfit(&t, &primary),
+		}
 		if c := k.courses[id]; c != nil {
-			f.Nodes[id].NoRewind, f.Nodes[id].NoStart = c.noRewind, c.noStart()
+			f.Nodes[id].NoRewind, f.Nodes[id].NoStart = c.noRewind, c.noStart(time.Now())
+		}
+	}
+	if k.parts.Spared != nil {
+		if id := k.parts.Spared(); id != cluster.NoNode && int(id) < len(f.Nodes) { // it may be of a newer View
+			f.Nodes[id].Spared = true
 		}
 	}
 	k.askHosts(ctx, v, &f, ids)
+	k.timeStarts(&f, now)
 	f.History = k.historyOf(ctx, &f)
 	return f
 }
@@ -302,6 +320,13 @@ func (k *Keeper) heard(id cluster.NodeID) tidings {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.known[id]
+}
+
+// lastPrimary returns what the last primary said last; the zero value where it never did.
+func (k *Keeper) lastPrimary() tidings {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.known[k.primary]
 }
 
 // standbysBut lists the names of the standbys in use that answered last, but for one node.

@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -25,12 +27,19 @@ type leases struct {
 	renewed   map[cluster.NodeID]time.Time // guarded by mu: when the last attempt ended that may have arrived
 	busy      map[cluster.NodeID]bool      // guarded by mu: an attempt is under way
 	condemned map[cluster.NodeID]bool      // guarded by mu: not renewed
+	contacts  map[cluster.NodeID]contact   // guarded by mu
+}
+
+// contact is how the last renewal ended, as it was told.
+type contact struct {
+	told  time.Time // zero: nothing was so far
+	fault string    // "": the agent obeys
 }
 
 func newLeases(now func() time.Time) *leases {
 	return &leases{
 		now: now, since: now(), renewed: map[cluster.NodeID]time.Time{},
-		busy: map[cluster.NodeID]bool{}, condemned: map[cluster.NodeID]bool{},
+		busy: map[cluster.NodeID]bool{}, condemned: map[cluster.NodeID]bool{}, contacts: map[cluster.NodeID]contact{},
 	}
 }
 
@@ -91,6 +100,39 @@ func (l *leases) ended(id cluster.NodeID) {
 	l.busy[id], l.renewed[id] = false, l.now()
 }
 
+// retellAfter is how long another reason why an agent does not obey is not worth a line.
+const retellAfter = time.Minute
+
+// news reports whether the end of a renewal is worth telling: that the agent obeys, or why it does not, unless that was told.
+func (l *leases) news(id cluster.NodeID, err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	old, fault, now := l.contacts[id], "", l.now()
+	if err != nil {
+		fault = err.Error()
+	}
+	switch {
+	case old.told.IsZero(), (fault == "") != (old.fault == ""):
+	case fault == old.fault, now.Sub(old.told) < retellAfter:
+		return false
+	}
+	l.contacts[id] = contact{told: now, fault: fault}
+	return true
+}
+
+// faults tells of the agents that do not obey why.
+func (l *leases) faults() map[cluster.NodeID]string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := map[cluster.NodeID]string{}
+	for id, c := range l.contacts {
+		if c.fault != "" {
+			all[id] = c.fault
+		}
+	}
+	return all
+}
+
 // attempted notes a renewal beside those of renewAll.
 func (l *leases) attempted(id cluster.NodeID) {
 	l.mu.Lock()
@@ -128,15 +170,36 @@ func (k *Keeper) renew(ctx context.Context, v *cluster.View, term cluster.Term) 
 		h, err := k.parts.Host(n)
 		if err != nil {
 			k.leases.ended(n.ID)
+			k.contacted(n, err)
 			continue
 		}
 		k.tasks.Go(func() {
 			defer k.leases.ended(n.ID)
 			bounded, cancel := context.WithTimeout(ctx, renewBound)
 			defer cancel()
-			_ = h.Renew(bounded, term) // an agent that does not answer is told of where something is asked of it
+			if err := h.Renew(bounded, term); ctx.Err() == nil {
+				k.contacted(n, err)
+			}
 		})
 	}
+}
+
+// contacted tells of an agent that obeys, or does not: it is better known before it is needed.
+func (k *Keeper) contacted(n cluster.Node, err error) {
+	if !k.leases.news(n.ID, err) {
+		return
+	}
+	e := logging.Event{
+		Severity: logging.Log, Node: logging.OnNode(int(n.ID)), Message: fmt.Sprintf("node %d: its agent at %s obeys", n.ID, n.Agent),
+	}
+	if err != nil {
+		e.Severity, e.Message = logging.Warning, fmt.Sprintf("node %d: its agent at %s does not obey", n.ID, n.Agent)
+		e.Detail, e.Hint = err.Error(), "Where agent_fencing is on in its file it stops a primary when agent_lease_time has passed."
+		if errors.Is(err, cluster.ErrOldTerm) {
+			e.Hint = "If the pgpool that had this term is gone for good: stop the pgpools, remove the agents' files DATADIR.pgpool/term, start them."
+		}
+	}
+	k.parts.Log.Log(e)
 }
 
 // reassure has the agent of a server that is about to become the primary begin its lease anew. While no pgpool led nobody renewed it, and it

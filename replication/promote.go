@@ -23,9 +23,12 @@ const (
 // Promote has a standby leave recovery and returns when it accepts writes. A server that is no standby any more is fine.
 //
 // After an error the promotion may happen yet. Bounds has a zero field for what is not known: all of it where the server had been promoted
-// before, or its host had to promote it, or it is not certain that it had the lost primary's timeline.
-func (k *Keeper) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
-	p := &promotion{k: k, node: v.Nodes[node], term: term, others: k.standbysBut(v, node)}
+// before, or its host had to promote it, or it is not certain that it had the lost primary's timeline. last is what was seen of the lost
+// primary, whose synchronous_standby_names the new one is to have.
+func (k *Keeper) Promote(
+	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, last cluster.PrimaryGauge,
+) (cluster.Bounds, error) {
+	p := &promotion{k: k, node: v.Nodes[node], term: term, last: last, others: k.standbysBut(v, node)}
 	k.reassure(ctx, p.node, term)
 	err := k.links.use(ctx, p.node, func(s *server) error { return p.begin(ctx, s) })
 	if err == nil && !p.already {
@@ -51,8 +54,9 @@ type promotion struct {
 	k        *Keeper
 	node     cluster.Node
 	term     cluster.Term
-	already  bool     // it was no standby when we came
-	ordered  bool     // pg_promote has been called
+	already  bool // it was no standby when we came
+	ordered  bool // pg_promote has been called
+	last     cluster.PrimaryGauge
 	others   []string // names of the standbys that will follow it
 	timeline cluster.Timeline
 	bounds   cluster.Bounds
@@ -70,7 +74,8 @@ func (p *promotion) begin(ctx context.Context, s *server) error {
 		return nil
 	}
 	p.timeline = t.state.Timeline
-	if err := p.k.prepareSync(ctx, s, &t, p.others); err != nil {
+	reloaded, err := p.k.prepareSync(ctx, s, &t, &p.last, p.others)
+	if err != nil {
 		p.k.tell(p.node.ID, logging.Warning, "synchronous_standby_names of node %d was not put in order: %v", p.node.ID, err)
 	}
 	if t.state.ReplayPaused {
@@ -81,6 +86,11 @@ func (p *promotion) begin(ctx context.Context, s *server) error {
 	}
 	if !t.delayed {
 		if err := s.replayed(ctx); err != nil {
+			return err
+		}
+	}
+	if reloaded {
+		if err := s.rested(ctx); err != nil {
 			return err
 		}
 	}
@@ -122,6 +132,32 @@ func (s *server) replayed(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+const (
+	// A reload wakes a standby that waits to try its lost primary again, and it tries at once. Told to promote meanwhile, it would first
+	// wait for wal_retrieve_retry_interval (5 s). The reload arrives within wakes, the attempt is over within attempt or hangs for long.
+	wakes     = 50 * time.Millisecond
+	attempt   = 500 * time.Millisecond
+	restsSQL  = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'startup' AND wait_event = 'RecoveryRetrieveRetryInterval'"
+	restsFrom = 13 // version that names this wait
+)
+
+// rested waits until a standby that was reloaded waits for its lost primary again.
+func (s *server) rested(ctx context.Context) error {
+	for began := time.Now(); time.Since(began) < attempt; {
+		if err := pause(ctx, wakes); err != nil {
+			return err
+		}
+		row, err := s.row(ctx, restsSQL, 1)
+		if err != nil {
+			return err
+		}
+		if string(row[0]) != "0" || s.version() < restsFrom {
+			return nil
+		}
+	}
+	return nil
 }
 
 // nextXIDSQL asks for the next transaction id, which age counts from; the snapshot gives what lies above its 32 bits.

@@ -3,8 +3,13 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -29,10 +34,10 @@ func TestSurveyAndPromotions(t *testing.T) {
 	}
 	w.exec(2, "SELECT pg_wal_replay_pause()")
 	w.exec(0, "INSERT INTO t VALUES (2)")
-	before := w.survey(0, 1, 2, 3, 4)
+	before := w.answered(0, 1, 2, 3, 4)
 	w.await("it is received", func() (bool, error) {
 		s := w.survey(2)[0]
-		return s.Received >= before[0].Received && s.ReplayPaused, nil
+		return s.Err == nil && s.Received >= before[0].Received && s.ReplayPaused, nil
 	})
 	w.keeper.noticed(w.store.Current())
 	if err := w.c.Nodes[0].Kill(t.Context()); err != nil {
@@ -47,13 +52,13 @@ func TestSurveyAndPromotions(t *testing.T) {
 		w.mu.Lock()
 		w.retired = true
 		w.mu.Unlock()
-		if _, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 3, 7); !errors.Is(err, errNoOffice) {
+		if _, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 3, 7, cluster.PrimaryGauge{}); !errors.Is(err, errNoOffice) {
 			t.Errorf("promoted by who does not act any more: %v", err)
 		}
 		if err := w.keeper.Start(w.t.Context(), w.store.Current(), 3, 7); !errors.Is(err, errNoOffice) {
 			t.Errorf("started by who does not act any more: %v", err)
 		}
-		if s := w.survey(3)[0]; !s.InRecovery {
+		if s := w.answered(3)[0]; s.Err != nil || !s.InRecovery {
 			t.Error("its host has promoted it")
 		}
 		w.mu.Lock()
@@ -90,7 +95,7 @@ func (w *world) replayed() {
 func (w *world) surveyed() {
 	w.t.Helper()
 	written := w.value(0, "SELECT pg_current_wal_lsn()")
-	states := w.survey(2, 0, 1)
+	states := w.answered(2, 0, 1)
 	for i, id := range []cluster.NodeID{2, 0, 1} {
 		s := states[i]
 		if s.Node != id || s.Err != nil || s.Timeline != 1 || s.SystemID != states[0].SystemID || s.SystemID == 0 || s.NextXID < 700 {
@@ -127,7 +132,7 @@ func (w *world) surveyedWithout(before []cluster.ServerState) {
 	if after[0].Err == nil || after[2].Err == nil {
 		w.t.Errorf("dead and frozen servers answer: %v, %v", after[0].Err, after[2].Err)
 	}
-	if s := after[1]; s.Err != nil || s.Received < before[1].Received || s.Timeline != 1 || s.Streaming {
+	if s := w.answered(1)[0]; s.Err != nil || s.Received < before[1].Received || s.Timeline != 1 || s.Streaming {
 		w.t.Errorf("before %+v, after %+v", before[1], s)
 	}
 	if err := w.c.Nodes[3].Resume(); err != nil {
@@ -172,7 +177,7 @@ func (w *world) promotedKnowing(ids []uint64) {
 	if got := w.value(1, "SELECT max(xmin::text::bigint) FROM t"); got != strconv.FormatUint(uint64(b.After), 10) {
 		w.t.Errorf("the first transaction of the new primary is %s, want %d", got, b.After)
 	}
-	again, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 1, 8)
+	again, err := w.keeper.Promote(w.t.Context(), w.store.Current(), 1, 8, w.store.Gauges().Primary)
 	if err != nil || again != (cluster.Bounds{}) {
 		w.t.Errorf("promoting a primary: %+v, %v", again, err)
 	}
@@ -193,4 +198,67 @@ func (w *world) promotedSynchronous() {
 	if got := w.value(4, "SELECT current_setting('"+remembered+"', true)"); got != "*" {
 		w.t.Errorf("remembered is %q", got)
 	}
+}
+
+// TestAReloadDoesNotDelayThePromotion: where synchronous_standby_names is cleared first, the standby is not told to promote while it tries its
+// lost primary again, because it would wait for wal_retrieve_retry_interval (5 s) then.
+func TestAReloadDoesNotDelayThePromotion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, pgcluster.Options{Nodes: 4})
+	standbys := []int{1, 2, 3} // which signal comes first is a matter of luck
+	for _, id := range standbys {
+		w.exec(id, "ALTER SYSTEM SET wal_retrieve_retry_interval = '15s'")
+		w.exec(id, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+		w.exec(id, "SELECT pg_reload_conf()")
+	}
+	if err := w.c.Nodes[0].Kill(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.hangUp(w.c.Nodes[0])
+	for _, id := range standbys {
+		w.await("the standby waits for its primary", func() (bool, error) { return w.value(id, restsSQL) == "1", nil })
+		w.keeper.mu.Lock()
+		clear(w.keeper.known) // of other standbys, which would count
+		w.keeper.mu.Unlock()
+		began := time.Now()
+		w.promote(cluster.NodeID(id), 0)
+		if d := time.Since(began); d > 8*time.Second {
+			t.Errorf("node %d: it took %v", id, d)
+		}
+		if got := w.value(id, "SHOW synchronous_standby_names"); got != "" {
+			t.Errorf("node %d: synchronous_standby_names is %q", id, got)
+		}
+	}
+}
+
+// hangUp stands in for a server that is dead: who connects is kept for a moment, and told nothing.
+func (w *world) hangUp(n *pgcluster.Node) {
+	w.t.Helper()
+	var config net.ListenConfig
+	network, address := "tcp", net.JoinHostPort(n.Host, strconv.Itoa(n.Port))
+	if strings.HasPrefix(n.Host, "/") {
+		network, address = "unix", filepath.Join(n.Host, fmt.Sprintf(".s.PGSQL.%d", n.Port))
+		if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+			w.t.Fatal(err)
+		}
+	}
+	l, err := config.Listen(w.t.Context(), network, address)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			time.AfterFunc(150*time.Millisecond, func() { _ = c.Close() })
+		}
+	}()
+	w.t.Cleanup(func() {
+		_ = l.Close()
+		<-done
+	})
 }

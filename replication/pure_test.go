@@ -158,3 +158,53 @@ func TestStopWaitsForTheLease(t *testing.T) {
 		}
 	})
 }
+
+// stubborn is a host whose server does not shut down.
+type stubborn struct{ Host }
+
+func (stubborn) Stop(ctx context.Context, _ cluster.Term, mode cluster.StopMode) (cluster.LSN, error) {
+	if mode == cluster.StopNow {
+		return 0x60, nil
+	}
+	<-ctx.Done()
+	return 0, context.Cause(ctx)
+}
+
+// TestAShutdownIsNotWaitedForWithoutEnd: clients wait for the successor, so a server whose archiver hangs is stopped at once in the end. Who
+// does not want it stopped any more does not have it stopped so.
+func TestAShutdownIsNotWaitedForWithoutEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		v := &cluster.View{Mode: cluster.ModeStreaming, Nodes: []cluster.Node{{Port: 5432, Status: cluster.StatusUp}}}
+		k := New(Parts{
+			Store: cluster.NewStore(v), Log: logging.Logger{}, Settings: func() Settings { return Settings{} },
+			Host: func(cluster.Node) (Host, error) { return stubborn{}, nil },
+		})
+		began := time.Now()
+		end, err := k.Stop(t.Context(), v, 0, 1, cluster.StopFast)
+		if took := time.Since(began); end != 0x60 || err != nil || took != shutBound {
+			t.Errorf("%v, %v after %v", end, err, took)
+		}
+		short, cancel := context.WithTimeout(t.Context(), shutBound/2)
+		defer cancel()
+		if _, err := k.Stop(short, v, 0, 1, cluster.StopFast); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("given up: %v", err)
+		}
+	})
+}
+
+// TestUpstreamAmongLoopbackAddresses: servers on one host with addresses of their own and one port are told apart by their names, and a
+// name that no node has means any of them.
+func TestUpstreamAmongLoopbackAddresses(t *testing.T) {
+	v := &cluster.View{}
+	for i, host := range []string{"127.0.0.10", "127.0.0.11", "127.0.0.12"} {
+		v.Nodes = append(v.Nodes, cluster.Node{ID: cluster.NodeID(i), Host: host, Port: 5432})
+	}
+	f := &Facts{View: v, Nodes: make([]NodeFacts, len(v.Nodes))}
+	for host, want := range map[string]cluster.NodeID{"127.0.0.10": 0, "127.0.0.11": 1, "localhost": 0, "10.0.0.1": cluster.NoNode} {
+		f.Nodes[2].State.UpstreamHost, f.Nodes[2].State.UpstreamPort = host, 5432
+		if got := f.upstream(2); got != want {
+			t.Errorf("host=%s leads to node %d, not %d", host, got, want)
+		}
+	}
+}

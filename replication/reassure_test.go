@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -43,4 +44,37 @@ func TestHeirIsReassured(t *testing.T) {
 			t.Errorf("its lease is taken to run out at %v", over)
 		}
 	})
+}
+
+// TestContactIsToldOnce: an agent that obeys, or does not, is told of once, another reason once a minute.
+func TestContactIsToldOnce(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(1, 0)
+	l := newLeases(func() time.Time { return now })
+	refused, silent := errors.New("not let in"), errors.New("no answer")
+	for i, step := range []struct {
+		after time.Duration
+		err   error
+		told  bool
+	}{
+		{0, refused, true},
+		{time.Second, refused, false},
+		{time.Second, silent, false},
+		{time.Minute, silent, true},
+		{time.Hour, silent, false},
+		{time.Second, nil, true},
+		{time.Hour, nil, false},
+		{time.Second, silent, true},
+	} {
+		now = now.Add(step.after)
+		if got := l.news(0, step.err); got != step.told {
+			t.Errorf("step %d: told %v", i, got)
+		}
+		if _, faulty := l.faults()[0]; faulty != (step.err != nil) {
+			t.Errorf("step %d: a fault: %v", i, faulty)
+		}
+	}
+	if !l.news(1, nil) {
+		t.Error("the first contact is not told")
+	}
 }

@@ -16,8 +16,6 @@ const (
 	sqlBound = 10 * time.Second
 	// gentle is how long a server may take to shut down cleanly before it is stopped at once.
 	gentle = 30 * time.Second
-	// startBound is how long a server may take to accept connections; it may have much to replay.
-	startBound = 10 * time.Minute
 	// checkpointBound is how long the primary may take to write what it has in memory.
 	checkpointBound = 10 * time.Minute
 )
@@ -29,6 +27,7 @@ type remedy struct {
 	node, primary cluster.Node
 	term          cluster.Term
 	try           int
+	watch         watch
 }
 
 // apply does it and returns when it is done.
@@ -46,8 +45,8 @@ func (r *remedy) apply(ctx context.Context, what Remedy) error {
 		err = r.start(ctx)
 	}
 	if err == nil {
-		r.k.tell(r.node.ID, logging.Log, "node %d: %v is done after %v, it is to stream from node %d",
-			r.node.ID, what, time.Since(began).Round(time.Millisecond), r.primary.ID)
+		r.k.tell(r.node.ID, logging.Log, "node %d: done after %v (%v), it is to stream from node %d",
+			r.node.ID, time.Since(began).Round(time.Millisecond), what, r.primary.ID)
 	}
 	return err
 }
@@ -84,7 +83,9 @@ func (r *remedy) repoint(ctx context.Context) error {
 	if err := r.slot(bounded, at.State.SlotName); err != nil {
 		return err
 	}
-	info.Follow(cluster.Source{Host: r.primary.Host, Port: r.primary.Port, User: user, Password: password})
+	if err := info.Follow(cluster.Source{Host: r.primary.Host, Port: r.primary.Port, User: user, Password: password}); err != nil {
+		return err
+	}
 	err = r.k.links.use(bounded, r.node, func(s *server) error { return s.alter(bounded, "primary_conninfo", info.String()) })
 	if err != nil || at.Version >= 13 || at.Version == 0 {
 		return err
@@ -165,6 +166,7 @@ func (r *remedy) rejoin(ctx context.Context, what Remedy) error {
 	if err != nil {
 		return err
 	}
+	r.watch.led.Store(&src)
 	return r.startBy(ctx, h)
 }
 
@@ -202,13 +204,14 @@ func (r *remedy) rewind(ctx context.Context, h Host, src cluster.Source) error {
 		return err
 	}
 	all := src
-	if src.User == "" || r.try%2 == 0 {
+	streams := streamsAs(&src)
+	if streams == "" || r.try%2 == 0 {
 		all.User, all.Password = account.User, password
 	}
 	if err := h.Rewind(ctx, r.term, all); err != nil {
 		return err
 	}
-	if src.User == "" || src.User == all.User && src.Password == all.Password {
+	if streams == "" || src.User == all.User && src.Password == all.Password {
 		return nil
 	}
 	return h.Standby(ctx, r.term, src)
@@ -253,22 +256,42 @@ func (r *remedy) source() (cluster.Source, error) {
 		s.SlotName = fmt.Sprintf("pgpool_node_%d", r.node.ID)
 	}
 	var err error
-	if s.User, s.Password, err = r.streamer(); err != nil || s.User != "" {
+	if s.User, s.Password, err = r.streamer(); err != nil {
 		return s, err
 	}
-	s.User, s.Password = r.others()
+	login := r.login(s.User)
+	s.Login = login.String()
 	return s, nil
 }
 
-// others finds what the other servers stream as, the primary before it was one included.
-func (r *remedy) others() (user, password string) {
-	for _, id := range append([]cluster.NodeID{r.node.ID, r.primary.ID}, r.ids()...) {
+// login is how the node is to log in at the primary where it does not know itself, as a user ("": any): as it was heard to do, else as the
+// other servers do, the primary before it was one included.
+func (r *remedy) login(user string) conninfo.Info {
+	var own conninfo.Info
+	var others []conninfo.Info
+	for _, id := range append([]cluster.NodeID{r.primary.ID}, r.ids()...) {
 		info, err := conninfo.Parse(r.k.heard(id).state.ConnInfo)
-		if err == nil && info.Get("user") != "" {
-			return info.Get("user"), info.Get("password")
+		switch {
+		case err != nil: // it does not stream by that
+		case id == r.node.ID:
+			own = info
+		default:
+			others = append(others, info)
 		}
 	}
-	return "", ""
+	return conninfo.Compose(user, own, others)
+}
+
+// streamsAs is the user whom a source names, by order or as others do; "" is none.
+func streamsAs(s *cluster.Source) string {
+	if s.User != "" {
+		return s.User
+	}
+	login, err := conninfo.ParseLogin(s.Login)
+	if err != nil {
+		return ""
+	}
+	return login.Get("user")
 }
 
 // slotsUsed reports whether the other servers use replication slots.
@@ -299,15 +322,3 @@ func (r *remedy) start(ctx context.Context) error {
 	}
 	return r.startBy(ctx, h)
 }
-
-func (r *remedy) startBy(ctx context.Context, h Host) error {
-	bounded, cancel := context.WithTimeout(ctx, startBound)
-	defer cancel()
-	if err := h.Start(bounded, r.term); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: %w", errNoStart, err)
-	}
-	return ctx.Err()
-}
-
-// errNoStart is a server that was put in order and does not start.
-var errNoStart = errors.New("it does not start")

@@ -64,6 +64,7 @@ func newLinks(parts *Parts) *links {
 	base.RuntimeParams = map[string]string{
 		"application_name": "pgpool replication", "search_path": "pg_catalog", "standard_conforming_strings": "on",
 		"client_encoding": "UTF8", "datestyle": "ISO", "statement_timeout": "0",
+		"default_transaction_isolation": "read committed", // a standby refuses all queries of a serializable transaction
 	}
 	base.Fallbacks, base.ValidateConnect, base.AfterConnect = nil, nil, nil
 	base.RequireAuth = ""

@@ -27,6 +27,8 @@ type tidings struct {
 	version int
 	slots   []Slot
 	peers   []Peer
+	// limits are its settings of limitNames; empty: not known.
+	limits []uint64
 	// delayed: recovery_min_apply_delay is set, so what was received is replayed much later.
 	delayed bool
 }
@@ -48,11 +50,13 @@ const question = "SELECT r, s.system_identifier," +
 	" txid_snapshot_xmax(txid_current_snapshot())," +
 	" (SELECT string_agg(slot_name || ' ' || active || ' ' || (restart_lsn IS NOT NULL), ',')" +
 	" FROM pg_replication_slots WHERE slot_type = 'physical' AND NOT temporary)," +
-	" (SELECT string_agg(quote_literal(application_name) || ' ' || coalesce(state, ''), ',') FROM pg_stat_replication)" +
+	" (SELECT string_agg(quote_literal(application_name) || ' ' || coalesce(state, ''), ',') FROM pg_stat_replication)," +
+	" concat_ws(' ', current_setting('max_connections'), current_setting('max_worker_processes'), current_setting('max_wal_senders')," +
+	" current_setting('max_prepared_transactions'), current_setting('max_locks_per_transaction'))" +
 	" FROM pg_is_in_recovery() r, pg_control_system() s, pg_control_checkpoint() c, pg_control_recovery() y" +
 	" LEFT JOIN pg_stat_wal_receiver w ON true"
 
-const questionWidth = 21
+const questionWidth = 22
 
 // tell asks a server what it is.
 func (s *server) tell(ctx context.Context) (tidings, error) {
@@ -154,6 +158,7 @@ func parseTidings(row [][]byte) (tidings, error) {
 	t.delayed = strings.Trim(r.text(), "0msinhd ") != ""
 	st.NextXID = cluster.XID(r.number())
 	t.slots, t.peers = r.slots(), r.peers()
+	t.limits = r.limits()
 	if !st.InRecovery {
 		st.Timeline, st.Streaming, st.Replayed = own, false, 0
 		st.UpstreamHost, st.UpstreamPort = "", 0
@@ -163,7 +168,9 @@ func parseTidings(row [][]byte) (tidings, error) {
 	if st.Streaming {
 		st.Timeline = max(st.Timeline, receiving)
 	}
-	st.Received = max(st.Received, st.Replayed) // the receiver forgets at each start what the server has
+	// The receiver forgets at each start what the server has. It is asked for more once all of that was read, and knows a position from then on.
+	st.Unread = st.Received == 0 && st.ConnInfo != ""
+	st.Received = max(st.Received, st.Replayed)
 	r.fail(upstream(st))
 	return t, r.err
 }
@@ -240,6 +247,21 @@ func (r *reader) peers() []Peer {
 		rest = next
 	}
 	return peers
+}
+
+func (r *reader) limits() []uint64 {
+	fields := strings.Fields(r.text())
+	if len(fields) != len(limitNames) {
+		r.fail(fmt.Errorf("%d settings where %d were expected", len(fields), len(limitNames)))
+		return nil
+	}
+	limits := make([]uint64, len(fields))
+	for i, f := range fields {
+		n, err := strconv.ParseUint(f, 10, 64)
+		r.fail(err)
+		limits[i] = n
+	}
+	return limits
 }
 
 // unquote reads a literal as quote_literal writes it. A name with a backslash comes as E'...', with two backslashes for one.

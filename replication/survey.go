@@ -19,12 +19,17 @@ const (
 var errSilent = errors.New("no answer in time")
 
 // Survey asks nodes, all at once, for what a successor is chosen by. The states come in the order of nodes; those that do not answer
-// within a second, or as long as ctx lets them, have Err set. One that is down, such as the lost primary, holds nobody up: it is waited for
-// as long as the others and little more.
+// within a second, or as long as ctx lets them, have Err set, and so have those that would shut down if they were promoted. One that is
+// down, such as the lost primary, holds nobody up: it is waited for as long as the others and little more.
 func (k *Keeper) Survey(ctx context.Context, v *cluster.View, nodes []cluster.NodeID) []cluster.ServerState {
 	states := make([]cluster.ServerState, len(nodes))
-	for i, t := range k.askAll(ctx, v, nodes) {
-		states[i] = t.state
+	all := k.askAll(ctx, v, nodes)
+	primary := k.lastPrimary()
+	for i := range all {
+		states[i] = all[i].state
+		if states[i].Err == nil {
+			states[i].Err = misfit(&all[i], &primary)
+		}
 	}
 	return states
 }
@@ -76,7 +81,10 @@ func (k *Keeper) ask(ctx context.Context, n cluster.Node) tidings {
 	if err == nil {
 		k.remember(n.ID, t)
 	} else {
-		t.state.SystemID = k.heard(n.ID).state.SystemID
+		last := k.heard(n.ID).state
+		if t.state.SystemID = last.SystemID; !last.InRecovery {
+			t.state.Timeline = last.Timeline
+		}
 	}
 	return t
 }

@@ -16,9 +16,11 @@ func TestASilentServerKeepsItsIdentity(t *testing.T) {
 		Store: store, Settings: func() Settings { return Settings{} },
 		Password: func(string, string) (string, error) { return "", silent },
 	})
-	k.remember(0, tidings{state: cluster.ServerState{SystemID: 5}})
-	got := k.Survey(t.Context(), store.Current(), []cluster.NodeID{0})[0]
-	if !errors.Is(got.Err, silent) || got.SystemID != 5 {
-		t.Errorf("%+v", got)
+	for _, standby := range []bool{false, true} {
+		k.remember(0, tidings{state: cluster.ServerState{SystemID: 5, Timeline: 3, InRecovery: standby}})
+		got := k.Survey(t.Context(), store.Current(), []cluster.NodeID{0})[0]
+		if !errors.Is(got.Err, silent) || got.SystemID != 5 || (got.Timeline == 3) == standby {
+			t.Errorf("standby %v: %+v", standby, got)
+		}
 	}
 }

@@ -69,18 +69,19 @@ func reachable(names cluster.SyncNames, self string) int {
 	return n
 }
 
-// prepareSync puts synchronous_standby_names of a standby in order just before its promotion.
-func (k *Keeper) prepareSync(ctx context.Context, s *server, t *tidings, others []string) error {
+// prepareSync puts synchronous_standby_names of a standby in order just before its promotion, and tells whether it was reloaded for that. last
+// is what was seen of its predecessor.
+func (k *Keeper) prepareSync(ctx context.Context, s *server, t *tidings, last *cluster.PrimaryGauge, others []string) (bool, error) {
 	before := ""
-	if g := k.parts.Store.Gauges(); g != nil && !g.Primary.Measured.IsZero() && g.Primary.Node != s.node {
-		before = g.Primary.Sync
+	if !last.Measured.IsZero() && last.Node != s.node {
+		before = last.Sync
 	}
 	p := planSync(t.state.SyncNames, before, t.state.ApplicationName, others)
 	if p.warning != "" {
 		k.tell(s.node, logging.Warning, "node %d: %s", s.node, p.warning)
 	}
 	if !p.clear && p.remember == "" {
-		return nil
+		return false, nil
 	}
 	// Before version 17 a custom setting must be known to the session to be kept.
 	steps := []string{"SET " + remembered + " = ''", "ALTER SYSTEM SET " + remembered + " = " + literal(p.remember)}
@@ -92,8 +93,8 @@ func (k *Keeper) prepareSync(ctx context.Context, s *server, t *tidings, others 
 	}
 	for _, sql := range append(steps, "SELECT pg_reload_conf()") {
 		if err := s.exec(ctx, sql); err != nil {
-			return err
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }

@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"gopgpool/cluster"
@@ -20,7 +21,8 @@ type course struct {
 	finding Finding
 	primary cluster.NodeID // the primary it is about
 	epoch   cluster.Epoch  // of the primary
-	cancel  context.CancelFunc
+	cancel  context.CancelCauseFunc
+	remedy  *remedy       // the last one that was begun; nil: there was none
 	done    chan struct{} // closed when the remedy has ended; nil: none is under way
 	err     error         // of the remedy; readable once done is closed
 	tries   int
@@ -30,14 +32,22 @@ type course struct {
 	noRewind bool
 	// failedStarts counts the starts that failed; rebuilt: one of them was that of a base backup, so another one would not help.
 	failedStarts int
+	firstFailed  time.Time
+	rewound      bool
 	rebuilt      bool
 }
 
-// enoughStarts is after how many failed starts a server is rebuilt; one that was rewound has had its chance with the first.
-const enoughStarts = 2
+const (
+	// enoughStarts is after how many failed starts a server is rebuilt, and enoughTime how long after the first: what has nothing to do with its
+	// files, like a port that is in use, is given the time to go away. One that was rewound has had its chance with the first.
+	enoughStarts = 2
+	enoughTime   = time.Minute
+)
 
 // noStart reports whether only a base backup may help a server to start.
-func (c *course) noStart() bool { return c.failedStarts >= enoughStarts && !c.rebuilt }
+func (c *course) noStart(now time.Time) bool {
+	return c.failedStarts >= enoughStarts && !c.rebuilt && (c.rewound || now.Sub(c.firstFailed) >= enoughTime)
+}
 
 // running reports whether a remedy is under way.
 func (c *course) running() bool { return c.done != nil }
@@ -50,6 +60,9 @@ func (k *Keeper) treat(f *Facts, all []Finding) {
 		seen[all[i].Node] = true
 		c := k.courseOf(f, all[i].Node)
 		k.settle(c, now)
+		if c.vain(&f.Nodes[all[i].Node]) {
+			c.cancel(errLeft)
+		}
 		k.compare(c, &all[i], now)
 		if c.due(now) {
 			k.begin(f, c, now)
@@ -57,11 +70,15 @@ func (k *Keeper) treat(f *Facts, all []Finding) {
 	}
 	for id, c := range k.courses {
 		if !seen[id] {
-			c.cancel()
+			c.cancel(nil)
 			delete(k.courses, id)
 		}
 	}
 	k.publish(all)
+	if f.primary() != nil { // else nothing was found out
+		k.want(needsOf(f, all, k.leases.faults()))
+		k.warnOfStrangers(f)
+	}
 }
 
 // courseOf is a node's course under the primary in force.
@@ -70,9 +87,9 @@ func (k *Keeper) courseOf(f *Facts, id cluster.NodeID) *course {
 	c := k.courses[id]
 	if c == nil || c.primary != p.ID || c.epoch != p.Epoch {
 		old := c
-		c = &course{primary: p.ID, epoch: p.Epoch, cancel: func() {}}
+		c = &course{primary: p.ID, epoch: p.Epoch, cancel: func(error) {}}
 		if old != nil {
-			old.cancel()
+			old.cancel(nil)
 			c.finding = old.finding
 			if old.running() { // one remedy at a time: what was begun under another primary ends first
 				c.done, c.cancel = old.done, old.cancel
@@ -95,20 +112,25 @@ func (k *Keeper) settle(c *course, now time.Time) {
 		return
 	}
 	c.done = nil
-	c.cancel()
+	c.cancel(nil)
 	wait := min(firstPause<<min(c.tries, 10), lastPause)
 	c.tries++
 	c.next = now.Add(wait)
 	switch err := c.err; {
 	case err == nil:
 		c.told = ""
+	case errors.Is(err, errLeft): // what is found next tells why
+		c.finding.Err = err
 	case errors.Is(err, cluster.ErrCannotRewind):
 		c.noRewind, c.next = true, now
 		k.failed(c, err)
 	case errors.Is(err, errNoStart):
+		if c.failedStarts == 0 {
+			c.firstFailed = now
+		}
 		c.failedStarts++
 		if c.finding.Remedy == Rewind {
-			c.failedStarts = enoughStarts
+			c.failedStarts, c.rewound = enoughStarts, true
 		}
 		c.rebuilt = c.rebuilt || c.finding.Remedy == BaseBackup
 		k.failed(c, err)
@@ -154,15 +176,24 @@ func (k *Keeper) compare(c *course, n *Finding, now time.Time) {
 func (k *Keeper) announce(old, n *Finding) {
 	switch {
 	case n.Needs:
-		k.tell(n.Node, logging.Warning, "node %d needs an agent: %s; what is to be done: %v", n.Node, n.Why, n.Remedy)
+		k.needed(n)
 	case n.Remedy != None:
 		k.tell(n.Node, logging.Log, "node %d: %s; what is done: %v", n.Node, n.Why, n.Remedy)
-	case n.Kind == Following && old.Kind == 0, n.Kind == Connecting:
+	case n.Kind == Following && old.Kind == 0, n.Kind == Connecting, n.Kind == Starting:
 	case n.Kind == Following:
 		k.tell(n.Node, logging.Log, "node %d: %s", n.Node, n.Why)
 	default:
 		k.tell(n.Node, logging.Warning, "node %d: %s", n.Node, n.Why)
 	}
+}
+
+// needed tells that something is left undone because nobody is at the node's host.
+func (k *Keeper) needed(n *Finding) {
+	text := fmt.Sprintf("node %d needs an agent: %s", n.Node, n.Why)
+	if n.Remedy != None {
+		text += fmt.Sprintf("; what is to be done: %v", n.Remedy)
+	}
+	k.parts.Log.Log(logging.Event{Severity: logging.Warning, Node: logging.OnNode(n.Node), Message: text, Detail: n.Nobody})
 }
 
 // due reports whether the remedy is to begin.
@@ -179,10 +210,10 @@ func (k *Keeper) begin(f *Facts, c *course, now time.Time) {
 		report(id, f.View)
 		return
 	}
-	ctx, cancel := context.WithCancel(k.reign.ctx)
+	ctx, cancel := context.WithCancelCause(k.reign.ctx)
 	r := &remedy{k: k, f: f, node: f.View.Nodes[id], term: k.reign.term, primary: f.View.Nodes[f.View.Primary], try: c.tries}
 	done := make(chan struct{})
-	c.cancel, c.done, c.err = cancel, done, nil
+	c.cancel, c.remedy, c.done, c.err = cancel, r, done, nil
 	what := c.finding.Remedy
 	k.tasks.Go(func() {
 		defer k.Wake()
@@ -208,7 +239,7 @@ func (k *Keeper) recall(v *cluster.View) {
 	for id, c := range k.courses {
 		gone := int(id) >= len(v.Nodes) || v.Nodes[id].Detached || v.Nodes[id].Port == 0
 		if gone || v.Primary != c.primary || v.Nodes[c.primary].Epoch != c.epoch {
-			c.cancel()
+			c.cancel(nil)
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (w *world) run() {
 // await waits for a condition that SQL, or anything else, tells.
 func (w *world) await(what string, cond func() (bool, error)) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute) // servers are copied and started meanwhile
 	defer cancel()
 	if err := pgcluster.Poll(ctx, what, cond); err != nil {
 		w.t.Fatal(err)
@@ -166,7 +166,7 @@ func (w *world) promote(id cluster.NodeID, down ...cluster.NodeID) cluster.Bound
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
 	defer cancel()
-	b, err := w.keeper.Promote(ctx, w.store.Current(), id, 7)
+	b, err := w.keeper.Promote(ctx, w.store.Current(), id, 7, w.store.Gauges().Primary)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -178,6 +178,16 @@ func (w *world) survey(ids ...cluster.NodeID) []cluster.ServerState {
 	ctx, cancel := context.WithTimeout(w.t.Context(), 5*time.Second)
 	defer cancel()
 	return w.keeper.Survey(ctx, w.store.Current(), ids)
+}
+
+// answered surveys servers that all can answer: one that has to wait for a processor longer than a survey waits for it is asked again.
+func (w *world) answered(ids ...cluster.NodeID) (all []cluster.ServerState) {
+	w.t.Helper()
+	w.await("all servers answer", func() (bool, error) {
+		all = w.survey(ids...)
+		return !slices.ContainsFunc(all, func(s cluster.ServerState) bool { return errors.Is(s.Err, errSilent) }), nil
+	})
+	return all
 }
 
 // hand is somebody at a server's host: it does what an agent would by the test's own means.
@@ -260,7 +270,9 @@ func (h hand) Standby(ctx context.Context, _ cluster.Term, s cluster.Source) err
 // settings writes what makes the stopped server a standby.
 func (h hand) settings(s cluster.Source) error {
 	var info conninfo.Info
-	info.Follow(s)
+	if err := info.Follow(s); err != nil {
+		return err
+	}
 	text := fmt.Sprintf("primary_conninfo = '%s'\nprimary_slot_name = '%s'\n", info.String(), s.SlotName)
 	auto := filepath.Join(h.n.DataDir, "postgresql.auto.conf")
 	return errors.Join(os.WriteFile(auto, []byte(text), 0o600), h.signal())

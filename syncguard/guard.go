@@ -33,7 +33,9 @@ type Parts struct {
 	Servers Servers
 	// Bar records whether a node must not be promoted, and returns when all who could promote it are bound by that.
 	Bar func(ctx context.Context, id cluster.NodeID, unfit bool) error
-	Log logging.Logger
+	// Recorded tells why what Bar has recorded would not outlive this pgpool; nil: it would.
+	Recorded func(ctx context.Context) error
+	Log      logging.Logger
 }
 
 // Guard looks after the synchronous standbys. Build it with New, then Run.
@@ -146,7 +148,7 @@ func (g *Guard) look(ctx context.Context, v *cluster.View, s Settings) {
 		}
 		g.machine.interrupted()
 		next.Trouble = fmt.Sprintf("the primary, node %d, cannot be asked about its standbys: %v", v.Primary, err)
-		g.troubled(next.Trouble)
+		g.troubled(next.Trouble, "It is asked as recovery_user, where that is empty as sr_check_user.")
 		g.state.Store(&next)
 		return
 	}
@@ -158,7 +160,7 @@ func (g *Guard) look(ctx context.Context, v *cluster.View, s Settings) {
 	g.tell(plan.Notes)
 	if err := g.carryOut(ctx, v, l, plan, &next); err != nil && ctx.Err() == nil {
 		next.Trouble = err.Error()
-		g.troubled(next.Trouble)
+		g.troubled(next.Trouble, "")
 	} else if err == nil {
 		g.trouble = ""
 	}
@@ -230,6 +232,11 @@ func (g *Guard) carryOut(ctx context.Context, v *cluster.View, l *Look, plan Pla
 	}
 	if err := g.record(ctx, plan.Bar, true); err != nil {
 		return err
+	}
+	if plan.Set && !plan.Back {
+		if err := g.parts.Recorded(ctx); err != nil {
+			return fmt.Errorf("it cannot be kept who must not be promoted, so synchronous_standby_names stays: %w", err)
+		}
 	}
 	if plan.Set {
 		if err := g.put(ctx, session, v, l, plan); err != nil {
@@ -313,10 +320,10 @@ func (g *Guard) tell(notes []Note) {
 }
 
 // troubled logs why nothing is done, when that begins or changes.
-func (g *Guard) troubled(why string) {
+func (g *Guard) troubled(why, hint string) {
 	if g.trouble != why {
 		g.trouble = why
-		g.parts.Log.Log(logging.Event{Severity: logging.Warning, Message: "sync_standby_guard: " + why})
+		g.parts.Log.Log(logging.Event{Severity: logging.Warning, Message: "sync_standby_guard: " + why, Hint: hint})
 	}
 }
 

@@ -151,6 +151,7 @@ func (s *standby) see(l *Look, before cluster.LSN, r Rule) *Note {
 		s.misses++
 	}
 	switch {
+	case !r.Weaken && s.node == cluster.NoNode: // nothing follows, and that a name is no node's is told elsewhere
 	case s.misses > 0 && s.misses <= r.Count:
 		return &Note{Kind: Missed, Node: s.node, Name: s.name, Times: s.misses, Of: r.Count}
 	case missed > 0 && s.misses == 0:

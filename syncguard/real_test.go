@@ -48,7 +48,7 @@ func TestSettings(t *testing.T) {
 		{"", "a, b", "0"}, // it stands in his file, so nothing of ours stays
 		{`FIRST 1 ("a\b'c")`, "b", "1"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		ok(t, remember(ctx, s, step.full))
 		ok(t, put(ctx, s, step.weaker, false))
@@ -84,7 +84,7 @@ func TestRights(t *testing.T) {
 		_, err := s.Rows(t.Context(), sql)
 		ok(t, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := remember(ctx, realOpen(t, "nobody"), "a"); err == nil || !strings.Contains(err.Error(), "permission denied") {
 		t.Errorf("nobody remembers: %v", err)

@@ -57,6 +57,15 @@ type node struct {
 	Detached         bool     `json:"detached,omitempty"` // by an administrator
 	Unfit            bool     `json:"not_promotable,omitempty"`
 	LastStatusChange string   `json:"last_status_change,omitempty"`
+	NeedsAgent       *need    `json:"needs_agent,omitempty"`
+}
+
+// need is why somebody is needed at the server's host.
+type need struct {
+	Found  string `json:"found"`
+	ToDo   string `json:"to_do,omitempty"`
+	Reason string `json:"reason"`
+	Since  string `json:"since"`
 }
 
 // nodeBody is a node's own answer.
@@ -125,19 +134,29 @@ func (f *Facts) node(id cluster.NodeID) node {
 	if total := f.View.TotalWeight(); total > 0 {
 		out.Weight = math.Round(n.Weight/total*1e6) / 1e6
 	}
-	if g.Probed {
-		out.Answers = &g.Reachable
-	}
-	if lag := uint64(g.Lag); id != f.View.Primary && !g.Measured.IsZero() {
-		out.LagBytes = &lag
-	}
-	if late := g.LagTime.Seconds(); g.HasLagTime {
-		out.LagSeconds = &late
+	if n.Status.Live() { // nobody asks the others
+		out.gauges(&g, id != f.View.Primary && f.measured(&g))
 	}
 	if !n.LastStatusChange.IsZero() {
 		out.LastStatusChange = n.LastStatusChange.UTC().Format(time.RFC3339)
 	}
+	if w, ok := f.Needs[id]; ok {
+		out.NeedsAgent = &need{Found: w.Found, ToDo: w.ToDo, Reason: w.Reason, Since: w.Since.UTC().Format(time.RFC3339)}
+	}
 	return out
+}
+
+// gauges tells what was measured, and how late the node is where that is known.
+func (out *node) gauges(g *cluster.NodeGauge, late bool) {
+	if g.Probed {
+		out.Answers = &g.Reachable
+	}
+	if lag := uint64(g.Lag); late {
+		out.LagBytes = &lag
+	}
+	if lag := g.LagTime.Seconds(); late && g.HasLagTime {
+		out.LagSeconds = &lag
+	}
 }
 
 func phaseName(p cluster.SwitchoverPhase) string {

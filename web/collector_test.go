@@ -67,6 +67,8 @@ func TestMetricsOfAWorld(t *testing.T) {
 		`node_role{node="0",role="standby"}`:                               "0",
 		`node_info{hostname="b",node="1",port="2"}`:                        "1",
 		`primary_node`:                                                     "0",
+		`node_needs_agent{node="0"}`:                                       "0",
+		`node_needs_agent{node="1"}`:                                       "1",
 		`replication_lag_bytes{node="1"}`:                                  "4096",
 		`replication_lag_seconds{node="1"}`:                                "1",
 		`health_checks_total{node="1",result="success"}`:                   "3",
@@ -96,8 +98,13 @@ func TestMetricsOfAWorld(t *testing.T) {
 		}
 	}
 	w.watchdog = nil
-	if strings.Contains(scraped(t, c), "pgpool_watchdog") {
+	w.store.PublishNeeds(nil)
+	text = scraped(t, c)
+	if strings.Contains(text, "pgpool_watchdog") {
 		t.Error("there are metrics of a watchdog that is off")
+	}
+	if strings.Contains(text, "pgpool_node_needs_agent{") {
+		t.Error("a pgpool that does not act on servers tells whether they need an agent")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 type Facts struct {
 	View     *cluster.View
 	Gauges   *cluster.Gauges
+	Needs    cluster.Needs // nil: this pgpool does not act on the servers
 	Now      time.Time
 	Started  bool          // the start is over
 	Stopping bool          // no new client is let in any more
@@ -163,10 +164,15 @@ func (f *Facts) NodeReplica(id cluster.NodeID, lag Lag) Verdict {
 		return yes()
 	case f.Fresh == 0:
 		return no("delays are not measured: sr_check_period is 0")
-	case g.Measured.IsZero() || f.Now.Sub(g.Measured) > f.Fresh:
+	case !f.measured(&g):
 		return no("how late node %d is was not measured lately", id)
 	}
 	return within(id, &g, lag)
+}
+
+// measured reports whether how late a node is was measured lately. What was measured before says nothing of now.
+func (f *Facts) measured(g *cluster.NodeGauge) bool {
+	return f.Fresh > 0 && !g.Measured.IsZero() && f.Now.Sub(g.Measured) <= f.Fresh
 }
 
 func within(id cluster.NodeID, g *cluster.NodeGauge, lag Lag) Verdict {

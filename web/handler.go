@@ -2,6 +2,7 @@ package web
 
 import (
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -91,6 +92,15 @@ func lagAsked(query func(string) string) (Lag, error) {
 	return ParseLag(s)
 }
 
+// queryOf finds the values of a query. One that cannot be read is the value of everything, so that what is asked for is not passed over.
+func queryOf(raw string) func(name string) string {
+	values, err := url.ParseQuery(raw)
+	if err != nil {
+		return func(string) string { return raw }
+	}
+	return values.Get
+}
+
 // ServeHTTP answers one request. The answer is complete before the first byte of it is sent: a client that reads slowly holds nobody up,
 // and its connection may be closed for another one.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -109,7 +119,7 @@ func (s *Server) respond(r *http.Request) (send func(http.ResponseWriter)) {
 		switch {
 		case r.URL.Path != "/metrics":
 			defer s.bound.serving(r.Context())()
-			a = answer(s.facts(), r.URL.Path, func(name string) string { return r.URL.Query().Get(name) })
+			a = answer(s.facts(), r.URL.Path, queryOf(r.URL.RawQuery))
 		case r.Method == http.MethodOptions:
 			a.status = http.StatusOK
 		default:

@@ -120,7 +120,8 @@ func (p panics) Write(line []byte) (int, error) {
 func (s *Server) facts() *Facts {
 	p := &s.parts
 	f := &Facts{
-		View: p.Store.Current(), Gauges: p.Store.Gauges(), Now: time.Now(), Started: p.Started(), Fresh: p.Fresh(), Watchdog: s.watchdog(),
+		View: p.Store.Current(), Gauges: p.Store.Gauges(), Needs: p.Store.Needs(), Now: time.Now(), Started: p.Started(), Fresh: p.Fresh(),
+		Watchdog: s.watchdog(),
 	}
 	f.Waiting, _ = p.Traffic.Held()
 	f.Stopping = f.Started && !p.Traffic.Accepting()

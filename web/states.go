@@ -48,21 +48,28 @@ func (o sink) nodes(f *Facts) {
 			o.put("node_weight_ratio", n.Weight/total, node)
 		}
 		o.put("node_status_change_timestamp_seconds", stamp(n.LastStatusChange), node)
+		if f.Needs != nil {
+			_, needs := f.Needs[id]
+			o.put("node_needs_agent", truth(needs), node)
+		}
 		o.gauges(f, id, node)
 	}
 }
 
 func (o sink) gauges(f *Facts, id cluster.NodeID, node string) {
 	g := f.Gauges.Of(id)
-	if g.Probed {
+	up := f.View.Live(id) // nobody asks the others
+	if up && g.Probed {
 		o.put("node_reachable", truth(g.Reachable), node)
 	}
-	if !g.Measured.IsZero() {
+	if up && f.measured(&g) {
 		o.put("replication_lag_bytes", float64(g.Lag), node)
-		o.put("replication_measured_timestamp_seconds", stamp(g.Measured), node)
+		if g.HasLagTime {
+			o.put("replication_lag_seconds", g.LagTime.Seconds(), node)
+		}
 	}
-	if g.HasLagTime {
-		o.put("replication_lag_seconds", g.LagTime.Seconds(), node)
+	if !g.Measured.IsZero() {
+		o.put("replication_measured_timestamp_seconds", stamp(g.Measured), node)
 	}
 	h := &g.HealthCheck
 	o.put("health_checks_total", float64(h.Success), node, "success")

@@ -27,16 +27,22 @@ type world struct {
 	log       syncBuffer
 }
 
+// need1 is what is left undone at node 1.
+var need1 = cluster.Need{
+	Found: "it runs as a primary and wrote too much", ToDo: "rewind", Reason: "it is on another host and has no backend_agent", Since: start,
+}
+
 func newWorld() *world {
 	v := view(3, 0, cluster.StatusUp, cluster.StatusUp, nil)
 	w := &world{store: cluster.NewStore(v), databases: 2, held: []time.Duration{0, time.Millisecond}}
 	w.store.PublishGauges(&cluster.Gauges{Nodes: []cluster.NodeGauge{
-		{Probed: true, Reachable: true, Measured: start},
+		{Probed: true, Reachable: true, Measured: time.Now()},
 		{
-			Probed: true, Reachable: true, Measured: start, Lag: 4096, LagTime: time.Second, HasLagTime: true, ReplicationState: "streaming",
+			Probed: true, Reachable: true, Measured: time.Now(), Lag: 4096, LagTime: time.Second, HasLagTime: true, ReplicationState: "streaming",
 			HealthCheck: cluster.HealthStats{Total: 5, Success: 3, Fail: 1, Skip: 1, Retry: 2, TotalDuration: time.Second, LastSuccess: start},
 		},
 	}})
+	w.store.PublishNeeds(cluster.Needs{1: need1})
 	w.watchdog = &Watchdog{State: "LEADER", Quorum: "QUORUM EXIST", Leads: true, HasVIP: true, HoldsVIP: true, LeaseLeft: 8 * time.Second, Alive: 2, Members: 3, Required: 2}
 	return w
 }

@@ -93,7 +93,11 @@ func TestHostileServer(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			bound := time.Minute
+			if tc.want.failure == outside.Unavailable && tc.want.text == "" { // the end of time will do
+				bound = 2 * time.Second
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), bound)
 			defer cancel()
 			judge(t, tc.name, ask(ctx, hostile(t, tc.answer, tc.endless), "alice", password, nil), tc.want)
 		})
@@ -141,12 +145,9 @@ func listen(listener net.Listener, answer []byte) []byte {
 		return nil
 	}
 	if _, err = c.Write(answer); err == nil {
-		err = c.(*net.TCPConn).CloseWrite()
+		_ = c.(*net.TCPConn).CloseWrite() // the client may have left already
 	}
 	rest, _ := io.ReadAll(c) // until the client leaves, in whatever way
-	if err != nil {
-		return nil
-	}
 	return append(request[:n], rest...)
 }
 

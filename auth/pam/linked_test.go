@@ -85,6 +85,9 @@ func TestModuleHangs(t *testing.T) {
 	o := auth.PAMOptions{Service: p.Service}
 	first := make(chan error, 1)
 	go func() { first <- s.Check(t.Context(), o, "slow", password, "") }()
+	for tick := time.Tick(5 * time.Millisecond); len(s.places) == 0; {
+		<-tick // it takes its place
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	judge(t, "second", s.Check(ctx, o, "slow", password, ""), outcome{outside.Unavailable, "PAM has not answered in time: context deadline exceeded"})

@@ -46,7 +46,7 @@ func newBed(t *testing.T, v *cluster.View, change ...func(*bed)) *bed {
 	super := Account{User: "postgres", Password: superPassword}
 	roles := super
 	roles.Database = "postgres"
-	b.settings.Store(&Settings{Entries: super, Query: defaultQuery, Roles: roles, Timeout: 30 * time.Second})
+	b.settings.Store(&Settings{Entries: super, Query: defaultQuery, Roles: roles, Timeout: 2 * time.Minute})
 	var err error
 	b.Asker, err = New(Parts{
 		Store: b.store, Settings: func() Settings { return *b.settings.Load() },
@@ -101,6 +101,12 @@ func connections(t *testing.T, n *pgcluster.Node, database string) string {
 		database+"%")
 }
 
+// noConnections waits until those of earlier tests are gone: a server notices the end of a connection when it gets round to it.
+func noConnections(t *testing.T, n *pgcluster.Node) {
+	t.Helper()
+	eventually(t, "the connections of earlier tests are gone", func() bool { return connections(t, n, "") == "0" })
+}
+
 func value(t *testing.T, n *pgcluster.Node, sql string, args ...any) string {
 	t.Helper()
 	v, err := n.Value(context.Background(), sql, args...)
@@ -138,7 +144,7 @@ func role(t *testing.T, n *pgcluster.Node, name, options string) {
 // eventually waits for a condition.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := pgcluster.Poll(ctx, what, func() (bool, error) { return cond(), nil }); err != nil {
 		stacks := make([]byte, 1<<20)

@@ -59,6 +59,8 @@ func sessionParams(timeout time.Duration) map[string]string {
 		"client_encoding":   "SQL_ASCII",
 		"search_path":       "pg_catalog",
 		"statement_timeout": strconv.FormatInt(max(timeout.Milliseconds(), 1), 10),
+		// A standby refuses all queries of a serializable transaction.
+		"default_transaction_isolation": "read committed",
 	}
 }
 

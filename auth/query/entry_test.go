@@ -14,6 +14,7 @@ import (
 
 func TestRolesOfEveryKind(t *testing.T) {
 	n := shared.Cluster(t).Nodes[0]
+	noConnections(t, n)
 	b := newBed(t, viewOf(0, n))
 	const odd = `Ö "x"; DROP TABLE y; -- '$1\`
 	role(t, n, "kind_scram", "LOGIN PASSWORD 'a'")
@@ -249,6 +250,7 @@ GRANT EXECUTE ON FUNCTION pgpool.user_lookup(text) TO pgpool_auth`
 
 func TestManyLoginsAtOnce(t *testing.T) {
 	n := shared.Cluster(t).Nodes[0]
+	noConnections(t, n)
 	b := newBed(t, viewOf(0, n))
 	role(t, n, "crowd", "LOGIN PASSWORD 'a'")
 	var wg sync.WaitGroup

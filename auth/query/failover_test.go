@@ -21,7 +21,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	first, second := c.Nodes[0], c.Nodes[1]
 	b := newBed(t, viewOf(0, first, second))
 	do(t, first, "CREATE ROLE u LOGIN PASSWORD 'a'")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if err := c.WaitReplayed(ctx, first); err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	}
 
 	// A silent primary that nobody has noticed yet.
-	b.set(func(s *Settings) { s.Query, s.ConnectTimeout = defaultQuery, 200*time.Millisecond })
+	b.set(func(s *Settings) { s.Query, s.ConnectTimeout = defaultQuery, time.Second })
 	b.publish(func(v *cluster.View) {
 		v.Primary, v.Seeking, v.Nodes[0].Status, v.Nodes[0].Epoch = 0, false, cluster.StatusUp, 3
 	})
@@ -92,7 +92,7 @@ func TestNodesComeAndGo(t *testing.T) {
 	if err := first.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	b.set(func(s *Settings) { s.ConnectTimeout = 200 * time.Millisecond })
+	b.set(func(s *Settings) { s.ConnectTimeout = time.Second })
 	answered("while the primary is frozen, over the connection from before")
 	if err := first.Resume(); err != nil {
 		t.Fatal(err)

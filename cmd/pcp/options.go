@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -153,6 +154,8 @@ func (o *options) setID(p *program, kind operand, text string) error {
 		return valueError{"Invalid watchdog-id " + quote(text) + ", must be a positive number or zero for a local watchdog node", 0}
 	case kind == operandProcessOptional && id <= 0:
 		return valueError{"Invalid process-id " + quote(text) + ", must be greater than 0", 0}
+	case (kind == operandNode || kind == operandNodeOptional) && !isInteger(text): // nobody means node 0 by it
+		return valueError{fmt.Sprintf("Invalid node-id %s, must be between 0 and %d", quote(text), highestNodeID), 1}
 	case (kind == operandNode || kind == operandNodeOptional) && (id < 0 || id > highestNodeID):
 		return valueError{fmt.Sprintf("Invalid node-id %s, must be between 0 and %d", quote(text), highestNodeID), 0}
 	}
@@ -231,6 +234,12 @@ func leadingInteger(s string) int {
 		return 0 // no digits; what is out of range became the nearest number that is in it
 	}
 	return int(n)
+}
+
+// isInteger reports whether a text is a number and nothing else but blanks.
+func isInteger(s string) bool {
+	_, err := strconv.Atoi(strings.TrimSpace(s))
+	return err == nil || errors.Is(err, strconv.ErrRange)
 }
 
 // wantsStrict looks for --strict behind an option that is wrong, which ends the reading of options.

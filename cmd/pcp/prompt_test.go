@@ -30,7 +30,7 @@ func TestPromptOnTerminal(t *testing.T) {
 		"sec\x03":           {"", 128 + int(syscall.SIGINT)},
 	} {
 		tt := pty.Open(t)
-		watchdog := time.AfterFunc(20*time.Second, func() { _ = tt.Person.Close() })
+		watchdog := time.AfterFunc(time.Minute, func() { _ = tt.Person.Close() })
 		var out strings.Builder
 		cmd := exec.CommandContext(t.Context(), self)
 		cmd.Args = []string{"pcp_node_count", "-W", "-h", "127.0.0.1", "-p", strconv.Itoa(s.port), "-U", testUser}

@@ -34,6 +34,10 @@ func TestCommandLines(t *testing.T) {
 		{"pcp_node_info --strict -n -1", `pcp_node_info: Invalid node-id "-1", must be between 0 and 128` + "\n", 1},
 		{"pcp_node_info -- -1 --strict", `pcp_node_info: Invalid node-id "-1", must be between 0 and 128` + "\n", 0},
 		{"pcp_attach_node 200", `pcp_attach_node: Invalid node-id "200", must be between 0 and 128` + "\n", 0},
+		{"pcp_promote_node -s -n x", `pcp_promote_node: Invalid node-id "x", must be between 0 and 128` + "\n", 1},
+		{"pcp_detach_node node1", `pcp_detach_node: Invalid node-id "node1", must be between 0 and 128` + "\n", 1},
+		{"pcp_attach_node 1x", `pcp_attach_node: Invalid node-id "1x", must be between 0 and 128` + "\n", 1},
+		{"pcp_attach_node -n 99999999999999999999", `pcp_attach_node: Invalid node-id "99999999999999999999", must be between 0 and 128` + "\n", 0},
 		{"pcp_proc_info --node-id=200", `pcp_proc_info: Invalid node-id "200", must be between 0 and 128` + "\n", 0},
 		{
 			"pcp_watchdog_info -n -1",
@@ -94,7 +98,7 @@ func TestCommandLines(t *testing.T) {
 		{"pcp_proc_info -?", findProgram("pcp_proc_info").usage(), 0},
 
 		// What is right gets as far as the socket.
-		{"pcp_node_info -w -h /nosuch -n x", noSocket, 1},
+		{"pcp_node_info -w -h /nosuch -n 1", noSocket, 1},
 		{"pcp_node_info -w -h /nosuch -n 128", noSocket, 1},
 		{"pcp_node_info -w -h /nosuch --watchdog-id=1", noSocket, 1},
 		{"pcp_watchdog_info -w -h /nosuch --node-id=200", noSocket, 1},

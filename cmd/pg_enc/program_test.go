@@ -132,7 +132,7 @@ func (p program) command(t *testing.T, ctx context.Context, c call, dir string) 
 func (p program) run(t *testing.T, c call) result {
 	t.Helper()
 	dir := newDirectory(t, c.passwd)
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cmd := p.command(t, ctx, c, dir)
 	var out, errs buffer

@@ -19,8 +19,10 @@ func (a actor) Stop(
 	return a.p.keeper.Stop(ctx, v, node, term, mode)
 }
 
-func (a actor) Promote(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) (cluster.Bounds, error) {
-	return a.p.keeper.Promote(ctx, v, node, term)
+func (a actor) Promote(
+	ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term, last cluster.PrimaryGauge,
+) (cluster.Bounds, error) {
+	return a.p.keeper.Promote(ctx, v, node, term, last)
 }
 
 func (a actor) Start(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error {
@@ -45,6 +47,6 @@ func (p *parts) office() (term cluster.Term, acts bool) {
 	return term, acts
 }
 
-func (a actor) Able(ctx context.Context, v *cluster.View, node cluster.NodeID) error {
-	return a.p.keeper.Able(ctx, v, node)
+func (a actor) Able(ctx context.Context, v *cluster.View, node cluster.NodeID, term cluster.Term) error {
+	return a.p.keeper.Able(ctx, v, node, term)
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"gopgpool/agent"
@@ -40,7 +42,7 @@ var errNoAgentDirectory = errors.New("agent_data_directory is not set")
 
 // buildAgent makes the daemon of "pgpool agent".
 func buildAgent(o Options, cfg *conf.Config, out *logging.Output) (*daemon, error) {
-	origin := &logging.Origin{App: "agent", ProcessName: "agent"}
+	origin := &logging.Origin{App: "agent", ProcessName: "agent", PID: os.Getpid()}
 	a := &agentDaemon{opts: o, out: out, log: out.Logger().With(origin), live: conf.NewLive(cfg)}
 	if cfg.Agent.DataDirectory == "" {
 		return nil, errNoAgentDirectory
@@ -58,6 +60,9 @@ func buildAgent(o Options, cfg *conf.Config, out *logging.Output) (*daemon, erro
 	a.local = &agent.Local{
 		DataDirectory: cfg.Agent.DataDirectory, BinDirectory: cfg.Agent.BinDirectory, StateFile: cfg.Agent.StateFile, Log: a.log,
 	}
+	a.log.Log(logging.Event{
+		Severity: logging.Log, Message: "agent of " + cfg.Agent.DataDirectory + " listens on " + addresses(listeners), Detail: fencingText(a.fencing()),
+	})
 	guard := agent.NewGuard(a.local, a.fencing, a.log)
 	server := &agent.Server{Host: a.local, Guard: guard, Credentials: a.credentials.Load, Log: a.log}
 	return &daemon{
@@ -76,6 +81,21 @@ func (a *agentDaemon) fencing() agent.Fencing {
 	return agent.Fencing{On: c.Fencing, Lease: c.LeaseTime}
 }
 
+func addresses(listeners []net.Listener) string {
+	text := make([]string, len(listeners))
+	for i, l := range listeners {
+		text[i] = l.Addr().String()
+	}
+	return strings.Join(text, ", ")
+}
+
+func fencingText(f agent.Fencing) string {
+	if !f.On {
+		return "agent_fencing is off: it stops nothing by itself."
+	}
+	return fmt.Sprintf("agent_fencing is on: it stops a primary when no pgpool was in contact for %v.", f.Lease)
+}
+
 // loadCredentials reads the key; -k names another file than agent_key_file.
 func (a *agentDaemon) loadCredentials(cfg *conf.Config) error {
 	c := cfg.Agent
@@ -86,7 +106,14 @@ func (a *agentDaemon) loadCredentials(cfg *conf.Config) error {
 	if err != nil {
 		return err
 	}
+	old := a.credentials.Load()
+	if old != nil && old.Same(&credentials) {
+		return nil // connections go on
+	}
 	a.credentials.Store(&credentials)
+	if old != nil {
+		a.log.Log(logging.Event{Severity: logging.Log, Message: "the agent has another key, connections let in by the former one end"})
+	}
 	return nil
 }
 

@@ -4,17 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"gopgpool/agent"
 	"gopgpool/cluster"
 	"gopgpool/conf"
+	"gopgpool/internal/pgcluster"
 	"gopgpool/logging"
 )
 
@@ -40,33 +40,34 @@ func hostedData(t *testing.T) string {
 	return dir
 }
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
 const sharedKey = "a key of more than sixteen bytes\n"
 
 func TestProgramAgent(t *testing.T) {
-	port, data := freePort(t), hostedData(t)
-	in := install(t, "ok", fmt.Sprintf("agent_listen_addresses = '127.0.0.1'\nagent_port = %d\nagent_data_directory = '%s'\nagent_key_file = 'key'\n", port, data))
+	port, data := pgcluster.FreePort(t), hostedData(t)
+	in := install(t, "ok", fmt.Sprintf("log_line_prefix = '%%p|'\nagent_listen_addresses = '127.0.0.1'\nagent_port = %d\nagent_data_directory = '%s'\nagent_key_file = 'key'\n", port, data))
 	if code, _, stderr := in.run("-n", "agent"); code != exitFatal {
 		t.Fatal("started without its key", code, stderr)
 	}
 	in.write("key", sharedKey)
+	if err := os.Rename(data, data+"-away"); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := in.run("-n", "agent"); code != exitFatal || !strings.Contains(stderr, "agent_data_directory: open "+data+":") {
+		t.Fatal("started without its data directory", code, stderr)
+	}
+	if err := os.Rename(data+"-away", data); err != nil {
+		t.Fatal(err)
+	}
 	f := in.foreground("agent")
+	f.expect(fmt.Sprintf("%d|LOG:  agent of %s listens on 127.0.0.1:%d", f.cmd.Process.Pid, data, port))
+	f.expect("agent_fencing is off")
 	f.expect("successfully started")
 	if _, err := os.Stat(in.path(agentPidFile)); err != nil {
 		t.Error(err)
 	}
 	p := &parts{live: conf.NewLive(&conf.Config{Agent: conf.Agent{KeyFile: in.path("key")}})}
 	n := cluster.Node{Host: "127.0.0.1", Agent: ":" + strconv.Itoa(port)}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), programTime)
 	defer cancel()
 	for _, key := range []string{sharedKey, "another key, of more than 16 bytes"} {
 		h, err := p.host(n)
@@ -86,9 +87,28 @@ func TestProgramAgent(t *testing.T) {
 			t.Fatal("another connection", err)
 		}
 		in.write("key", key)
+		if key == sharedKey { // a line about a parameter is the last one of a reload: the key was read before
+			text, err := os.ReadFile(in.path("pgpool.conf"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			in.write("pgpool.conf", string(text)+"agent_lease_time = 77\n")
+		}
 		f.signal(syscall.SIGHUP)
 		f.expect("reload config files.")
-		p.hosts.forget()
+		if key == sharedKey {
+			f.expect(`parameter "agent_lease_time" changed`)
+		} else {
+			f.expect("the agent has another key")
+			p.hosts.forget()
+		}
+	}
+	h, err := p.host(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Renew(ctx, 5); err != nil {
+		t.Fatal("by the other key", err)
 	}
 	f.signal(syscall.SIGTERM)
 	if code := f.exit(); code != exitOK {

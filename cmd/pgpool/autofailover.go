@@ -16,6 +16,7 @@ func (p *parts) newKeeper(
 	return replication.New(replication.Parts{
 		Store: p.store, Settings: func() replication.Settings { return keeperSettings(p.live.Current()) },
 		Office: office, Host: host, Password: p.internalPassword, TLS: p.tls.Server, Log: p.partLog("replication"),
+		Spared: func() cluster.NodeID { return p.recoverer.Recovering() },
 		Attach: func(id cluster.NodeID, v *cluster.View) {
 			p.coord.Report(failover.Attach{Node: id, Origin: failover.ByAutoFailback, Seen: v})
 		},

@@ -39,8 +39,8 @@ func (l *logBuffer) String() string {
 func TestOldPrimaryIsBackWithoutAHand(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct{ name, hints, want string }{
-		{"rewind", "on", "rewind is done"},
-		{"base backup", "off", "base backup is done"},
+		{"rewind", "on", "(rewind), it is to stream from node 1"},
+		{"base backup", "off", "(base backup), it is to stream from node 1"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -57,11 +57,11 @@ func TestOldPrimaryIsBackWithoutAHand(t *testing.T) {
 			if err := c.Nodes[0].Kill(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := k.Promote(t.Context(), store.Current(), 1, 1); err != nil {
+			if _, err := k.Promote(t.Context(), store.Current(), 1, 1, cluster.PrimaryGauge{}); err != nil {
 				t.Fatal(err)
 			}
 			store.Publish(twoNodes(c, 1, 0))
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			err := pgcluster.Poll(ctx, "node 0 is up", func() (bool, error) { return store.Current().Live(0), nil })
 			if err != nil {

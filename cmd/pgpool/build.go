@@ -55,7 +55,7 @@ type parts struct {
 	recoverer *recovery.Recoverer
 	watchdog  *watchdog.Watchdog // nil: use_watchdog is off
 
-	serving, recovering atomic.Bool // clients are served; a node is being rebuilt
+	serving atomic.Bool // clients are served
 
 	web        *web.Server // nil: http_port is 0
 	pcp        *pcp.Server

@@ -8,9 +8,11 @@ import (
 	"path/filepath"
 	"slices"
 
+	"gopgpool/agent"
 	"gopgpool/auth"
 	"gopgpool/conf"
 	"gopgpool/tlsconf"
+	"gopgpool/watchdog/disk"
 )
 
 // test checks the files and prints a report on standard output; the exit code says whether the daemon would start.
@@ -28,6 +30,8 @@ func (p *program) test(o Options) int {
 		c.certificates(cfg)
 		c.passwords(o, &cfg.Auth)
 		c.readable("pcp.conf", o.PcpFile)
+		c.agents(cfg)
+		c.state(&cfg.Watchdog)
 		c.pidDirectory(cfg.Files.PidFileName)
 	}
 	if c.refused {
@@ -101,6 +105,41 @@ func (c *checker) passwords(o Options, a *conf.Auth) {
 		return
 	}
 	c.printf("%s: ok\n", a.PoolPasswd)
+}
+
+// agents checks what pgpool and its agents know each other by, and in an agent's file the server it is to look after. pgpool starts without,
+// and can then do nothing on other hosts.
+func (c *checker) agents(cfg *conf.Config) {
+	named := slices.ContainsFunc(cfg.Backends, func(b conf.Backend) bool { return b.Exists() && b.Agent != "" })
+	data := cfg.Agent.DataDirectory
+	if !named && data == "" {
+		return
+	}
+	if _, err := agent.LoadCredentials(&cfg.Agent); err != nil {
+		c.printf("WARNING: agents: %v\n", err)
+	} else {
+		c.printf("agents: key or certificates ok\n")
+	}
+	if data == "" {
+		return
+	}
+	if _, err := os.Stat(filepath.Join(data, "PG_VERSION")); err != nil {
+		c.printf("WARNING: agent_data_directory: no data directory of PostgreSQL: %v\n", err)
+		return
+	}
+	c.printf("%s: ok\n", data)
+}
+
+// state checks the directory of the watchdog's memory. Whoever runs this may be another user than the daemon, so it is a warning.
+func (c *checker) state(w *conf.Watchdog) {
+	if !w.UseWatchdog {
+		return
+	}
+	if err := disk.Check(w.StateDirectory(), w.WdStateOnTmpfs); err != nil {
+		c.printf("WARNING: wd_state_directory %q: %v\n", w.StateDirectory(), err)
+		return
+	}
+	c.printf("%s: ok\n", w.StateDirectory())
 }
 
 func (c *checker) notices(list []auth.Notice) {

@@ -127,9 +127,7 @@ func told(err error) error {
 }
 
 func (a administration) Recover(ctx context.Context, id cluster.NodeID) error {
-	a.p.recovering.Store(true)
 	err := a.p.recoverer.Recover(ctx, id)
-	a.p.recovering.Store(false)
 	if failed := (*recovery.Error)(nil); errors.As(err, &failed) {
 		return &pcp.Error{Fatal: failed.Fatal, Message: failed.Message, Detail: failed.Detail}
 	}

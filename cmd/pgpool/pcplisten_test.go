@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"testing"
 
 	"gopgpool/conf"
+	"gopgpool/internal/pgcluster"
 	"gopgpool/logging"
 )
 
@@ -40,12 +42,12 @@ func leaveSocket(t *testing.T, path string) {
 }
 
 func TestListenPCP(t *testing.T) {
-	dir, missing := t.TempDir(), filepath.Join(t.TempDir(), "missing")
-	path := filepath.Join(dir, ".s.PGSQL.21207")
+	dir, missing, port := t.TempDir(), filepath.Join(t.TempDir(), "missing"), pgcluster.FreePort(t)
+	path := filepath.Join(dir, fmt.Sprintf(".s.PGSQL.%d", port))
 	leaveSocket(t, path)
 	log, text := testLog(t)
 	l, err := listenPCP(&conf.Connections{
-		PcpListenAddresses: []string{"127.0.0.1"}, PcpPort: 21207, PcpSocketDir: []string{dir, missing},
+		PcpListenAddresses: []string{"127.0.0.1"}, PcpPort: port, PcpSocketDir: []string{dir, missing},
 	}, log)
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func TestListenPCP(t *testing.T) {
 
 	// A second server leaves the sockets of the first alone.
 	text.Reset()
-	c := &conf.Connections{PcpListenAddresses: []string{"127.0.0.1"}, PcpPort: 21207, PcpSocketDir: []string{dir}}
+	c := &conf.Connections{PcpListenAddresses: []string{"127.0.0.1"}, PcpPort: port, PcpSocketDir: []string{dir}}
 	if _, err := listenPCP(c, log); !errors.Is(err, errNoPCPSocket) {
 		t.Errorf("second server: %v", err)
 	}

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"gopgpool/conf"
+	"gopgpool/internal/pgcluster"
 	"gopgpool/logging"
 )
 
@@ -94,13 +95,16 @@ func (in *installation) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// programTime is how long a program under test may take for everything: what it hangs in is told before the whole test is given up.
+const programTime = 2 * time.Minute
+
 // run waits for the command and returns its exit code, standard output and standard error.
 func (in *installation) run(args ...string) (code int, stdout, stderr string) {
 	in.t.Helper()
 	cmd := in.command(args...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), programTime)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
@@ -128,7 +132,7 @@ func (in *installation) foreground(args ...string) *foreground {
 		in.t.Fatal(err)
 	}
 	f := &foreground{in.t, cmd, bufio.NewReader(pipe)}
-	guard := time.AfterFunc(30*time.Second, func() { _ = cmd.Process.Kill() })
+	guard := time.AfterFunc(programTime, func() { _ = cmd.Process.Kill() })
 	in.t.Cleanup(func() {
 		guard.Stop()
 		_ = cmd.Process.Kill()
@@ -267,8 +271,14 @@ func TestProgramDetaches(t *testing.T) {
 			t.Errorf("descriptor %s is %s", fd.Name(), to)
 		}
 	}
-	if log, err := os.ReadFile(in.path("log/x.log")); err != nil || !strings.Contains(string(log), "successfully started") {
-		t.Errorf("log %q, %v", log, err)
+	ctx, cancel := context.WithTimeout(t.Context(), programTime)
+	defer cancel()
+	err = pgcluster.Poll(ctx, "the log tells of the start", func() (bool, error) { // lines are written by a goroutine of their own
+		log, err := os.ReadFile(in.path("log/x.log"))
+		return strings.Contains(string(log), "successfully started"), err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -367,6 +377,30 @@ func TestProgramTexts(t *testing.T) {
 	}
 }
 
+// TestProgramTestWatchdog: the directory of the watchdog's memory is looked at, not made.
+func TestProgramTestWatchdog(t *testing.T) {
+	text := "use_watchdog = on\nwd_authkey = 'k'\nwd_state_on_tmpfs = on\nwd_state_directory = 'wd'\n"
+	for i, host := range []string{"h", "i"} {
+		text += fmt.Sprintf("hostname%d = '%s'\nwd_port%d = 9000\npgpool_port%d = 9999\nheartbeat_hostname%d = '%s'\nheartbeat_port%d = 9694\n",
+			i, host, i, i, i, host, i)
+	}
+	in := install(t, "ok", text)
+	in.write("pgpool_node_id", "0\n")
+	if _, stdout, _ := in.run("-t", "-F", "pcp.conf"); !strings.Contains(stdout, in.path("wd")+": ok\n") {
+		t.Errorf("nothing about wd_state_directory in\n%s", stdout)
+	}
+	if _, err := os.Stat(in.path("wd")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("it was made:", err)
+	}
+	in.write("wd", "a file")
+	if err := os.Chmod(in.path("wd"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if _, stdout, _ := in.run("-t", "-F", "pcp.conf"); !strings.Contains(stdout, `WARNING: wd_state_directory "`+in.path("wd")+`": `) {
+		t.Errorf("no warning in\n%s", stdout)
+	}
+}
+
 func TestProgramTest(t *testing.T) {
 	good := "local all all trust\n"
 	for _, tt := range []struct {
@@ -383,6 +417,15 @@ func TestProgramTest(t *testing.T) {
 		{"bad hba", "enable_pool_hba = on\n", "nonsense\n", exitFatal, []string{"ERROR: ", "pgpool would not start\n"}},
 		{"bad value", "port = many\n", good, exitFatal, []string{"ERROR: ", "pgpool.conf:3", "pgpool would not start\n"}},
 		{"unknown name", "prot = 1\n", good, exitOK, []string{"WARNING: ", "prot", "pgpool would start\n"}},
+		{
+			"key of agents is missing", "backend_hostname0 = 'h'\nbackend_port0 = 5432\nbackend_agent0 = ':9997'\nagent_key_file = '/no/such/key'\n",
+			good, exitOK,
+			[]string{"WARNING: agents: agent_key_file: open /no/such/key: no such file", "pgpool would start\n"},
+		},
+		{
+			"no server for the agent", "agent_data_directory = '/no/such/data'\n", good, exitOK,
+			[]string{"WARNING: agents: neither agent_key_file nor agent_ssl_cert is set\n", "WARNING: agent_data_directory: no data directory of PostgreSQL: "},
+		},
 		{"no directory for the pid file", "pid_file_name = '/no/such/pid'\n", good, exitFatal, []string{`ERROR: could not open pid file "/no/such/pid"`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"gopgpool/cluster"
 	"gopgpool/conf"
 	"gopgpool/failover"
+	"gopgpool/logging"
 	"gopgpool/proxy"
 )
 
@@ -25,15 +26,38 @@ const beginBound = 10 * time.Second
 // switchover makes a standby the primary, wherever that is decided, and returns when it is or when it was given up. progress is called on
 // the caller's goroutine, once for each phase. Errors that a client is to read are of type *proxy.SwitchoverError.
 func (p *parts) switchover(ctx context.Context, node cluster.NodeID, progress func(cluster.Switchover)) error {
+	r := failover.Switchover{Node: node}
+	if p.coord.Check(r) == nil {
+		if err := p.lighten(ctx); err != nil {
+			return err
+		}
+	}
 	w := watchSwitchover(p.store)
 	defer w.stop()
-	if err := p.coord.Submit(failover.Switchover{Node: node}); err != nil {
+	if err := p.coord.Submit(r); err != nil {
 		if refused := (*failover.Refusal)(nil); errors.As(err, &refused) {
 			return &proxy.SwitchoverError{Message: refused.Message, Detail: refused.Detail}
 		}
 		return &proxy.SwitchoverError{Message: "could not process switchover request", Detail: err.Error()}
 	}
 	return p.followSwitchover(ctx, node, w, progress)
+}
+
+// lighten has the primary write what it has in memory while clients are still served: else they would wait for that when it is shut down. Whether
+// it can makes no difference, but for a client who has no patience left.
+func (p *parts) lighten(ctx context.Context) error {
+	v := p.store.Current()
+	if !v.Live(v.Primary) {
+		return nil
+	}
+	err := p.keeper.Checkpoint(ctx, v.Nodes[v.Primary])
+	switch {
+	case ctx.Err() != nil:
+		return &proxy.SwitchoverError{Message: context.Cause(ctx).Error(), Detail: "The switchover has not begun."}
+	case err != nil:
+		p.log.Log(logging.Event{Severity: logging.Log, Message: "switchover: " + err.Error()})
+	}
+	return nil
 }
 
 // followSwitchover tells what becomes of a switchover that was accepted.

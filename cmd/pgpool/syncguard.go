@@ -16,7 +16,7 @@ import (
 // newSyncGuard makes what looks after the synchronous standbys.
 func (p *parts) newSyncGuard() *syncguard.Guard {
 	return syncguard.New(syncguard.Parts{
-		Store: p.store, Office: p.office, Servers: guardServers{p}, Bar: p.bar, Log: p.partLog("sync_standby_guard"),
+		Store: p.store, Office: p.office, Servers: guardServers{p}, Bar: p.bar, Recorded: p.coord.Kept, Log: p.partLog("sync_standby_guard"),
 		Settings: func() syncguard.Settings {
 			c := p.live.Current()
 			return syncguard.Settings{

@@ -56,7 +56,7 @@ func (p *parts) awaitWatchdog(ctx context.Context) bool {
 
 // pauseLifecheck tells that nobody is to be judged: clients are not served yet, or a node is being rebuilt or changed.
 func (p *parts) pauseLifecheck() bool {
-	return !p.serving.Load() || p.recovering.Load() || p.store.Current().Op != cluster.OpNone
+	return !p.serving.Load() || p.recoverer.Recovering() != cluster.NoNode || p.store.Current().Op != cluster.OpNone
 }
 
 // leave takes this node out of the watchdog cluster in good order before it stops.

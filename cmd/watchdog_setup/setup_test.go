@@ -166,9 +166,15 @@ func startAndStop(t *testing.T, place string, port, pgpools, serverPort int) {
 	}
 	for id := range pgpools {
 		conn := fmt.Sprintf("host=localhost port=%d dbname=test user=%s", port+id*portsPerPgpool, pgcluster.DefaultAccount())
-		out := runCommand(t, exec.Command(filepath.Join(bin, "psql"), "-XqAt", "-d", conn, "-c", "SHOW pool_nodes"))
-		if strings.Count(out, fmt.Sprintf("|localhost|%d|up|up|", serverPort)) != 1 || strings.Count(out, "\n") != 1 {
-			t.Errorf("pgpool %d: %s", id, out)
+		out := ""
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		err := pgcluster.Poll(ctx, "the server is up", func() (bool, error) { // it is waited for until a session has used it, and was checked
+			out = runCommand(t, exec.Command(filepath.Join(bin, "psql"), "-XqAt", "-d", conn, "-c", "SHOW pool_nodes"))
+			return strings.Count(out, fmt.Sprintf("|localhost|%d|up|up|", serverPort)) == 1 && strings.Count(out, "\n") == 1, nil
+		})
+		if err != nil {
+			t.Errorf("pgpool %d: %v: %s", id, err, out)
 		}
 	}
 	if watching {

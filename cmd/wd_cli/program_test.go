@@ -253,7 +253,7 @@ func until(t *testing.T, happened func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(15 * time.Second); !happened(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !happened(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not happen")
 		}
@@ -269,8 +269,14 @@ func TestOurClientOnOriginalServer(t *testing.T) {
 		"-i -n 1", "-i -v -n 1", "-i -n 5", "-i -H localhost -P 1", "-I ALIVE -n 1", "-I ALIVE -n 1 -m text", "-k wrong -i -n 0",
 	} {
 		args := append([]string{"-f", filepath.Join(dir, "pgpool.conf")}, strings.Fields(line)...)
-		out, errs, status := ranOriginal(t, original, args)
-		ourOut, ourErrs, ourStatus := ranOurs(t, args)
+		var out, errs, ourOut, ourErrs string
+		var status, ourStatus int
+		until(t, func() bool { // in its first seconds the watchdog goes through its states: both must be told of the same one
+			out, errs, status = ranOriginal(t, original, args)
+			ourOut, ourErrs, ourStatus = ranOurs(t, args)
+			againOut, againErrs, again := ranOriginal(t, original, args)
+			return out == againOut && errs == againErrs && status == again
+		})
 		if out != ourOut || errs != ourErrs || (status == 0) != (ourStatus == 0) {
 			t.Errorf("%s:\n%s%s%d\nours:\n%s%s%d", line, out, errs, status, ourOut, ourErrs, ourStatus)
 		}
@@ -327,8 +333,14 @@ heartbeat_port1 = %[7]d
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
-	go func() { defer close(ended); _ = cmd.Wait() }() // it is killed
+	go func() { defer close(ended); _ = cmd.Wait() }() // how it ends says nothing about ours
 	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGINT) // its shared memory would outlive a SIGKILL
+		select {
+		case <-ended:
+		case <-time.After(time.Minute):
+			t.Error("the original does not end")
+		}
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // its own group
 		<-ended
 	})

@@ -88,7 +88,7 @@ func (jdbc) can(a attempt) bool {
 
 func (j jdbc) login(_ context.Context, t *testing.T, a attempt) outcome {
 	t.Helper()
-	options := url.Values{"user": {a.user}, "password": {a.secret}, "sslmode": {"disable"}, "gssEncMode": {"disable"}, "loginTimeout": {"20"}}
+	options := url.Values{"user": {a.user}, "password": {a.secret}, "sslmode": {"disable"}, "gssEncMode": {"disable"}, "loginTimeout": {"60"}}
 	if a.tls() {
 		options.Set("sslmode", "verify-full")
 		options.Set("sslrootcert", a.root)

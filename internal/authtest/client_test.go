@@ -29,7 +29,7 @@ func (a attempt) words() string {
 	}
 	words := []string{
 		"host=" + quote(a.host), "port=" + itoa(a.port), "user=" + a.user, "dbname=" + a.database, "password=" + quote(a.secret),
-		"connect_timeout=20",
+		"connect_timeout=60",
 	}
 	if !a.tls() {
 		return strings.Join(append(words, "sslmode=disable"), " ")

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gopgpool/internal/authparts"
+	"gopgpool/internal/pgcluster"
 )
 
 // linesOutsideEnv names the environment variable that names another table for TestMatrixOutside.
@@ -29,7 +30,7 @@ func TestMatrixOutside(t *testing.T) {
 		"ldaptls":     secure + "ldaptls=1 " + search,
 		"ldaps":       fmt.Sprintf(`ldap ldapurl="ldaps://localhost:%d/%s?uid?sub"`, slapd.TLSPort, slapd.BaseDN),
 		"ldapbackend": plain + bind + " backend_use_passwd=1",
-		"ldapgone":    fmt.Sprintf("ldap ldapserver=127.0.0.1 ldapport=%d ", 41899) + bind,
+		"ldapgone":    fmt.Sprintf("ldap ldapserver=127.0.0.1 ldapport=%d ", pgcluster.FreePort(t)) + bind,
 		"pam":         "pam pamservice=" + pam.Service,
 	}
 	w.environment = []string{"LDAPTLS_CACERT=" + slapd.CAFile}

@@ -23,7 +23,7 @@ const (
 	// keyPhrase decrypts pool_passwd.
 	keyPhrase = "a key for tests"
 	// patience bounds every wait.
-	patience = 20 * time.Second
+	patience = time.Minute
 )
 
 // serverHBA maps the databases to what the server asks.
@@ -206,14 +206,29 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// verifier is the password as servers keep it for SCRAM; the salt depends on seed only. The roles have the one of "".
+// verifier is the password as servers keep it for SCRAM; the salt depends on seed only. The roles have the one of "", which is worked out
+// once.
 func verifier(t *testing.T, seed string) string {
 	t.Helper()
+	work := everybodys
+	if seed != "" {
+		work = func() (string, error) { return workOut(seed) }
+	}
+	made, err := work()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+var everybodys = sync.OnceValues(func() (string, error) { return workOut("") })
+
+func workOut(seed string) (string, error) {
 	const iterations = 4096
 	salt := sha256.Sum256([]byte("salt " + seed))
 	salted, err := pbkdf2.Key(sha256.New, password, salt[:16], iterations, sha256.Size)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	mac := func(text string) []byte {
 		h := hmac.New(sha256.New, salted)
@@ -222,5 +237,5 @@ func verifier(t *testing.T, seed string) string {
 	}
 	stored := sha256.Sum256(mac("Client Key"))
 	encode := base64.StdEncoding.EncodeToString
-	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, encode(salt[:16]), encode(stored[:]), encode(mac("Server Key")))
+	return fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s", iterations, encode(salt[:16]), encode(stored[:]), encode(mac("Server Key"))), nil
 }

@@ -76,7 +76,7 @@ func (s *scramServer) accept() {
 		if err != nil {
 			return
 		}
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(30 * time.Second))
 		_ = s.serve(conn)
 		_ = conn.Close()
 	}

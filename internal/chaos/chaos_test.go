@@ -270,7 +270,7 @@ func (s *stage) judge(ctx context.Context, clients []*client, up *pgcluster.Node
 
 // settled waits until nobody is left: the workers wait, the servers have idle connections alone.
 func (s *stage) settled(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	var last string
 	err := pgcluster.Poll(ctx, "pgpool is at rest", func() (bool, error) {

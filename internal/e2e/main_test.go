@@ -35,7 +35,7 @@ var shared = pgcluster.NewShared(pgcluster.Options{
 func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
 // patience bounds the wait for a condition.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func start(t *testing.T, conf map[string]string) *pgcluster.Pgpool {
 	t.Helper()

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	osexec "os/exec"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"gopgpool/internal/pgcluster"
@@ -12,24 +15,41 @@ import (
 
 // Operations verbs while clients work. Their names and meaning are those of PgBouncer's console.
 
-// load is a pgbench that runs until it is told to stop.
+// load is a pgbench that runs until check tells it to stop.
 type load struct {
+	cmd    *osexec.Cmd
 	output strings.Builder
 	ended  chan error
 }
 
-// begin starts a pgbench for some seconds. Each client has its own thread: where one waits in a call that blocks, as pgbench does while it
+// begin starts a pgbench. Each client has its own thread: where one waits in a call that blocks, as pgbench does while it
 // connects and prepares, the transaction of another has to go on to its end, or PAUSE would wait for both.
-func begin(t *testing.T, c *pgcluster.Cluster, seconds int, args ...string) *load {
+func begin(t *testing.T, c *pgcluster.Cluster, args ...string) *load {
 	t.Helper()
 	l := &load{ended: make(chan error, 1)}
-	cmd := c.Command(t.Context(), "pgbench", append([]string{"-n", "-c", fmt.Sprint(workers), "-j", fmt.Sprint(workers), "-T", fmt.Sprint(seconds)}, args...)...)
-	cmd.Stdout, cmd.Stderr = &l.output, &l.output
-	if err := cmd.Start(); err != nil {
+	args = append([]string{"-n", "-c", fmt.Sprint(workers), "-j", fmt.Sprint(workers), "-T", "120"}, args...)
+	l.cmd = c.Command(t.Context(), "pgbench", args...)
+	l.cmd.Stdout, l.cmd.Stderr = &l.output, &l.output
+	if err := l.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go func() { l.ended <- cmd.Wait() }()
+	go func() { l.ended <- l.cmd.Wait() }()
 	return l
+}
+
+// goesOn waits until the clients have done some more.
+func goesOn(t *testing.T, c *pgcluster.Cluster, db string) {
+	t.Helper()
+	conn, err := c.Nodes[0].Connect(t.Context(), "dbname="+db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	const some = 300
+	before := value(t, conn, "SELECT count(*)::text FROM pgbench_history")
+	eventually(t, "pgbench goes on", func() bool {
+		return value(t, conn, fmt.Sprintf("SELECT (count(*) >= %s + %d)::text FROM pgbench_history", before, some)) == "true"
+	})
 }
 
 // workers is how many clients a load has.
@@ -37,9 +57,13 @@ const workers = 4
 
 var failures = regexp.MustCompile(`number of failed transactions: (\d+)`)
 
-// check waits for the end: no transaction may have failed, and none of the clients.
+// check ends the load, each client after its transaction: none of these may have failed, and none of the clients. The signal is that by
+// which pgbench itself ends what -T bounds.
 func (l *load) check(t *testing.T) {
 	t.Helper()
+	if err := l.cmd.Process.Signal(syscall.SIGALRM); err != nil {
+		t.Errorf("pgbench: %v", err)
+	}
 	err := <-l.ended
 	failed := failures.FindStringSubmatch(l.output.String())
 	if err != nil || len(failed) != 2 || failed[1] != "0" || strings.Contains(l.output.String(), "aborted") {
@@ -71,7 +95,7 @@ func TestPauseUnderLoad(t *testing.T) {
 			db := "e2e_pause_" + mode
 			benchDatabase(t, p, db)
 			boss := connect(t, p, simple)
-			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), "-M", "prepared", p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			for range 3 {
 				exec(t, boss, "PGPOOL PAUSE "+db)
@@ -86,6 +110,7 @@ func TestPauseUnderLoad(t *testing.T) {
 				exec(t, boss, "PGPOOL RESUME "+db)
 				eventually(t, "pgbench goes on", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			}
+			goesOn(t, shared.Cluster(t), db)
 			l.check(t)
 		})
 	}
@@ -111,15 +136,16 @@ func TestPauseForRestart(t *testing.T) {
 				t.Fatalf("%v\n%s", err, output)
 			}
 			boss := connect(t, p, simple)
-			steady := begin(t, c, 8, "-M", "prepared", p.ConnString("dbname=postgres"))
-			hasty := begin(t, c, 8, "-C", p.ConnString("dbname=postgres", "user=worker"))
+			const waits = "connect_timeout=0" // for the server, however long that takes
+			steady := begin(t, c, "-M", "prepared", p.ConnString("dbname=postgres", waits))
+			hasty := begin(t, c, "-C", p.ConnString("dbname=postgres", "user=worker", waits))
 			eventually(t, "pgbench works", func() bool { return openIn(t, c, "postgres") != "0" })
 			exec(t, boss, "PGPOOL PAUSE")
 			if err := c.Nodes[0].Restart(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			exec(t, boss, "PGPOOL RESUME")
-			eventually(t, "pgbench goes on", func() bool { return openIn(t, c, "postgres") != "0" })
+			goesOn(t, c, "postgres")
 			steady.check(t)
 			hasty.check(t)
 		})
@@ -138,7 +164,7 @@ func TestReconnectUnderLoad(t *testing.T) {
 			boss, idle, keeper := connect(t, p, simple), connect(t, p, simple, "dbname="+db), connect(t, p, simple, "dbname="+db)
 			exec(t, idle, "SET work_mem = '5MB'")
 			exec(t, keeper, "CREATE TEMP TABLE kept AS SELECT 7 AS a")
-			l := begin(t, shared.Cluster(t), 10, "-M", "prepared", p.ConnString("dbname="+db))
+			l := begin(t, shared.Cluster(t), "-M", "prepared", p.ConnString("dbname="+db))
 			eventually(t, "pgbench works", func() bool { return openIn(t, shared.Cluster(t), db) != "0" })
 			now := onServer(t, 0, "SELECT clock_timestamp()")
 			exec(t, boss, "PGPOOL RECONNECT "+db)
@@ -153,6 +179,7 @@ func TestReconnectUnderLoad(t *testing.T) {
 				t.Error(got)
 			}
 			exec(t, keeper, "DROP TABLE kept")
+			goesOn(t, shared.Cluster(t), db)
 			l.check(t)
 		})
 	}

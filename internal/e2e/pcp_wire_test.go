@@ -97,10 +97,14 @@ func (p *pcpPeer) login(password string) *pcpPeer {
 func asked(t *testing.T, p *pgcluster.Pgpool, requests ...request) []string {
 	t.Helper()
 	c := dialPCP(t, p).login("postgres")
+	var all []byte
 	for _, r := range requests {
-		c.send(r.typ, r.payload)
+		all = pcp.AppendPacket(all, r.typ, []byte(r.payload))
 	}
-	c.send(pcp.TypeTerminate, "")
+	// At once: a server that was told to stop does not wait for more.
+	if _, err := c.Write(pcp.AppendPacket(all, pcp.TypeTerminate, nil)); err != nil {
+		t.Fatal(err)
+	}
 	got := c.replies()
 	if len(got) == 0 {
 		t.Fatal("no answer to the password")

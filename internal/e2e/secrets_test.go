@@ -1,12 +1,14 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	osexec "os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -166,6 +168,11 @@ func TestSecretsAreNowhere(t *testing.T) {
 		return err == nil && strings.HasSuffix(text, "done\n")
 	})
 	h.check(t, "failover_command", text)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if _, err := p.WaitLog(ctx, regexp.MustCompile("=== Failover done")); err != nil {
+		t.Fatal(err)
+	}
 	h.files(t, p)
 }
 

@@ -71,9 +71,10 @@ func TestShowNodesTellsWhatIs(t *testing.T) {
 		"health_check_period": "1", "sr_check_period": "1", "backend_weight0": "1", "backend_weight1": "2", "backend_weight2": "1",
 	})
 	var rows table
-	eventually(t, "the standbys are seen streaming", func() bool {
+	eventually(t, "the standbys are seen streaming, and all nodes answer within the time they are given", func() bool {
 		rows = psql(t, p, "SHOW pool_nodes")
-		return slices.Equal(rows.column(t, "replication_state"), []string{"", "streaming", "streaming"})
+		return slices.Equal(rows.column(t, "replication_state"), []string{"", "streaming", "streaming"}) &&
+			!slices.Contains(rows.column(t, "pg_status"), "down") && !slices.Contains(rows.column(t, "pg_role"), "unknown")
 	})
 	for column, want := range map[string][]string{
 		"node_id":                {"0", "1", "2"},

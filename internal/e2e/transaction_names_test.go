@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -83,8 +84,9 @@ func TestNamesOnServersAreNotTheClients(t *testing.T) {
 // A function called by the message for that may leave something even if it fails.
 func TestFailedFunctionCallPins(t *testing.T) {
 	t.Parallel()
-	p := sharing(t, "1", "query_wait_timeout", "1s")
-	c := connect(t, p, simple)
+	p := sharing(t, "1")
+	all := sessions(t, p, 3)
+	c, other, boss := all[0], all[1], all[2]
 	exec(t, c, `CREATE OR REPLACE FUNCTION lock_and_fail() RETURNS int LANGUAGE plpgsql AS
 		$$ BEGIN PERFORM pg_advisory_lock(4712); RAISE EXCEPTION 'no'; END $$`)
 	oid, err := strconv.ParseUint(value(t, c, "SELECT 'lock_and_fail'::regproc::oid::text"), 10, 32)
@@ -114,20 +116,34 @@ func TestFailedFunctionCallPins(t *testing.T) {
 	if got := value(t, c, "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"); got != "1" {
 		t.Errorf("%s locks", got)
 	}
-	other, err := p.Connect(t.Context(), simple)
-	if err == nil {
-		defer other.Close(t.Context())
-		_, err = other.Exec(t.Context(), "SELECT 1")
-	}
-	if err == nil {
-		t.Error("another session was given the connection with the lock")
+	done := make(chan error, 1)
+	go func() {
+		_, err := other.Exec(t.Context(), "SELECT 1")
+		done <- err
+	}()
+	eventually(t, "another session waits for the connection with the lock", func() bool {
+		select {
+		case err := <-done:
+			t.Fatalf("another session was not kept waiting: %v", err)
+		default:
+		}
+		rows, err := boss.Query(t.Context(), "SHOW pool_queues")
+		if err != nil {
+			t.Fatal(err)
+		}
+		queues, err := pgx.CollectRows(rows, pgx.RowToMap)
+		return err == nil && slices.ContainsFunc(queues, func(q map[string]any) bool { return q["cl_waiting"] == "1" })
+	})
+	c.Close(t.Context())
+	if err := <-done; err != nil {
+		t.Errorf("when the lock is gone: %v", err)
 	}
 }
 
 // A function that has left nothing pins nobody, wherever in a statement it is called.
 func TestHarmlessFunctionsDoNotPin(t *testing.T) {
 	t.Parallel()
-	p := sharing(t, "1", "query_wait_timeout", "2s")
+	p := sharing(t, "1", "query_wait_timeout", "10s")
 	all := sessions(t, p, 2)
 	exec(t, all[0], "CREATE OR REPLACE FUNCTION leaves_nothing() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 1; END $$")
 	for _, sql := range []string{

@@ -57,7 +57,7 @@ func Failure(code, message string) *pgwire.Fields {
 }
 
 // isolationQuestion is asked by whoever opens a connection.
-const isolationQuestion = "SELECT pg_catalog.current_setting('default_transaction_isolation')"
+const isolationQuestion = "SHOW default_transaction_isolation"
 
 // answer finds what a statement does.
 func (c *Conn) answer(sql string) Answer {

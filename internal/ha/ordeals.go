@@ -230,6 +230,8 @@ func killPool(ctx context.Context, t *trial) error {
 	if _, err := t.pool.Stop(ctx, syscall.SIGKILL); err != nil {
 		return err
 	}
+	t.pool.SetArgs() // it goes on from what it has kept
+	defer t.pool.SetArgs(afresh)
 	return t.pool.Start(ctx)
 }
 

@@ -17,7 +17,7 @@ const logPrefix = "%m|%p|%c|%x|%a|"
 func logSettings() map[string]string {
 	return map[string]string{
 		"log_line_prefix": logPrefix, "log_connections": "on", "log_disconnections": "on",
-		"log_statement": "all", "log_duration": "on", "log_min_messages": "log",
+		"log_statement": "all", "log_duration": "on", "log_min_messages": "error", "log_min_error_statement": "panic",
 	}
 }
 

@@ -105,6 +105,9 @@ func (s *stage) furnish(ctx context.Context, how staging) error {
 
 func (s *stage) passFile() string { return filepath.Join(s.cluster.Dir, "pcppass") }
 
+// afresh has pgpool start without what it knew of the servers: they were built anew.
+const afresh = "-D"
+
 // startPool starts the pgpool under test.
 func (s *stage) startPool(ctx context.Context) error {
 	conf := map[string]string{
@@ -114,7 +117,7 @@ func (s *stage) startPool(ctx context.Context) error {
 		"sr_check_period": "1", "search_primary_node_timeout": "30",
 		"failover_command": filepath.Join(s.cluster.Dir, "promote") + " %d %P %R %H %r",
 	}
-	options := pgcluster.PgpoolOptions{Binary: s.opts.pgpool, Conf: conf, Args: []string{"-D"}}
+	options := pgcluster.PgpoolOptions{Binary: s.opts.pgpool, Conf: conf, Args: []string{afresh}}
 	if s.opts.peer {
 		dir := filepath.Join(s.cluster.Dir, "peer")
 		run := filepath.Join(dir, "run")

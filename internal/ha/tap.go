@@ -138,7 +138,8 @@ func (t *tap) rest() (over bool) {
 		return true
 	}
 	first := make([]byte, 1)
-	err = raw.Read(func(fd uintptr) bool {
+	// Not raw.Read, which waits for its turn: the driver leaves a reader behind when a write took long.
+	err = raw.Control(func(fd uintptr) {
 		n, _, errno := unix.Recvfrom(int(fd), first, unix.MSG_PEEK|unix.MSG_DONTWAIT)
 		switch errno {
 		case nil:
@@ -147,7 +148,6 @@ func (t *tap) rest() (over bool) {
 		default:
 			over = true
 		}
-		return true
 	})
 	return over || err != nil
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/binary"
 	"net"
+	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -59,6 +61,8 @@ func TestRestSeesTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
+	var reader sync.WaitGroup
+	defer reader.Wait()
 	conn, err := dialTap(t.Context(), "tcp", listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -71,6 +75,13 @@ func TestRestSeesTheEnd(t *testing.T) {
 	one, ok := conn.(*tap)
 	if !ok || one.rest() {
 		t.Fatal("an open connection is over")
+	}
+	reader.Go(func() { _, _ = one.Read(make([]byte, 1)) }) // until the end
+	for range 1000 {                                       // in which it comes to reading
+		runtime.Gosched()
+		if one.rest() {
+			t.Fatal("a connection that is read is over")
+		}
 	}
 	if err := server.Close(); err != nil {
 		t.Fatal(err)

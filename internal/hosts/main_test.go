@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds the wait for a condition.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until ok holds.
 func eventually(t *testing.T, what string, ok func() bool) {
@@ -102,7 +102,7 @@ func echo(t *testing.T, h *Host, port int) {
 	})
 }
 
-// reaches tells whether a packet from one host finds its way to another and back.
+// reaches tells whether a packet from one host finds its way to another and back soon; eventually bears with one that is slow.
 func reaches(t *testing.T, from *Host, to string, port int) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)

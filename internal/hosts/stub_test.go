@@ -115,7 +115,7 @@ func TestSSH(t *testing.T) {
 		{"root", "head -c 3000000 /dev/zero | ssh b 'cat | wc -c'", "3000000"},
 		// Output that a background process holds keeps the session open; if it does not, the session ends at once.
 		{"root", "ssh b 'sleep 0.3 & echo 1'", "1"},
-		{"root", "timeout 5 ssh b 'sleep 1000 >/dev/null 2>&1 </dev/null & echo 1'", "1"},
+		{"root", "timeout 60 ssh b 'sleep 1000 >/dev/null 2>&1 </dev/null & echo 1'", "1"},
 	} {
 		if got := run(t, a, tc.user, tc.command); got != tc.want {
 			t.Errorf("%s: %s\n%q, want %q", tc.user, tc.command, got, tc.want)
@@ -194,7 +194,7 @@ func TestSCP(t *testing.T) {
 	if err := w.Host("b").Cut(); err != nil {
 		t.Fatal(err)
 	}
-	if got := status(t, a, "root", "timeout 10 scp -q -o ConnectTimeout=1 b:/srv/d/f.1 /srv/x"); got != "1" {
+	if got := status(t, a, "root", "timeout 60 scp -q -o ConnectTimeout=1 b:/srv/d/f.1 /srv/x"); got != "1" {
 		t.Errorf("scp from a host that is cut off: %s", got)
 	}
 }

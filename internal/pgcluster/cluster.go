@@ -270,7 +270,7 @@ func (c *Cluster) Close() error {
 	if again {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*closeTime)
 	defer cancel()
 	errs := []error{c.stopPgpools(ctx)}
 	errs = append(errs, parallel(len(c.Nodes), func(i int) error { return c.Nodes[i].abandon(ctx) }))

@@ -175,11 +175,16 @@ func (n *Node) Kill(ctx context.Context) error {
 	if p == nil {
 		return nil
 	}
-	killAll(family(p.pid))
+	all := family(p.pid)
+	killAll(all)
 	if _, err := p.wait(ctx); err != nil {
 		return err
 	}
-	return n.Sweep(ctx)
+	if err := n.Sweep(ctx); err != nil {
+		return err
+	}
+	// One that is ending has no working directory any more by which Sweep could find it.
+	return Poll(ctx, n.Name+" has no processes", func() (bool, error) { return len(living(all)) == 0, nil })
 }
 
 // KillFirst ends the server's first process alone by SIGKILL and waits until it is gone. Its children notice and end by themselves,

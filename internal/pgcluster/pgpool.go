@@ -230,6 +230,9 @@ func (p *Pgpool) Program() (string, error) {
 	return path, os.WriteFile(path, text, 0o755)
 }
 
+// SetArgs replaces [PgpoolOptions].Args for the starts that follow.
+func (p *Pgpool) SetArgs(args ...string) { p.opts.Args = args }
+
 // Arguments are those of a start in the foreground.
 func (p *Pgpool) Arguments() []string {
 	return append([]string{
@@ -304,7 +307,10 @@ func (p *Pgpool) Stop(ctx context.Context, sig syscall.Signal) (exitCode int, er
 	return p.Wait(ctx)
 }
 
-// Close stops the process fast, or kills it after ten seconds, which is an error like a defect in its log and an exit code
+// closeTime is how long a pgpool may take to end. It gives its parts ten seconds itself, and tells by its exit code if one hangs.
+const closeTime = 30 * time.Second
+
+// Close stops the process fast, or kills it after a time, which is an error like a defect in its log and an exit code
 // other than 0 after the stop. It gives the ports back.
 func (p *Pgpool) Close(ctx context.Context) error {
 	p.cluster.dropPgpool(p)
@@ -316,7 +322,7 @@ func (p *Pgpool) stopFast(ctx context.Context) error {
 	if q == nil || q.exited() {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, closeTime)
 	defer cancel()
 	code, err := p.Stop(ctx, syscall.SIGINT)
 	if err != nil {

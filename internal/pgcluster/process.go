@@ -186,6 +186,17 @@ func family(pid int) []int {
 	return pids
 }
 
+// living are those of some processes that are there still.
+func living(pids []int) []int {
+	var alive []int
+	for _, pid := range pids {
+		if _, _, ok := readParent(fmt.Sprintf("/proc/%d/stat", pid)); ok {
+			alive = append(alive, pid)
+		}
+	}
+	return alive
+}
+
 // readParent reads "pid (name) state ppid ..." and leaves out zombies.
 func readParent(file string) (pid, parent int, ok bool) {
 	text, err := os.ReadFile(file)

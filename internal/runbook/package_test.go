@@ -112,7 +112,7 @@ func (s *installation) configure(t *testing.T, settings []string) {
 	site.Must(t, err)
 	lines := append([]string{
 		"", "listen_addresses = '*'", "pcp_listen_addresses = '*'", "sr_check_user = 'postgres'", "sr_check_period = 1",
-		"health_check_user = 'postgres'", "health_check_period = 1", "health_check_timeout = 5", "health_check_max_retries = 0",
+		"health_check_user = 'postgres'", "health_check_period = 1", "health_check_timeout = 20", "health_check_max_retries = 0",
 		"recovery_user = 'postgres'", "recovery_1st_stage_command = 'recovery_1st_stage'",
 		"failover_command = '" + etcDir + "/failover.sh %d %h %p %D %m %H %M %P %r %R %N %S'",
 		"follow_primary_command = '" + etcDir + "/follow_primary.sh %d %h %p %D %m %H %M %P %r %R'",
@@ -155,7 +155,7 @@ func (s *installation) nodes(t *testing.T, columns ...string) string {
 // rest: Pgpool-II starts its processes again after each change, and a request to one that is about to end is lost.
 func (s *installation) settle(t *testing.T, want string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	seen, size, since := "", -1, time.Now()
 	err := pgcluster.Poll(ctx, want, func() (bool, error) {

@@ -103,7 +103,7 @@ func play(t *testing.T, s *installation) (all []account, end string) {
 		a.calls, a.log = s.calls(t), s.notable(t)
 		all = append(all, a)
 	}
-	return all, s.pgpool.AwaitEnd(t, 20*time.Second)
+	return all, s.pgpool.AwaitEnd(t, time.Minute)
 }
 
 // compare judges one step. What our log has beyond Pgpool-II's is no difference: nobody looks for it.

@@ -21,7 +21,7 @@ func (s *example) psql(ctx context.Context, user, sql string, options ...string)
 }
 
 func (s *example) nodes(ctx context.Context) ([]map[string]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	lines, err := s.psql(ctx, "pgpool", "SHOW pool_nodes")
 	if err != nil {
@@ -51,7 +51,7 @@ func (s *example) awaitNodes(t *testing.T, limit time.Duration, want string) {
 // pcp runs one of the pcp programs as an operator does and returns what it says. It exits with 0 also when the server refuses.
 func (s *example) pcp(t *testing.T, program string, arguments ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	out, err := s.client.Run(ctx, "postgres", "pcp_"+program+" -w -h "+s.address+" -p 9898 -U pgpool "+strings.Join(arguments, " "))
 	site.Must(t, err)
@@ -105,7 +105,7 @@ func (s *example) awaitCommands(t *testing.T, limit time.Duration, want ...strin
 // awaitStreaming waits until a server has these standbys: user, host, state, sync_state.
 func (s *example) awaitStreaming(t *testing.T, primary int, want ...string) {
 	t.Helper()
-	s.Await(t, fmt.Sprintf("%s streams to %s", serverName(primary), strings.Join(want, " and ")), 20*time.Second, func() (string, bool) {
+	s.Await(t, fmt.Sprintf("%s streams to %s", serverName(primary), strings.Join(want, " and ")), patience, func() (string, bool) {
 		got := s.onServer(t, primary, "SELECT concat_ws(' ', usename, application_name, host(client_addr), state, sync_state) "+
 			"FROM pg_stat_replication ORDER BY application_name")
 		return got, got == strings.Join(want, "\n")

@@ -26,11 +26,19 @@ type worker struct {
 	ended sync.WaitGroup
 	done  atomic.Int64 // how often it succeeded
 	tried atomic.Int64
+	turns int // how often it waits for an answer each time
 
 	// Read after end.
 	errors []error
 	gap    time.Duration // the longest time between two successes or failures
+	late   time.Duration // how much longer than usual such times were, all together
 }
+
+// patience bounds the wait for a condition.
+const patience = 3 * time.Minute
+
+// usual is how long a statement and the pause behind it may take on a machine that is not held up.
+const usual = 200 * time.Millisecond
 
 // connect opens a session of pgx on the client's machine.
 func (s *example) connect(t *testing.T, user string) *pgx.Conn {
@@ -42,7 +50,11 @@ func (s *example) connect(t *testing.T, user string) *pgx.Conn {
 }
 
 func (s *example) dial(ctx context.Context, user string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig("host=" + s.ip + " port=9999 dbname=postgres sslmode=disable default_query_exec_mode=simple_protocol")
+	return s.dialTo(ctx, s.ip+" port=9999", user)
+}
+
+func (s *example) dialTo(ctx context.Context, address, user string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig("host=" + address + " dbname=postgres sslmode=disable default_query_exec_mode=simple_protocol")
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +62,7 @@ func (s *example) dial(ctx context.Context, user string) (*pgx.Conn, error) {
 	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return s.client.Dial(ctx, network, address)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return pgx.ConnectConfig(ctx, config)
 }
@@ -78,12 +90,37 @@ func (s *example) balanced(t *testing.T, nodes ...int) *pgx.Conn {
 // repeat starts a worker.
 func (s *example) repeat(t *testing.T, name string, do func() error) *worker {
 	t.Helper()
+	w := startWorker(t, name, do)
+	s.Await(t, name+" works", patience, func() (string, bool) { return "", w.done.Load() > 0 })
+	return w
+}
+
+func startWorker(t *testing.T, name string, do func() error) *worker {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &worker{name: name, do: do, stop: cancel}
+	w := &worker{name: name, do: do, stop: cancel, turns: 1}
 	t.Cleanup(cancel)
 	w.ended.Go(func() { w.run(ctx) })
-	s.Await(t, name+" works", 10*time.Second, func() (string, bool) { return "", w.done.Load() > 0 })
 	return w
+}
+
+// besides repeats a statement on one session with a server itself. What that is late is the machine's doing, not pgpool's.
+func besides(t *testing.T, conn *pgx.Conn, sql string) *worker {
+	t.Helper()
+	w := startWorker(t, "besides", func() error { _, err := conn.Exec(context.Background(), sql); return err })
+	t.Cleanup(func() {
+		w.stop()
+		w.ended.Wait()
+		conn.Close(context.Background())
+	})
+	return w
+}
+
+// besides is that for one of the servers, which is not harmed meanwhile.
+func (s *example) besides(t *testing.T, node int, sql string) *worker {
+	t.Helper()
+	conn, err := s.dialTo(t.Context(), s.servers[node].Address().String()+" port=5432", "postgres")
+	site.Must(t, err)
+	return besides(t, conn, sql)
 }
 
 func (w *worker) run(ctx context.Context) {
@@ -93,7 +130,7 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		err := w.do()
 		now := time.Now()
-		w.gap, last = max(w.gap, now.Sub(last)), now
+		w.gap, w.late, last = max(w.gap, now.Sub(last)), w.late+max(now.Sub(last)-usual, 0), now
 		if err != nil {
 			w.errors = append(w.errors, err)
 		} else {
@@ -153,15 +190,16 @@ func (s *example) later(t *testing.T, conn *pgx.Conn, sql string) func() (time.D
 // write repeats an INSERT.
 func (s *example) write(t *testing.T, name string) *worker {
 	t.Helper()
-	return s.statement(t, name, s.connect(t, "postgres"),
-		"INSERT INTO written VALUES ('"+name+"')")
+	return s.statement(t, name, s.connect(t, "postgres"), insert(name))
 }
+
+func insert(name string) string { return "INSERT INTO written VALUES ('" + name + "')" }
 
 // read repeats a read that is balanced to one of these nodes.
 func (s *example) read(t *testing.T, name string, nodes ...int) *worker {
 	t.Helper()
 	conn := s.balanced(t, nodes...)
-	s.Await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), 3*time.Second, func() (address string, ok bool) {
+	s.Await(t, fmt.Sprintf("%s is answered by one of nodes %v", name, nodes), patience, func() (address string, ok bool) {
 		site.Must(t, conn.QueryRow(t.Context(), where).Scan(&address))
 		return address, slices.ContainsFunc(nodes, func(id int) bool { return s.servers[id].Address().String() == address })
 	})
@@ -174,7 +212,7 @@ const where = "SELECT host(inet_server_addr())"
 // arrive repeats a whole session: login, a write, logout.
 func (s *example) arrive(t *testing.T, name string) *worker {
 	t.Helper()
-	return s.repeat(t, name, func() error {
+	w := s.repeat(t, name, func() error {
 		conn, err := s.dial(context.Background(), "postgres")
 		if err != nil {
 			return err
@@ -182,13 +220,15 @@ func (s *example) arrive(t *testing.T, name string) *worker {
 		_, err = conn.Exec(context.Background(), "INSERT INTO written VALUES ($1)", name)
 		return errors.Join(err, conn.Close(context.Background()))
 	})
+	w.turns = 5 // the connection, the challenge, the proof, the write, the end
+	return w
 }
 
 // proceed waits until the worker has succeeded some more times.
 func (s *example) proceed(t *testing.T, w *worker) {
 	t.Helper()
 	goal := w.done.Load() + 5
-	s.Await(t, w.name+" goes on", 20*time.Second, func() (string, bool) {
+	s.Await(t, w.name+" goes on", patience, func() (string, bool) {
 		return fmt.Sprintf("%d of %d attempts succeeded", w.done.Load(), w.tried.Load()), w.done.Load() >= goal
 	})
 }
@@ -201,15 +241,19 @@ func (w *worker) end(t *testing.T) {
 	t.Logf("%s: %d successes, longest gap %d ms, %d errors", w.name, w.done.Load(), w.gap.Milliseconds(), len(w.errors))
 }
 
-// undisturbed ends the worker, which must not have noticed anything.
-func (w *worker) undisturbed(t *testing.T) {
+// undisturbed ends workers, which must not have noticed anything but what besides has noticed, too.
+func undisturbed(t *testing.T, besides *worker, all ...*worker) {
 	t.Helper()
-	w.end(t)
-	if len(w.errors) > 0 {
-		t.Errorf("%s was disturbed:\n%s", w.name, w.summary())
+	for _, w := range append(all, besides) {
+		w.end(t)
 	}
-	if w.gap > 2*time.Second {
-		t.Errorf("%s stood still for %s", w.name, w.gap)
+	for _, w := range all {
+		if len(w.errors) > 0 {
+			t.Errorf("%s was disturbed:\n%s", w.name, w.summary())
+		}
+		if w.gap > 2*time.Second+time.Duration(w.turns)*besides.gap {
+			t.Errorf("%s stood still for %s", w.name, w.gap)
+		}
 	}
 }
 

@@ -91,10 +91,10 @@ func (w *writer) acknowledged() []int {
 }
 
 // await waits until something more is acknowledged.
-func (w *writer) await(t *testing.T, bound time.Duration) {
+func (w *writer) await(t *testing.T) {
 	t.Helper()
 	before := len(w.acknowledged())
-	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if err := pgcluster.Poll(ctx, "the writer goes on", func() (bool, error) { return len(w.acknowledged()) > before+1, nil }); err != nil {
 		t.Fatal(err)

@@ -225,12 +225,12 @@ func firstMissing(log string, texts []string) string {
 	return ""
 }
 
-// LogSays expects texts in the log behind mark, in any order.
+// LogSays expects texts in the log behind mark, in any order. Lines come a while after what they tell.
 func (p *Pgpool) LogSays(tb testing.TB, mark int, texts ...string) {
 	tb.Helper()
-	log := p.LogText(tb)[mark:]
+	const while = 20 * time.Second
 	for _, text := range texts {
-		if !strings.Contains(log, text) {
+		if _, ok := Wait(tb.Context(), while, func() (string, bool) { return "", strings.Contains(p.LogText(tb)[mark:], text) }); !ok {
 			tb.Errorf("%s: pgpool's log does not say %q", p.Host.Name, text)
 		}
 	}

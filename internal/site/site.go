@@ -126,15 +126,24 @@ func (s *Site) Await(tb testing.TB, what string, limit time.Duration, look func(
 	tb.Logf("%6.1f s until %s", time.Since(began).Seconds(), what)
 }
 
-// Wait is Await for those who go on when the wait ends in vain.
+// Wait is Await for those who go on when the wait ends in vain. A look is often a program that is run, so the pauses between them grow.
 func Wait(ctx context.Context, limit time.Duration, look func() (seen string, ok bool)) (seen string, ok bool) {
+	const shortest, longest = 10 * time.Millisecond, 100 * time.Millisecond
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	err := pgcluster.Poll(ctx, "", func() (bool, error) {
-		seen, ok = look()
-		return ok, nil
-	})
-	return seen, err == nil
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for pause := shortest; ; pause = min(2*pause, longest) {
+		if seen, ok = look(); ok {
+			return seen, true
+		}
+		timer.Reset(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return seen, false
+		}
+	}
 }
 
 // Keep has a file of a host left as an artifact when the test ends, and its last lines printed if the test has failed.

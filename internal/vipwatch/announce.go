@@ -16,7 +16,7 @@ func Announce(h *hosts.Host, device string, ip netip.Addr) error {
 		if err != nil {
 			return err
 		}
-		frame := question(ip)
+		frame := question(ip, 0)
 		copy(frame[6:], d.HardwareAddr)
 		copy(frame[ofSender:], d.HardwareAddr)
 		copy(frame[ofSenderIP:], ip.AsSlice())

@@ -36,10 +36,10 @@ func (w *Watch) newLooker(h *hosts.Host) (*looker, error) {
 	return l, nil
 }
 
-// run looks every 20 ms, and when the kernel tells of a change.
-func (l *looker) run(ctx context.Context) error {
+// run looks now and then, and when the kernel tells of a change.
+func (l *looker) run(ctx context.Context, every time.Duration) error {
 	defer l.close()
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	s := spell{host: l.host.Name, index: -1, looked: l.watch.Now()}
 	changes := l.changes

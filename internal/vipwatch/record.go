@@ -40,6 +40,7 @@ type Answer struct {
 	At           time.Duration
 	Host         string // "" for a hardware address that no host has
 	Announcement bool   // nobody had asked
+	Question     uint32 // the number of ours that it answers; 0 if somebody else had asked
 }
 
 // Overlap is a time in which two hosts had the address.
@@ -65,20 +66,18 @@ func (r Record) Overlaps() (all []Overlap) {
 	return all
 }
 
-// sameQuestion is how far apart two answers to one question may be: half of the time between questions.
-const sameQuestion = askEvery / 2
-
-// Disputes are the answers to the network's question who has the address that came from two hosts at once.
+// Disputes are the answers to one question of ours who has the address that came from two hosts. When they were read does not matter: a
+// busy machine reads those to two questions at once.
 func (r Record) Disputes() (all []Overlap) {
-	var last Answer
+	last := map[uint32]Answer{}
 	for _, a := range r.Answers {
-		if a.Announcement {
+		if a.Question == 0 {
 			continue
 		}
-		if last.Host != a.Host && last != (Answer{}) && a.At-last.At < sameQuestion {
-			all = append(all, Overlap{last.Host, a.Host, last.At, a.At})
+		if before, ok := last[a.Question]; ok && before.Host != a.Host {
+			all = append(all, Overlap{before.Host, a.Host, before.At, a.At})
 		}
-		last = a
+		last[a.Question] = a
 	}
 	return all
 }

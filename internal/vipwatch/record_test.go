@@ -40,10 +40,12 @@ func TestDisputes(t *testing.T) {
 		answers []Answer
 		want    int
 	}{
-		{"one after the other", []Answer{{At: 0, Host: "a"}, {At: 50 * ms, Host: "a"}, {At: 100 * ms, Host: "b"}}, 0},
-		{"two answer", []Answer{{At: 50 * ms, Host: "a"}, {At: 51 * ms, Host: "b"}}, 1},
-		{"an announcement between", []Answer{{At: 50 * ms, Host: "a"}, {At: 51 * ms, Host: "b", Announcement: true}}, 0},
-		{"a stranger", []Answer{{At: 50 * ms, Host: "a"}, {At: 51 * ms}}, 1},
+		{"one after the other", []Answer{{Question: 1, Host: "a"}, {Question: 2, Host: "a"}, {Question: 3, Host: "b"}}, 0},
+		{"two answer", []Answer{{Question: 2, At: 50 * ms, Host: "a"}, {Question: 2, At: 51 * ms, Host: "b"}}, 1},
+		{"two answer, with an answer read in between", []Answer{{Question: 2, Host: "a"}, {Question: 3, Host: "a"}, {Question: 2, Host: "b"}}, 1},
+		{"an announcement between", []Answer{{Question: 2, Host: "a"}, {Host: "b", Announcement: true}}, 0},
+		{"somebody else's questions", []Answer{{Host: "a"}, {Host: "b"}}, 0},
+		{"a stranger", []Answer{{Question: 2, Host: "a"}, {Question: 2}}, 1},
 	} {
 		r := Record{Answers: tc.answers}
 		if got := r.Disputes(); len(got) != tc.want {
@@ -109,30 +111,38 @@ func TestFrames(t *testing.T) {
 	t.Parallel()
 	ip := netip.MustParseAddr("192.168.137.150")
 	reply := func(change func(b []byte)) []byte {
-		b := question(ip)
+		b := question(ip, 7)
 		b[ofOperation+1] = arpReply
 		copy(b[ofSender:], []byte{1, 2, 3, 4, 5, 6})
 		copy(b[ofSenderIP:], ip.AsSlice())
 		copy(b[ofTargetIP:], []byte{0, 0, 0, 0})
+		who := asker(70_000)
+		copy(b[ofTarget:], who[:])
 		change(b)
 		return b
 	}
 	for _, tc := range []struct {
-		name             string
-		frame            []byte
-		announcement, ok bool
+		name  string
+		frame []byte
+		want  Answer
+		ok    bool
 	}{
-		{"reply", reply(func([]byte) {}), false, true},
-		{"announcement", reply(func(b []byte) { b[ofOperation+1] = arpRequest; copy(b[ofTargetIP:], ip.AsSlice()) }), true, true},
-		{"question of the holder's", reply(func(b []byte) { b[ofOperation+1] = arpRequest; b[ofTargetIP] = 9 }), false, false},
-		{"our question", question(ip), false, false},
-		{"about another address", reply(func(b []byte) { b[ofSenderIP]++ }), false, false},
-		{"no ARP", reply(func(b []byte) { b[ofType] = 0x86 }), false, false},
-		{"cut off", reply(func([]byte) {})[:41], false, false},
+		{"reply", reply(func([]byte) {}), Answer{Question: 70_000}, true},
+		{"reply to somebody else", reply(func(b []byte) { b[ofTarget]++ }), Answer{}, true},
+		{
+			"announcement", reply(func(b []byte) { b[ofOperation+1] = arpRequest; copy(b[ofTargetIP:], ip.AsSlice()) }),
+			Answer{Announcement: true},
+			true,
+		},
+		{"question of the holder's", reply(func(b []byte) { b[ofOperation+1] = arpRequest; b[ofTargetIP] = 9 }), Answer{}, false},
+		{"our question", question(ip, 7), Answer{}, false},
+		{"about another address", reply(func(b []byte) { b[ofSenderIP]++ }), Answer{}, false},
+		{"no ARP", reply(func(b []byte) { b[ofType] = 0x86 }), Answer{}, false},
+		{"cut off", reply(func([]byte) {})[:41], Answer{}, false},
 	} {
-		_, announcement, ok := claim(tc.frame, ip)
-		if announcement != tc.announcement || ok != tc.ok {
-			t.Errorf("%s: %v, %v", tc.name, announcement, ok)
+		_, got, ok := claim(tc.frame, ip)
+		if got != tc.want || ok != tc.ok {
+			t.Errorf("%s: %v, %v", tc.name, got, ok)
 		}
 	}
 }

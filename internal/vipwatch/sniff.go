@@ -20,8 +20,19 @@ type sniffer struct {
 	names  map[[6]byte]string // whose hardware address it is
 }
 
-// asker is the hardware address questions come from, locally administered.
-func asker() [6]byte { return [6]byte{0x02, 0xa5, 0xce, 0, 0, 0x01} }
+// asker is the hardware address a question comes from, locally administered: its number is in it, and so in the answers.
+func asker(question uint32) [6]byte {
+	return [6]byte{0x02, 0xa5, 0xce, byte(question >> 16), byte(question >> 8), byte(question)}
+}
+
+// asked is the number of the question that an answer to a hardware address belongs to; 0 for somebody else's.
+func asked(who [6]byte) uint32 {
+	question := uint32(who[3])<<16 | uint32(who[4])<<8 | uint32(who[5])
+	if who != asker(question) {
+		return 0
+	}
+	return question
+}
 
 const (
 	arpRequest = 1
@@ -68,8 +79,8 @@ func bigEndian(v uint16) uint16 { return v<<8 | v>>8 }
 func (s *sniffer) ask(ctx context.Context) error {
 	tick := time.NewTicker(askEvery)
 	defer tick.Stop()
-	for {
-		if _, err := s.socket.Write(question(s.watch.opts.VIP)); err != nil && ctx.Err() == nil {
+	for n := uint32(1); ; n++ {
+		if _, err := s.socket.Write(question(s.watch.opts.VIP, n)); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("sniffer: %w", err)
 		}
 		select {
@@ -94,8 +105,9 @@ func (s *sniffer) listen(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("sniffer: %w", err)
 		}
-		if sender, announcement, ok := claim(buf[:n], s.watch.opts.VIP); ok {
-			s.enter(Answer{At: s.watch.Now(), Host: s.names[sender], Announcement: announcement})
+		if sender, a, ok := claim(buf[:n], s.watch.opts.VIP); ok {
+			a.At, a.Host = s.watch.Now(), s.names[sender]
+			s.enter(a)
 		}
 	}
 }
@@ -119,8 +131,8 @@ const (
 )
 
 // question is a frame that asks everybody who has ip, as one does who wants it for itself.
-func question(ip netip.Addr) []byte {
-	b, who := make([]byte, frameLength), asker()
+func question(ip netip.Addr, number uint32) []byte {
+	b, who := make([]byte, frameLength), asker(number)
 	copy(b, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff})
 	copy(b[6:], who[:])
 	binary.BigEndian.PutUint16(b[ofType:], unix.ETH_P_ARP)
@@ -130,18 +142,21 @@ func question(ip netip.Addr) []byte {
 	return b
 }
 
-// claim finds out who says in a frame that it has ip. It is an announcement if it was sent to everybody.
-func claim(frame []byte, ip netip.Addr) (sender [6]byte, announcement, ok bool) {
+// claim finds out who says in a frame that it has ip, and to what question. It is an announcement if it was sent to everybody.
+func claim(frame []byte, ip netip.Addr) (sender [6]byte, a Answer, ok bool) {
 	if len(frame) < frameLength || binary.BigEndian.Uint16(frame[ofType:]) != unix.ETH_P_ARP {
-		return sender, false, false
+		return sender, a, false
 	}
 	if netip.AddrFrom4([4]byte(frame[ofSenderIP:ofSenderIP+addressBytes])) != ip {
-		return sender, false, false
+		return sender, a, false
 	}
 	operation := binary.BigEndian.Uint16(frame[ofOperation:])
 	aboutItself := netip.AddrFrom4([4]byte(frame[ofTargetIP:ofTargetIP+addressBytes])) == ip
 	if operation != arpReply && !aboutItself {
-		return sender, false, false // it asks for another one, from this address
+		return sender, a, false // it asks for another one, from this address
 	}
-	return [6]byte(frame[ofSender:ofTarget]), aboutItself, true
+	if a.Announcement = aboutItself; !aboutItself {
+		a.Question = asked([6]byte(frame[ofTarget:ofTargetIP]))
+	}
+	return [6]byte(frame[ofSender:ofTarget]), a, true
 }

@@ -57,7 +57,7 @@ func Start(opts Options) (_ *Watch, err error) {
 		if err != nil {
 			return nil, err
 		}
-		w.all.Go(func() { w.note(l.run(ctx)) })
+		w.all.Go(func() { w.note(l.run(ctx, lookEvery)) })
 	}
 	s, err := w.newSniffer()
 	if err != nil {

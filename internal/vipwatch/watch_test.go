@@ -1,6 +1,7 @@
 package vipwatch
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -121,14 +122,10 @@ func (s *stage) lower(host string) { s.ip(host, "del "+vip+"/24 dev eth0") }
 // until waits for something in the record.
 func (s *stage) until(what string, ok func(Record) bool) {
 	s.t.Helper()
-	err := pgcluster.Poll(s.t.Context(), what, func() (bool, error) {
-		if s.watch.Now() > 20*time.Second {
-			return false, fmt.Errorf("not within 20 s: %+v", s.watch.Peek())
-		}
-		return ok(s.watch.Peek()), nil
-	})
-	if err != nil {
-		s.t.Fatal(err)
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	if err := pgcluster.Poll(ctx, what, func() (bool, error) { return ok(s.watch.Peek()), nil }); err != nil {
+		s.t.Fatalf("%v: %+v", err, s.watch.Peek())
 	}
 }
 
@@ -173,13 +170,14 @@ func TestCleanMove(t *testing.T) {
 	s.until("it is seen that the address has gone", func(r Record) bool { return len(r.Held) > 0 && r.Held[0].Over })
 	s.raise("b")
 	s.served("b")
+	most := s.watch.Now() - fault
 	r := s.stop()
 	if overlaps, disputes := r.Overlaps(), r.Disputes(); len(overlaps) > 0 || len(disputes) > 0 {
 		t.Errorf("a clean move: %v, %v", overlaps, disputes)
 	}
 	took, host, ok := r.Takeover(fault)
 	outage, _ := Outage(r.Selects, fault, r.Lasted)
-	if !ok || host != "b" || took <= 0 || took > 5*time.Second || outage < took/2 {
+	if !ok || host != "b" || took <= 0 || took > most || outage < took/2 {
 		t.Errorf("takeover in %s by %s, %v; outage %s", took, host, ok, outage)
 	}
 	announced := false
@@ -206,22 +204,29 @@ func TestForcedOverlap(t *testing.T) {
 	}
 }
 
-// A look at every change finds what lasts shorter than the time between two looks.
-func TestShortOverlap(t *testing.T) {
-	s := newStage(t)
-	s.raise("a")
-	s.served("a")
-	found := false
-	for range 10 {
-		s.ip("b", "add "+vip+"/24 dev eth0; ip addr del "+vip+"/24 dev eth0")
-		for _, h := range s.watch.Peek().Held {
-			found = found || h.Host == "b"
-		}
+// A look at every change finds what lasts shorter than the time between two looks, which is endless here.
+func TestLookAtEveryChange(t *testing.T) {
+	spec := hosts.Spec{Name: "a", Devices: []hosts.Device{{Address: netip.MustParsePrefix("192.168.137.101/24")}}}
+	s := &stage{t: t, world: hosts.StartTest(t, hosts.Options{Hosts: []hosts.Spec{spec}})}
+	s.watch = &Watch{opts: Options{VIP: netip.MustParseAddr(vip)}, began: time.Now()}
+	l, err := s.watch.newLooker(s.world.Host("a"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	s.lower("a")
-	r := s.stop()
-	if !found {
-		t.Errorf("b was never seen with the address: %+v", r.Held)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.run(ctx, time.Hour) }()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for n := range 3 {
+		s.ip("a", "add "+vip+"/24 dev eth0")
+		s.until("the address is there", func(r Record) bool { return len(r.Held) == n+1 && !r.Held[n].Over })
+		s.lower("a")
+		s.until("the address has gone", func(r Record) bool { return len(r.Held) == n+1 && r.Held[n].Over })
 	}
 }
 
@@ -230,7 +235,9 @@ func TestExpiry(t *testing.T) {
 	s := newStage(t)
 	s.ip("a", "add "+vip+"/24 dev eth0 valid_lft 1 preferred_lft 1")
 	s.until("the address has gone", func(r Record) bool { return len(r.Held) == 1 && r.Held[0].Over })
-	if lasted := s.stop().Held[0]; lasted.Last-lasted.First > 2*time.Second || lasted.Last-lasted.First < 500*ms {
-		t.Errorf("an address for 1 s was there for %s", lasted.Last-lasted.First)
+	r := s.stop()
+	lasted := r.Held[0].Last - r.Held[0].First
+	if lasted > 2*time.Second || lasted+2*r.Coarsest < 500*ms { // at both ends it was there for the time between two looks
+		t.Errorf("an address for 1 s was there for %s", lasted)
 	}
 }

@@ -28,8 +28,8 @@ func TestBed(t *testing.T) {
 		t.Errorf("held by %d", id)
 	}
 	w := watch(t, c)
-	served(t, c, w, 5*time.Second)
-	c.AwaitPoolNodes(t, 5*time.Second, "0 up primary")
+	served(t, c, w, healLimit)
+	c.AwaitPoolNodes(t, healLimit, "0 up primary")
 	if said := c.PCP(t, c.VIP.String(), "node_count"); said != "1" {
 		t.Errorf("pcp_node_count: %q", said)
 	}
@@ -37,19 +37,20 @@ func TestBed(t *testing.T) {
 	fault := w.Now()
 	ip(0, "del")
 	raise(1)
-	served(t, c, w, 10*time.Second)
+	served(t, c, w, healLimit)
+	most := w.Now() - fault
 	c.AwaitHolder(t, time.Second, 1)
 	c.Pgpools[1].Freeze(t)
 	frozen := w.Now()
-	c.Await(t, "no answer from the frozen one", 5*time.Second, func() (string, bool) {
+	c.Await(t, "no answer from the frozen one", healLimit, func() (string, bool) {
 		length, began := vipwatch.Outage(w.Peek().Selects, frozen, w.Now())
 		return began.String(), length > time.Second
 	})
 	c.Pgpools[1].Thaw(t)
-	served(t, c, w, 5*time.Second)
+	served(t, c, w, healLimit)
 	r := stop(t, w)
 	took, host, ok := r.Takeover(fault)
-	if t.Logf("taken over in %s; %s", took, r.Holders()); !ok || host != "server2" || took > 5*time.Second {
+	if t.Logf("taken over in %s; %s", took, r.Holders()); !ok || host != "server2" || took > most {
 		t.Errorf("takeover in %s by %s, %v", took, host, ok)
 	}
 	ip(1, "del")
@@ -68,16 +69,16 @@ func TestEndings(t *testing.T) {
 	}
 	c.Start(t)
 	c.Run(t, p.Host, "root", "pgpool -f "+site.EtcDir+"/pgpool.conf -m fast stop")
-	if end := p.AwaitEnd(t, 10*time.Second); end != "" {
+	if end := p.AwaitEnd(t, healLimit); end != "" {
 		t.Errorf("it ended with %s", end)
 	}
 	c.Configure(t, 0, site.Settings{"no_such_parameter": "1", "port": "x"})
 	p.Spawn(t)
-	if end := p.AwaitEnd(t, 10*time.Second); !strings.Contains(end, "exit status") {
+	if end := p.AwaitEnd(t, healLimit); !strings.Contains(end, "exit status") {
 		t.Errorf("with a bad configuration it ended with %q", end)
 	}
 	c.Configure(t, 0, nil)
 	c.Start(t)
 	p.Signal(t, syscall.SIGTERM)
-	p.AwaitEnd(t, 10*time.Second)
+	p.AwaitEnd(t, healLimit)
 }

@@ -20,6 +20,7 @@ const (
 // TestRandomShared lets sessions with state of their own take turns on fewer server connections than there are of them. Each must be
 // answered as one that has a server process for itself.
 func TestRandomShared(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.database(t, "shared_direct")
 	w.database(t, "shared_pooled")

@@ -37,6 +37,7 @@ func fromEnv(t *testing.T, name string, other int) int {
 // TestRandomScripts does what no list of cases does: sequences of transactions, savepoints, settings, prepared statements, portals,
 // cursors, errors and pipelines that nobody thought of.
 func TestRandomScripts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	variants := w.variants(t, "random")
 	direct := w.direct(shared.Cluster(t).Nodes[0], "random_direct")

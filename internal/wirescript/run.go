@@ -24,7 +24,7 @@ type Target struct {
 	User, Database string
 	// Chop writes so many bytes at a time, each its own segment; 0: as much as there is.
 	Chop int
-	// Patience bounds the wait for one answer; 0: five seconds.
+	// Patience bounds the wait for one answer; 0: half a minute.
 	Patience time.Duration
 	// Setup runs SQL on the primary, in Database.
 	Setup func(ctx context.Context, sql string) error
@@ -36,7 +36,7 @@ type Target struct {
 }
 
 // defaultPatience is that of targets which do not say.
-const defaultPatience = 5 * time.Second
+const defaultPatience = 30 * time.Second
 
 // deadline is when the wait for an answer that begins now is over.
 func (r *run) deadline() time.Time { return time.Now().Add(r.target.Patience) }

@@ -27,6 +27,7 @@ func TestMain(m *testing.M) { os.Exit(shared.Main(m)) }
 
 // TestScripts runs every script of testdata/wire against the primary and through pgpool; what PostgreSQL answers is right.
 func TestScripts(t *testing.T) {
+	t.Parallel() // the tests that run scripts have databases and pgpools of their own
 	files, err := filepath.Glob("../../testdata/wire/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
@@ -66,6 +67,7 @@ var alone = []string{"functions"}
 // TestOwnScripts runs the scripts of testdata/wire_own, where we do other than PostgreSQL and the script says what: with one server, for
 // what each of several has heard of is a matter of chance.
 func TestOwnScripts(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("../../testdata/wire_own/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scripts: %v", err)
@@ -88,6 +90,7 @@ func TestOwnScripts(t *testing.T) {
 // TestOneServerConnection runs scripts where all sessions share one server connection: what a session does not have, another one has just
 // left there.
 func TestOneServerConnection(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.database(t, "alone_direct")
 	w.database(t, "alone")
@@ -259,7 +262,7 @@ func (w *world) settle(ctx context.Context) error {
 	if err := w.nodes[0].QueryRow(ctx, "SELECT pg_logical_emit_message(true, '', '')::text").Scan(&lsn); err != nil {
 		return err
 	}
-	limit, cancel := context.WithTimeout(ctx, 10*time.Second)
+	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, conn := range w.nodes[1:] {
 		err := pgcluster.Poll(limit, "a standby replays "+lsn, func() (done bool, err error) {

@@ -108,7 +108,7 @@ type TxModes struct {
 // PoolCommand is a statement the proxy answers itself.
 type PoolCommand struct {
 	// Verb is "show_pool" (SHOW pool_x), "show" (PGPOOL SHOW), "set", "reset", "cache_delete", "explain_route", "pause", "resume",
-	// "reconnect" or "kill".
+	// "reconnect", "kill" or "switchover"; "malformed" is one of the last five that cannot be read: Name is which, Value how it is written.
 	Verb  string
 	Name  string // pool_nodes, ...; parameter name of PGPOOL SHOW/SET/RESET ("all" for ALL) or a database ("": all), folded as SQL folds
 	Value string // value of PGPOOL SET; the text of EXPLAIN ROUTE and of CACHE DELETE; the number of KILL

@@ -16,9 +16,15 @@ func isPoolShow(name string) bool {
 func poolFacts(text []byte) *Facts {
 	p := poolScanner{text: text}
 	p.next() // PGPOOL
+	at := p.pos
 	cmd := p.command()
 	if cmd == nil {
-		return nil
+		p.pos = at
+		verb := p.word()
+		if cmd = malformed(verb); cmd == nil {
+			return nil
+		}
+		p.pos = len(p.text)
 	}
 	return &Facts{Kind: KindPool, Pool: cmd, FirstCharOK: true, ReadOnly: true, Multi: p.more()}
 }
@@ -81,6 +87,23 @@ func (p *poolScanner) command() *PoolCommand {
 		return nil
 	}
 	return cmd
+}
+
+// malformed is a command of ours, as its first word says, that cannot be read. What Pgpool-II knows too, and what nobody knows, is the
+// server's to refuse.
+func malformed(verb string) *PoolCommand {
+	form := ""
+	switch verb {
+	case "pause", "resume", "reconnect":
+		form = "[database]"
+	case "kill":
+		form = "pid"
+	case "switchover":
+		form = "TO node_id"
+	default:
+		return nil
+	}
+	return &PoolCommand{Verb: "malformed", Name: verb, Value: "PGPOOL " + strings.ToUpper(verb) + " " + form}
 }
 
 // onDatabase reads what follows PAUSE, RESUME or RECONNECT: the name of a database or nothing.

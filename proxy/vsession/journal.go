@@ -28,6 +28,7 @@ type Statement struct {
 	Effect Effect
 	Name   string // of the setting (lower case, "" if it is none alone) or savepoint
 	Writer bool   // only the node that takes writes can have it (SERIALIZABLE)
+	Begins bool   // the BEGIN of the open transaction, which Lacks gives a server that joins it
 	Reset  bool   // of a Setting or Local: back to the value the session began with (RESET x, SET x TO DEFAULT)
 
 	seq   uint64 // of a setting
@@ -136,7 +137,7 @@ func (j *Journal) Lacks(m *Mark, writer bool, dst []Statement) []Statement {
 		if writer {
 			text = j.begin.Text
 		}
-		dst = append(dst, Statement{Text: text, Effect: Local})
+		dst = append(dst, Statement{Text: text, Effect: Local, Begins: true})
 		m.joined, m.tx = true, 0
 	}
 	for i := range j.tx[m.tx:] {

@@ -174,23 +174,33 @@ func quote(value string) string {
 }
 
 // Follow changes the connection of a standby so that it leads to s: its host, port and, where s has them, user, password and
-// application_name. Everything else stays, TLS for instance, but for what chooses among several hosts. The password of another user goes.
-func (in *Info) Follow(s cluster.Source) {
+// application_name. Everything else stays, TLS for instance, but for what chooses among several hosts; what is not there is taken from how
+// others log in (s.Login). What proves to be another user goes. An error is ErrLogin or ErrSyntax, and nothing was changed.
+func (in *Info) Follow(s cluster.Source) error {
+	login, err := ParseLogin(s.Login)
+	if err != nil {
+		return err
+	}
 	in.Set("host", s.Host)
 	in.Set("port", strconv.Itoa(s.Port))
 	for _, key := range []string{"hostaddr", "target_session_attrs", "load_balance_hosts"} {
 		in.Set(key, "")
 	}
-	if s.User != "" {
-		if s.User != in.Get("user") {
-			in.Set("password", "")
-		}
-		in.Set("user", s.User)
+	who := s.User
+	if who == "" {
+		who = login.Get("user")
+	}
+	if who != "" && who != in.Get("user") {
+		in.forget()
+		in.Set("user", who)
 	}
 	if s.Password != "" {
+		in.forget()
 		in.Set("password", s.Password)
 	}
+	in.fill(login)
 	if s.ApplicationName != "" {
 		in.Set("application_name", s.ApplicationName)
 	}
+	return nil
 }

@@ -55,8 +55,8 @@ func TestFollow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if in.Follow(tc.to); in.String() != tc.want {
-			t.Errorf("%s:\n%s\nwant\n%s", tc.name, in.String(), tc.want)
+		if err := in.Follow(tc.to); err != nil || in.String() != tc.want {
+			t.Errorf("%s: %v\n%s\nwant\n%s", tc.name, err, in.String(), tc.want)
 		}
 	}
 }

@@ -132,7 +132,7 @@ func TestSave(t *testing.T) {
 		{"reset that fails", []Batch{first, {Reset: true, Entries: []*raftpb.Entry{entry(8, 4, "h")}}}, "m|1/2/0||1/1 a, 2/1 b, 3/1 c", "entry 8 does not"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			dir := t.TempDir()
+			dir := memory(t)
 			s := open(t, dir)
 			var err error
 			for _, b := range row.batch {
@@ -158,7 +158,7 @@ func TestSave(t *testing.T) {
 }
 
 func TestSetAside(t *testing.T) {
-	dir := t.TempDir()
+	dir := memory(t)
 	s := open(t, dir)
 	save(t, s, Batch{Reset: true, Meta: []byte("cluster 0"), HardState: hardState(1, 1, 1), Entries: []*raftpb.Entry{entry(1, 1, "0")}})
 	for i := 1; i < 9; i++ {
@@ -172,7 +172,7 @@ func TestSetAside(t *testing.T) {
 		t.Fatalf("set aside: %q", names)
 	}
 	for i, name := range names {
-		other := t.TempDir()
+		other := memory(t)
 		if err := os.Link(filepath.Join(dir, name), filepath.Join(other, fileName)); err != nil {
 			t.Fatal(err)
 		}
@@ -272,6 +272,30 @@ func TestPlaces(t *testing.T) {
 	}
 	if err := prepare(dir, true); err == nil || !strings.Contains(err.Error(), "belongs to user 65534") {
 		t.Errorf("another owner: %v", err)
+	}
+}
+
+// TestCheck: what Open would say is known before, and nothing is made for that.
+func TestCheck(t *testing.T) {
+	dir := t.TempDir()
+	if err := Check(filepath.Join(os.TempDir(), "gopgpool-disk-test"), false); !errors.Is(err, ErrVolatile) {
+		t.Errorf("/tmp: %v", err)
+	}
+	inner := filepath.Join(dir, "a", "b")
+	if err := Check(inner, true); err != nil {
+		t.Errorf("it can be made: %v", err)
+	}
+	if _, err := os.Stat(filepath.Dir(inner)); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("it was made:", err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := Check(dir, true); err == nil || !strings.Contains(err.Error(), "others may write there") {
+		t.Errorf("mode 0777: %v", err)
+	}
+	if err := Check("/proc/nothing/wd", true); err == nil && os.Geteuid() != 0 {
+		t.Error("it cannot be made, and that is not told")
 	}
 }
 
@@ -447,7 +471,7 @@ func memory(t *testing.T) string {
 
 // Somebody cuts the file short while it is mapped: the kernel answers a read with a fault.
 func TestCutShortWhileOpen(t *testing.T) {
-	s := open(t, t.TempDir())
+	s := open(t, memory(t))
 	for i := range uint64(100) {
 		save(t, s, Batch{Entries: []*raftpb.Entry{entry(i+1, 1, strings.Repeat("x", 3000))}})
 	}

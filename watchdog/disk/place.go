@@ -29,6 +29,29 @@ func prepare(dir string, force bool) error {
 	return mine(info)
 }
 
+// Check tells, without making anything, why Open would find no place for its store.
+func Check(dir string, force bool) error {
+	dir, err := filepath.Abs(dir)
+	if err == nil && !force {
+		err = lasts(dir)
+	}
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err == nil {
+		return mine(info)
+	}
+	there, err := nearest(dir)
+	if err != nil {
+		return err
+	}
+	if err := unix.Faccessat(unix.AT_FDCWD, there, unix.W_OK|unix.X_OK, unix.AT_EACCESS); err != nil {
+		return fmt.Errorf("it cannot be made: %w", &fs.PathError{Op: "mkdir", Path: there, Err: err})
+	}
+	return nil
+}
+
 // mine checks that nobody else can change what a directory holds.
 func mine(info fs.FileInfo) error {
 	owner := info.Sys().(*syscall.Stat_t).Uid

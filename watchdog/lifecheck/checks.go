@@ -86,12 +86,14 @@ type Config struct {
 
 // Checks runs the checks. Its methods may be called from any goroutine.
 type Checks struct {
-	config  atomic.Pointer[Config]
-	report  func(Finding)
-	log     logging.Logger
-	network func() (*network, error)
-	query   *survey
+	config atomic.Pointer[Config]
+	report func(Finding)
+	log    logging.Logger
+	query  *survey
 
+	// Seams.
+	network      func() (*network, error)
+	listener     func(ctx context.Context, address string, bound time.Duration) error
 	second       time.Duration // how often it is asked whether all nodes are ready
 	listenerTime time.Duration // for an answer of the own client port
 
@@ -100,7 +102,7 @@ type Checks struct {
 
 // NewChecks makes the checks. Report is called from several goroutines, when a trouble begins or ends, and must not block for long.
 func NewChecks(c Config, report func(Finding), log logging.Logger) *Checks {
-	k := &Checks{report: report, log: log, network: openNetwork, second: time.Second, listenerTime: listenerTime}
+	k := &Checks{report: report, log: log, network: openNetwork, listener: askListener, second: time.Second, listenerTime: listenerTime}
 	k.query = newSurvey(c.Nodes, c.Self)
 	k.Configure(c)
 	if len(c.Interfaces) == 0 {

@@ -103,6 +103,7 @@ func (m *monitor) begin(all []device) error {
 type network struct {
 	kernel *netlink.Handle
 	events *os.File
+	reread time.Duration
 }
 
 // openNetwork subscribes to changes of links and addresses.
@@ -111,7 +112,7 @@ func openNetwork() (*network, error) {
 	if err != nil {
 		return nil, os.NewSyscallError("socket", err)
 	}
-	n := &network{events: os.NewFile(uintptr(fd), "netlink")}
+	n := &network{events: os.NewFile(uintptr(fd), "netlink"), reread: rereadTime}
 	groups := unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: uint32(groups)}); err != nil {
 		return nil, errors.Join(os.NewSyscallError("bind", err), n.close())
@@ -132,7 +133,7 @@ func (n *network) close() error {
 // await returns after an event or a while; false once the network has been closed. What happened is not of interest: everything is read
 // anew, and of many events at once only the first wakes.
 func (n *network) await() bool {
-	if err := n.events.SetReadDeadline(time.Now().Add(rereadTime)); err != nil {
+	if err := n.events.SetReadDeadline(time.Now().Add(n.reread)); err != nil {
 		return false
 	}
 	buffer := make([]byte, 1<<14)

@@ -81,6 +81,9 @@ func TestInterfaces(t *testing.T) {
 	onHost := func(k *Checks) {
 		k.network = func() (n *network, err error) {
 			err = host.Within(func() (err error) { n, err = openNetwork(); return err })
+			if err == nil {
+				n.reread = time.Hour // what is found without an event is not found here
+			}
 			return n, err
 		}
 	}
@@ -100,12 +103,8 @@ func TestInterfaces(t *testing.T) {
 	}
 	expect := func(n int, well bool, message string) {
 		t.Helper()
-		begin := time.Now()
 		if f := r.finding(t, n); f != (Finding{Self: NoNetwork, Well: well, Message: message}) {
 			t.Errorf("%+v", f)
-		}
-		if took := time.Since(begin); took > rereadTime/2 {
-			t.Errorf("%s: found after %v, which is no event", message, took)
 		}
 	}
 	must(host.Unplug("eth1")) // is not monitored

@@ -26,7 +26,7 @@ func (k *Checks) runListener(ctx context.Context) {
 		if c.Paused() {
 			return
 		}
-		err := askListener(ctx, c.Listener, k.listenerTime)
+		err := k.listener(ctx, c.Listener, k.listenerTime)
 		if ctx.Err() != nil {
 			return
 		}

@@ -69,7 +69,7 @@ func TestLogin(t *testing.T) {
 					HBA:    hba, Passwd: "life:TEXTsecret\n", Env: []string{"GORACE=atexit_sleep_ms=0"},
 				})
 				ask := func(password string) error {
-					q := Question{SQL: "SELECT 1", User: "life", Database: database, ConnectTime: 20 * time.Second}
+					q := Question{SQL: "SELECT 1", User: "life", Database: database, ConnectTime: patience}
 					q.Password = func() (string, error) { return password, nil }
 					return q.ask(t.Context(), Node{ID: 1, Host: p.Host, Port: p.Port}, 10*time.Second)
 				}

@@ -47,7 +47,7 @@ func TestSurvey(t *testing.T) {
 	}
 }
 
-var login = Question{SQL: "SELECT 1", User: "u", Database: "d", ConnectTime: 2 * time.Second, LifePoint: 3}
+var login = Question{SQL: "SELECT 1", User: "u", Database: "d", ConnectTime: patience, LifePoint: 3}
 
 func TestAsk(t *testing.T) {
 	server := fakepg.Start(t, fakepg.World{"SELECT 1": fakepg.One(), "wrong": {Error: fakepg.Failure("42601", "wrong")}})

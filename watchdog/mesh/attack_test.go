@@ -31,25 +31,31 @@ func (w *world) between(idle time.Duration) (a, b *node, toA, toB *relay) {
 }
 
 func TestSilenceIsNoticedAndHealed(t *testing.T) {
-	w := newWorld(t, 21110, 2)
+	w := newWorld(t, 2)
 	const idle = 500 * time.Millisecond
 	a, b, toA, toB := w.between(idle)
-	toA.frozen.Store(true)
-	toB.frozen.Store(true)
-	began := time.Now()
-	eventually(t, "both give up", func() bool { return !a.Reachable(1) && !b.Reachable(0) })
-	if took := time.Since(began); took < idle/2 || took > 4*idle {
-		t.Errorf("noticed after %v", took)
+	for try := 1; ; try++ { // a busy machine may be early or late, but not each time
+		toA.frozen.Store(true)
+		toB.frozen.Store(true)
+		began := time.Now()
+		eventually(t, "both give up", func() bool { return !a.Reachable(1) && !b.Reachable(0) })
+		took := time.Since(began)
+		if why := a.awaitLoss(t, 1); !strings.Contains(why, "nothing was heard for 500ms") {
+			t.Errorf("why: %q", why)
+		}
+		a.Send(1, []byte("into the void"))
+		toA.frozen.Store(false)
+		toB.frozen.Store(false)
+		toA.cut()
+		toB.cut()
+		linked(t, a, b)
+		if took >= idle/2 && took <= 4*idle {
+			break
+		}
+		if try == 5 {
+			t.Fatalf("noticed after %v", took)
+		}
 	}
-	if why := a.lastWhy(); !strings.Contains(why, "nothing was heard for 500ms") {
-		t.Errorf("why: %q", why)
-	}
-	a.Send(1, []byte("into the void"))
-	toA.frozen.Store(false)
-	toB.frozen.Store(false)
-	toA.cut()
-	toB.cut()
-	linked(t, a, b)
 	a.Send(1, []byte("again"))
 	eventually(t, "message arrives", func() bool { return len(b.got(0)) == 1 })
 	if b.got(0)[0] != "again" {
@@ -59,7 +65,7 @@ func TestSilenceIsNoticedAndHealed(t *testing.T) {
 
 // TestOneConnectionSuffices keeps one of the two from coming about.
 func TestOneConnectionSuffices(t *testing.T) {
-	w := newWorld(t, 21112, 2)
+	w := newWorld(t, 2)
 	a, b, toA, toB := w.between(testIdle)
 	for _, r := range []*relay{toA, toB} {
 		r.attack(func(bool, int, []byte) [][]byte { return nil }) // connects, and never says anything
@@ -81,7 +87,7 @@ func TestOneConnectionSuffices(t *testing.T) {
 // TestAttacksOnARunningConnection changes frames under way, in both directions. Nothing of it may reach the handler; the connection
 // ends and another one follows.
 func TestAttacksOnARunningConnection(t *testing.T) {
-	w := newWorld(t, 21114, 2)
+	w := newWorld(t, 2)
 	a, b, toA, toB := w.between(testIdle)
 	var mu sync.Mutex
 	var other []byte // a frame of another connection and direction
@@ -168,7 +174,8 @@ func (n *node) connectionsMade() int {
 
 // TestRefusalsReachTheHandler joins a node with a wrong key to a running cluster.
 func TestRefusalsReachTheHandler(t *testing.T) {
-	w := newWorld(t, 21116, 3)
+	w := newWorld(t, 3)
+	port := w.nodes[0].WdPort
 	a, b := w.start(w.config(0)), w.start(w.config(1))
 	linked(t, a, b)
 	wrong := w.config(2)
@@ -176,19 +183,14 @@ func TestRefusalsReachTheHandler(t *testing.T) {
 	c := w.start(wrong)
 	eventually(t, "c is rejected by both", func() bool {
 		text := c.log.String()
-		return strings.Contains(text, "watchdog node 0 at 127.0.1.1:21116 rejects this node") &&
-			strings.Contains(text, "watchdog node 1 at 127.0.1.2:21116 rejects this node")
+		return strings.Contains(text, fmt.Sprintf("watchdog node 0 at 127.0.1.1:%d rejects this node", port)) &&
+			strings.Contains(text, fmt.Sprintf("watchdog node 1 at 127.0.1.2:%d rejects this node", port))
 	})
-	if !strings.Contains(c.rejections(), "authentication failed for add node from hostname:\"127.0.1.3\"") {
-		t.Errorf("rejections %q", c.rejections())
-	}
-	for _, line := range []string{
-		`authentication failed for add node from hostname:"127.0.1.3" port:21116 pgpool_port:9999`, "wd_authkey must be the same on all nodes",
-	} {
-		if !strings.Contains(a.log.String(), line) {
-			t.Errorf("no line %q in\n%s", line, a.log)
-		}
-	}
+	eventually(t, "the handler is told", func() bool {
+		return strings.Contains(c.rejections(), "authentication failed for add node from hostname:\"127.0.1.3\"")
+	})
+	a.awaitLog(t, fmt.Sprintf(`authentication failed for add node from hostname:"127.0.1.3" port:%d pgpool_port:9999`, port))
+	a.awaitLog(t, "wd_authkey must be the same on all nodes")
 	c.stop()
 	if c.Reachable(0) || a.Reachable(2) || len(c.told()) != 0 {
 		t.Error("linked all the same")
@@ -198,9 +200,9 @@ func TestRefusalsReachTheHandler(t *testing.T) {
 	same.ListenAddress, same.Name = "127.0.1.4", "another node 1"
 	d := w.start(same)
 	eventually(t, "another node 1 takes the place of the first", func() bool { return d.Reachable(0) })
-	if !strings.Contains(a.log.String(), "watchdog node 1 was started again, or another node speaks with its id") {
-		t.Errorf("no line about it in %s", a.log)
-	}
+	// The one who connects is done with the handshake before the other.
+	a.awaitLog(t, "watchdog node 1 was started again, or another node speaks with its id")
+	eventually(t, "the handler is told", func() bool { return len(a.told()) >= 3 })
 	if told := a.told(); !slices.Equal(told[:3], []string{"up 1", "down 1", "up 1"}) {
 		t.Errorf("told %q", told)
 	}
@@ -211,7 +213,9 @@ func TestRefusalsReachTheHandler(t *testing.T) {
 
 // TestFloodOfStrangers lets hundreds of connections come from the peer's own address and from others, while the peer joins.
 func TestFloodOfStrangers(t *testing.T) {
-	w := newWorld(t, 21117, 2)
+	w := newWorld(t, 2)
+	target := fmt.Sprint("127.0.1.1:", w.nodes[0].WdPort)
+	start := time.Now()
 	a := w.start(w.config(0))
 	stop := make(chan struct{})
 	var flood sync.WaitGroup
@@ -232,7 +236,7 @@ func TestFloodOfStrangers(t *testing.T) {
 					return
 				case <-time.After(time.Millisecond):
 				}
-				c, err := d.Dial("tcp", "127.0.1.1:21117")
+				c, err := d.Dial("tcp", target)
 				if err != nil {
 					continue
 				}
@@ -262,7 +266,8 @@ func TestFloodOfStrangers(t *testing.T) {
 	a.door.mu.Unlock()
 	close(stop)
 	flood.Wait()
-	if lines := strings.Count(a.log.String(), "turned away"); lines > 3*logging.LimiterBurst {
-		t.Errorf("%d lines", lines)
+	lines := strings.Count(a.log.String(), "turned away")
+	if bound := 3*logging.LimiterBurst + 2*int(time.Since(start)/(10*time.Second)); lines > bound { // strangers and the peer's address have one each
+		t.Errorf("%d lines, more than %d", lines, bound)
 	}
 }

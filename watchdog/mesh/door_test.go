@@ -106,7 +106,7 @@ func TestConfigIsChecked(t *testing.T) {
 
 // TestNames resolves names as an administrator gives them, and lives on with what it knew when the resolver fails.
 func TestNames(t *testing.T) {
-	w := newWorld(t, 21118, 2)
+	w := newWorld(t, 2)
 	names := map[string]string{"a.example": "127.0.1.1", "b.example": "127.0.1.2"}
 	w.nodes[0].Host, w.nodes[1].Host = "a.example", "b.example"
 	c := w.config(0)
@@ -122,13 +122,13 @@ func TestNames(t *testing.T) {
 }
 
 func TestWithoutAKey(t *testing.T) {
-	w := newWorld(t, 21119, 2)
+	w := newWorld(t, 2)
 	ca, cb := w.config(0), w.config(1)
 	ca.Key, cb.Key = "", ""
 	ca.ListenAddress = "*"
 	a := w.start(ca)
 	cb.ListenAddress = "127.0.1.2"
-	cb.ListenPort = 21120
+	cb.ListenPort = w.nodes[1].WdPort + 1
 	b := w.start(cb)
 	eventually(t, "linked by the connection that can be made", func() bool { return a.Reachable(1) && b.Reachable(0) })
 	if !strings.Contains(a.log.String(), "watchdog nodes do not authenticate each other") {

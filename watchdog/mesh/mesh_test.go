@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"gopgpool/internal/pgcluster"
 	"gopgpool/logging"
 )
 
 const (
 	testKey  = "a key of the cluster"
-	testIdle = time.Second
-	patience = 8 * time.Second
+	testIdle = 10 * time.Second // a busy machine's pause is no silence
+	patience = time.Minute
 )
 
 // world is a cluster's configuration on loopback addresses, of which a test runs some nodes.
@@ -29,9 +30,10 @@ type world struct {
 	nodes []Endpoint
 }
 
-// newWorld has n nodes at 127.0.1.1, 127.0.1.2, ..., each test on a port of its own.
-func newWorld(t *testing.T, port, n int) *world {
+// newWorld has n nodes at 127.0.1.1, 127.0.1.2, ..., all on one port; the port behind it is the test's, too.
+func newWorld(t *testing.T, n int) *world {
 	t.Helper()
+	port := pgcluster.FreePorts(t, 2)
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() { // runs after all nodes have ended
 		eventually(t, "goroutines end", func() bool { return runtime.NumGoroutine() <= before })
@@ -122,13 +124,27 @@ func (n *node) told() []string {
 	return slices.Clone(n.events)
 }
 
-func (n *node) lastWhy() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if len(n.why) == 0 {
-		return ""
-	}
-	return n.why[len(n.why)-1]
+// awaitLoss waits until the handler was told last that peer is lost, and returns why.
+func (n *node) awaitLoss(t *testing.T, peer int) (why string) {
+	t.Helper()
+	eventually(t, "told that the peer is lost", func() bool {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for i, e := range slices.Backward(n.events) {
+			if strings.HasSuffix(e, fmt.Sprint(" ", peer)) {
+				why = n.why[i]
+				return strings.HasPrefix(e, "down")
+			}
+		}
+		return false
+	})
+	return why
+}
+
+// awaitLog waits for a line of the log: some are written a moment after what others see.
+func (n *node) awaitLog(t *testing.T, line string) {
+	t.Helper()
+	eventually(t, "log line "+line, func() bool { return strings.Contains(n.log.String(), line) })
 }
 
 func (n *node) rejections() string {
@@ -195,7 +211,7 @@ func linked(t *testing.T, nodes ...*node) {
 }
 
 func TestNodesMeetAndTalk(t *testing.T) {
-	w := newWorld(t, 21100, 3)
+	w := newWorld(t, 3)
 	a, b, c := w.start(w.config(0)), w.start(w.config(1)), w.start(w.config(2))
 	linked(t, a, b, c)
 	a.door.mu.Lock()
@@ -219,9 +235,9 @@ func TestNodesMeetAndTalk(t *testing.T) {
 	}
 	text := a.log.String()
 	for _, line := range []string{
-		"new outbound connection to 127.0.1.2:21100",
+		fmt.Sprint("new outbound connection to 127.0.1.2:", w.nodes[1].WdPort),
 		`new watchdog node connection is received from "127.0.0.1:`,
-		`new node joined the cluster hostname:"127.0.1.2" port:21100 pgpool_port:9999`,
+		fmt.Sprintf(`new node joined the cluster hostname:"127.0.1.2" port:%d pgpool_port:9999`, w.nodes[1].WdPort),
 	} {
 		if !strings.Contains(text, line) {
 			t.Errorf("no line %q in\n%s", line, text)
@@ -233,7 +249,7 @@ func TestNodesMeetAndTalk(t *testing.T) {
 	if got := a.got(1); got[len(got)-1] != "goodbye" {
 		t.Errorf("last words were %q", got[len(got)-1])
 	}
-	if why := a.lastWhy(); why != errBye.Error() {
+	if why := a.awaitLoss(t, 1); why != errBye.Error() {
 		t.Errorf("why: %q", why)
 	}
 	b = w.start(w.config(1))
@@ -244,7 +260,7 @@ func TestNodesMeetAndTalk(t *testing.T) {
 }
 
 func TestLongMessages(t *testing.T) {
-	w := newWorld(t, 21101, 2)
+	w := newWorld(t, 2)
 	a, b := w.start(w.config(0)), w.start(w.config(1))
 	linked(t, a, b)
 	for _, size := range []int{MaxPayload, MaxPayload + 1, 1, 0, 3 << 20} {
@@ -263,8 +279,8 @@ func TestLongMessages(t *testing.T) {
 
 // TestPortInUse shows the attempts of Run: the port becomes free after the first.
 func TestPortInUse(t *testing.T) {
-	w := newWorld(t, 21102, 2)
-	other, err := net.Listen("tcp", "127.0.1.1:21102")
+	w := newWorld(t, 2)
+	other, err := net.Listen("tcp", fmt.Sprint("127.0.1.1:", w.nodes[0].WdPort))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +299,7 @@ func TestPortInUse(t *testing.T) {
 
 // TestOwnNameOnLoopback has a resolver that knows our own name as Debian's installer writes it.
 func TestOwnNameOnLoopback(t *testing.T) {
-	w := newWorld(t, 21103, 2)
+	w := newWorld(t, 2)
 	w.nodes[0].Host = "server1.invalid"
 	n := w.startWith(w.config(0), func(m *Mesh) {
 		m.bindInterval = time.Millisecond

@@ -83,11 +83,14 @@ func (r *relay) forward(from, to net.Conn, fromConnector bool) {
 	defer func() { _ = end() }()
 	for n := 0; ; n++ {
 		frame, err := rawFrame(from, n >= 2, true)
+		frozen := r.frozen.Load()
+		if frozen {
+			end = func() error { return nil } // not even the end of a connection passes
+		}
 		if err != nil {
 			return
 		}
-		if r.frozen.Load() {
-			end = func() error { return nil } // not even the end of a connection passes
+		if frozen {
 			_, _ = io.Copy(io.Discard, from)
 			return
 		}

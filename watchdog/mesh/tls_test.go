@@ -66,7 +66,7 @@ func (a *authority) config(ip string, trusted *authority) *tls.Config {
 }
 
 func TestTLS(t *testing.T) {
-	w := newWorld(t, 21121, 3)
+	w := newWorld(t, 3)
 	ours, others := newAuthority(t), newAuthority(t)
 	config := func(id int, c *tls.Config) Config {
 		out := w.config(id)

@@ -3,6 +3,7 @@ package pulse
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 )
@@ -136,6 +137,21 @@ func TestRecordingsNeverCount(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// A beat and an answer are made on two goroutines: the older one may be the last to be posted.
+func TestOlderBeatIsNotSentAfterANewerOne(t *testing.T) {
+	s := newSender(nil, Path{Host: "127.0.0.1", Port: 1}, 0)
+	s.moved(netip.MustParseAddr("127.0.0.1"))
+	s.post([]packet{{Mark: mark{Seq: 2}}})
+	s.post([]packet{{Mark: mark{Seq: 1}}})
+	if got, _ := s.take(); len(got) != 1 || got[0].Mark.Seq != 2 {
+		t.Errorf("to be sent: %+v", got)
+	}
+	s.post([]packet{{Mark: mark{Seq: 1}}})
+	if got, _ := s.take(); len(got) != 0 {
+		t.Errorf("to be sent behind it: %+v", got)
 	}
 }
 

@@ -25,6 +25,7 @@ type sender struct {
 
 	mu      sync.Mutex // guards all below
 	packets []packet   // of the newest beat, if they were not sent
+	newest  uint64     // the number of that beat
 	address netip.Addr
 }
 
@@ -39,10 +40,13 @@ func newSender(p *Pulse, path Path, index uint8) *sender {
 	return s
 }
 
-// post replaces what waits: an older beat is worth nothing.
+// post replaces what waits: an older beat is worth nothing. Neither is one that comes late, because an answer was made meanwhile on
+// another goroutine: the receiver would take it for a recording.
 func (s *sender) post(packets []packet) {
 	s.mu.Lock()
-	s.packets = packets
+	if beat := packets[0].Mark.Seq; beat > s.newest {
+		s.packets, s.newest = packets, beat
+	}
 	s.mu.Unlock()
 	nudge(s.wake)
 	nudge(s.ask)

@@ -2,6 +2,7 @@ package vip
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -75,6 +76,41 @@ func TestFrozenAtEveryReadingOfTheClock(t *testing.T) {
 	}
 }
 
+// The wish may be withdrawn after it was asked for. What is there is release's then, which runs if_down_cmd on it: without the address
+// that would fail.
+func TestWhatIsGivenUpIsLeftToRelease(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t)
+	at := look(t, a)
+	err := a.Within(func() error {
+		x, err := New(Config{IP: vip4, UpCommand: "/var/script up", DownCommand: "/var/script down", ArpingCommand: "true"}, logging.Logger{}, nil)
+		if err != nil {
+			return err
+		}
+		k, err := openKernel()
+		if err != nil {
+			return err
+		}
+		defer k.close()
+		h := newHolder(x, k)
+		h.keeping = true
+		x.Set(Desired{Hold: true, Until: Boottime() + longest})
+		if err := k.create(place{device: "eth0", prefix: netip.PrefixFrom(vip4, 24)}, 600); err != nil {
+			return err
+		}
+		h.tend(t.Context())
+		x.Set(Desired{})
+		h.tend(t.Context())
+		if len(h.at) != 1 || !at.sees(vip4) {
+			t.Errorf("it has %+v, and the address is there: %v", h.at, at.sees(vip4))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestLinkThatWasDown(t *testing.T) {
 	t.Parallel()
 	for _, cfg := range []Config{usual(), {IP: vip6, Device: "eth0", Prefix: 64}} {
@@ -83,8 +119,8 @@ func TestLinkThatWasDown(t *testing.T) {
 			a, b := pair(t)
 			at, ears := look(t, a), sniff(t, b, cfg.IP)
 			x := runOn(t, a, cfg)
-			defer renew(x, 5*time.Second)()
-			eventually(t, "held", 5*time.Second, func() bool { return at.sees(cfg.IP) })
+			defer renew(x, steady)()
+			eventually(t, "held", longest, func() bool { return at.sees(cfg.IP) })
 			ears.claimant(t)
 			ip := func(command string) {
 				if out, err := a.Run(t.Context(), "root", "/sbin/ip "+command); err != nil {
@@ -96,7 +132,7 @@ func TestLinkThatWasDown(t *testing.T) {
 				<-ears.seen
 			}
 			ip("link set eth0 up")
-			eventually(t, "back", 5*time.Second, func() bool { return at.sees(cfg.IP) && x.Current().Held })
+			eventually(t, "back", longest, func() bool { return at.sees(cfg.IP) && x.Current().Held })
 			ears.claimant(t)
 		})
 	}
@@ -108,21 +144,21 @@ func TestQuarrelAboutTheAddressIsSlow(t *testing.T) {
 	a, _ := pair(t)
 	at := look(t, a)
 	x := runOn(t, a, usual())
-	defer renew(x, 5*time.Second)()
+	defer renew(x, steady)()
 	start := Boottime()
 	for range 4 {
-		eventually(t, "there", 5*time.Second, func() bool { return at.sees(vip4) })
+		eventually(t, "there", longest, func() bool { return at.sees(vip4) })
 		for _, f := range at.find(vip4) {
 			if err := at.k.remove(f); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	took := Boottime() - start
-	if took < 2*putAgain {
+	if took := Boottime() - start; took < 2*putAgain {
 		t.Errorf("placed four times within %v", took)
 	}
-	if n := strings.Count(x.log.String(), "was gone"); n > 1+int(took/time.Second) {
+	n := strings.Count(x.log.String(), "was gone")
+	if took := Boottime() - start; n > 1+int(took/time.Second) {
 		t.Errorf("told %d times within %v", n, took)
 	}
 }
@@ -142,7 +178,7 @@ func TestOnlyCommands(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	a.Set(Desired{Hold: true, Until: Boottime() + time.Minute})
-	eventually(t, "escalated", 5*time.Second, func() bool { return strings.Contains(log.String(), "exit with SUCCESS") })
+	eventually(t, "escalated", longest, func() bool { return strings.Contains(log.String(), "exit with SUCCESS") })
 	stop()
 	if err := <-done; err != nil {
 		t.Error(err)

@@ -172,6 +172,12 @@ func (p *process) hold(lease time.Duration) time.Duration {
 	return until
 }
 
+// longest is what anything here may take that is not a matter of time: other programs may keep the machine busy.
+const longest = time.Minute
+
+// steady is a lease that is not over because the machine was busy for a while.
+const steady = 30 * time.Second
+
 // stop ends the program by its input.
 func (p *process) stop() {
 	p.t.Helper()
@@ -181,7 +187,7 @@ func (p *process) stop() {
 		if err != nil {
 			p.t.Errorf("holder: %v", err)
 		}
-	case <-time.After(15 * time.Second):
+	case <-time.After(longest):
 		_ = p.cmd.Process.Kill()
 		p.t.Errorf("the holder does not end: %v", <-p.ended)
 	}

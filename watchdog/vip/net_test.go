@@ -71,7 +71,7 @@ func (e *eye) sees(ip netip.Addr) bool { return len(e.find(ip)) > 0 }
 // loses waits until the address is gone. It must not be seen after a moment; when it was seen last is returned.
 func (e *eye) loses(ip netip.Addr, until time.Duration) (last time.Duration) {
 	e.t.Helper()
-	eventually(e.t, "gone", 10*time.Second, func() bool {
+	eventually(e.t, "gone", longest, func() bool {
 		now := Boottime()
 		if !e.sees(ip) {
 			return true
@@ -136,7 +136,7 @@ func (s *sniffer) claimant(t *testing.T) net.HardwareAddr {
 	select {
 	case by := <-s.seen:
 		return by
-	case <-time.After(3 * time.Second):
+	case <-time.After(longest):
 		t.Fatal("nobody announces the address")
 		return nil
 	}
@@ -239,11 +239,11 @@ func TestAddressComesAnnouncedAndGoes(t *testing.T) {
 				t.Fatalf("%s answers for an address that nobody has", by)
 			}
 			x, ears := runOn(t, a, test.cfg), sniff(t, b, test.cfg.IP)
-			x.hold(8 * time.Second)
+			x.hold(2 * longest)
 			if by := ears.claimant(t); by.String() != mac {
 				t.Errorf("announced by %s, not %s", by, mac)
 			}
-			eventually(t, "held", 5*time.Second, func() bool { s := x.Current(); return s.Held && s.Leased && s.Device == "eth0" })
+			eventually(t, "held", longest, func() bool { s := x.Current(); return s.Held && s.Leased && s.Device == "eth0" })
 			found := at.find(test.cfg.IP)
 			if len(found) != 1 || found[0].place() != test.want || found[0].permanent {
 				t.Errorf("found %+v, want %+v with a lifetime", found, test.want)
@@ -254,13 +254,13 @@ func TestAddressComesAnnouncedAndGoes(t *testing.T) {
 			if answered, by := probeFrom(t, a, test.cfg); answered {
 				t.Errorf("%s answers, but own addresses do not count", by)
 			}
-			x.Set(Desired{Until: Boottime() + time.Second, Graceful: true})
-			eventually(t, "gone", 5*time.Second, func() bool { return !at.sees(test.cfg.IP) && !x.Current().Held })
+			x.Set(Desired{Until: Boottime() + steady, Graceful: true})
+			eventually(t, "gone", longest, func() bool { return !at.sees(test.cfg.IP) && !x.Current().Held })
 			for _, line := range []string{
 				"LOG:  watchdog: escalation started", "LOG:  successfully acquired the delegate IP:\"" + test.cfg.IP.String() + "\"",
 				"LOG:  watchdog: de-escalation started", "LOG:  successfully released the delegate IP:\"" + test.cfg.IP.String() + "\"",
 			} {
-				eventually(t, line, 5*time.Second, func() bool { return strings.Contains(x.log.String(), line) })
+				eventually(t, line, longest, func() bool { return strings.Contains(x.log.String(), line) })
 			}
 		})
 	}

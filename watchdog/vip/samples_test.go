@@ -5,8 +5,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 
 	"gopgpool/internal/hosts"
 )
@@ -74,6 +74,9 @@ func (c *cloud) write(name, text string) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		c.t.Fatal(err)
 	}
+	// A program that another test starts in this moment would have the file open for writing, and nobody could run it.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	if err := os.WriteFile(file, []byte(text), 0o755); err != nil {
 		c.t.Fatal(err)
 	}
@@ -185,14 +188,14 @@ func TestAddressInTheCloudMoves(t *testing.T) {
 		}})
 	}
 	first, second := start(a), start(b)
-	first.hold(20 * time.Second)
-	eventually(t, "a has it", 5*time.Second, func() bool { return c.owner("eip") == "i-a" && first.current().Held })
+	first.hold(4 * longest)
+	eventually(t, "a has it", longest, func() bool { return c.owner("eip") == "i-a" && first.current().Held })
 	wantLog(t, first, "successfully acquired the delegate IP:\"10.1.0.50\"")
 	first.kill()
-	second.hold(20 * time.Second)
-	eventually(t, "b has it", 5*time.Second, func() bool { return c.owner("eip") == "i-b" && second.current().Held })
+	second.hold(4 * longest)
+	eventually(t, "b has it", longest, func() bool { return c.owner("eip") == "i-b" && second.current().Held })
 	second.set(Desired{})
-	eventually(t, "nobody has it", 5*time.Second, func() bool { return c.owner("eip") == "" && !second.current().Held })
+	eventually(t, "nobody has it", longest, func() bool { return c.owner("eip") == "" && !second.current().Held })
 	wantLog(t, second, "successfully released the delegate IP:\"10.1.0.50\"")
 	want := "a describe-addresses, a associate-address, b describe-addresses, b associate-address, b describe-addresses, b disassociate-address"
 	if got := verbs(c.calls()); got != want {

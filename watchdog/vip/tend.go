@@ -18,7 +18,8 @@ const putAgain = 200 * time.Millisecond
 
 // tend looks where the address is, puts it back if it is missing, and refreshes its lifetime when the lease was renewed.
 func (h *holder) tend(ctx context.Context) {
-	if !h.keeping {
+	wish := h.wish()
+	if !h.keeping || !wish.Hold { // given up just now: it goes by way of release, which knows then that it was here
 		return
 	}
 	found, err := h.find()
@@ -27,7 +28,7 @@ func (h *holder) tend(ctx context.Context) {
 		return
 	}
 	if h.plan.leased {
-		found, err = h.enforce(found, h.wish().Until)
+		found, err = h.enforce(found, wish.Until)
 	}
 	h.noticed(ctx, found)
 	if err != nil {
