@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -242,6 +243,22 @@ func (s *Slapd) Stop(tb testing.TB) {
 func (s *Slapd) Pause(tb testing.TB) {
 	tb.Helper()
 	s.signal(tb, syscall.SIGSTOP)
+	// The signal goes to one thread, which may wait for a processor while the others still answer.
+	frozen := func() bool {
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", s.cmd.Process.Pid)) // the only error is a bad pattern
+		return len(threads) > 0 && !slices.ContainsFunc(threads, func(file string) bool {
+			text, err := os.ReadFile(file)
+			_, state, _ := strings.Cut(string(text), ") ")
+			return err == nil && !strings.HasPrefix(state, "T")
+		})
+	}
+	for limit := time.After(patience); !frozen(); {
+		select {
+		case <-limit:
+			tb.Fatal("slapd does not freeze")
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 // Resume ends a Pause.

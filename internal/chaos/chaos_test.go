@@ -255,15 +255,11 @@ func (s *stage) judge(ctx context.Context, clients []*client, up *pgcluster.Node
 	if e.Final, e.Ends, err = s.surviving(ctx, up); err != nil {
 		return verdict{}, err
 	}
-	events, err := s.log(began)
+	events, err := s.log(s.began)
 	if err != nil {
 		return verdict{}, err
 	}
-	for _, l := range events {
-		if strings.Contains(l.Message, "is the primary") || strings.Contains(l.Message, "primary node is") {
-			e.Switches = append(e.Switches, l.Time)
-		}
-	}
+	e.Switches = switches(events, began)
 	v := judge(e)
 	return v, errors.Join(up.Exec(ctx, "TRUNCATE chaos_rows"), s.WaitReplayed(ctx, up))
 }

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,5 +88,28 @@ func TestJudge(t *testing.T) {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// A switch is that the primary is another one, whichever line tells of it.
+func TestSwitches(t *testing.T) {
+	t0 := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	events := []event{}
+	for i, text := range []string{
+		"find_primary_node: primary node is 0", "failover: set new primary node: 1", // before the round
+		"failover: set new primary node: 1", "find_primary_node: primary node is 1",
+		"failover: set new primary node: -1", "failover: set new primary node: 1", // there was none
+		"failover: set new primary node: 2", "find_primary_node: standby node is 0", "failover: set new main node: 0",
+		"node 0 is the primary now instead of node 2", "node 1 says it is a primary, but node 0 is: it is a false primary",
+		"find_primary_node: primary node is 2",
+	} {
+		events = append(events, event{Time: t0.Add(time.Duration(i) * time.Second), Message: text})
+	}
+	var got []int
+	for _, at := range switches(events, t0.Add(2*time.Second)) {
+		got = append(got, int(at.Sub(t0).Seconds()))
+	}
+	if want := []int{6, 9, 11}; !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,6 +139,25 @@ type evidence struct {
 	Ends     map[string]uint64
 	Absent   []span // pgpool was stopped
 	Switches []time.Time
+}
+
+// toldPrimary is in the lines that tell who the primary is: when one was searched for, when it moved by itself, at the end of an operation.
+var toldPrimary = regexp.MustCompile(`^(?:find_primary_node: primary node is|node|failover: set new primary node:) (\d+)(?: is the primary now.*)?$`)
+
+// switches are the times since began at which pgpool told of another primary than before. events are all it has logged: who was the
+// primary before is in them.
+func switches(events []event, began time.Time) (times []time.Time) {
+	primary := ""
+	for _, e := range events {
+		m := toldPrimary.FindStringSubmatch(e.Message)
+		if m == nil || m[1] == primary {
+			continue
+		}
+		if primary = m[1]; !e.Time.Before(began) {
+			times = append(times, e.Time)
+		}
+	}
+	return times
 }
 
 // verdict is what the judges say: breaches of the rules, and counts of what is allowed.

@@ -83,8 +83,10 @@ func TestPCPPrograms(t *testing.T) {
 		if out := runPCP(t, program, p, "pcp_proc_info").stdout; !strings.HasPrefix(out, "pcp_programs ") {
 			t.Errorf("%s server: no connection in %q", name, out)
 		}
-		eventually(t, "the primary is known", func() bool {
-			return slices.Equal(psql(t, p, "SHOW pool_nodes").column(t, "role"), []string{"primary", "standby", "standby"})
+		eventually(t, "the primary and its replication are known", func() bool {
+			rows := psql(t, p, "SHOW pool_nodes")
+			return slices.Equal(rows.column(t, "role"), []string{"primary", "standby", "standby"}) &&
+				slices.Equal(rows.column(t, "replication_state"), []string{"", "streaming", "streaming"})
 		})
 		for _, line := range []string{
 			"pcp_node_count", "pcp_node_count -v", "pcp_node_count -d",

@@ -152,10 +152,11 @@ func TestPCPWire(t *testing.T) {
 	ours := start(t, conf)
 	for _, p := range []*pgcluster.Pgpool{theirs, ours} {
 		value(t, connect(t, p), "SELECT 1") // nodes that are used are up
-		eventually(t, "the states and the primary are known", func() bool {
+		eventually(t, "the states, the primary and its replication are known", func() bool {
 			rows := psql(t, p, "SHOW pool_nodes")
 			return slices.Equal(rows.column(t, "status"), []string{"up", "up", "up"}) &&
-				slices.Equal(rows.column(t, "role"), []string{"primary", "standby", "standby"})
+				slices.Equal(rows.column(t, "role"), []string{"primary", "standby", "standby"}) &&
+				slices.Equal(rows.column(t, "replication_state"), []string{"", "streaming", "streaming"})
 		})
 	}
 	compareReplies(t, theirs, ours, []request{
