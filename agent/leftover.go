@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -26,18 +25,11 @@ func (p *place) endLeftovers(lock *os.File) {
 
 // leftOver reports whether a process is a user's pg_basebackup whose session has lost its leader, as which each program of ours is started.
 func leftOver(pid int, uid uint32) bool {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	exe, err := os.Readlink(filepath.Join(dir, "exe"))
-	if err != nil || filepath.Base(strings.TrimSuffix(exe, deleted)) != "pg_basebackup" {
+	if !runs(pid, "pg_basebackup", uid) {
 		return false
 	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return false
-	}
-	st, ok := info.Sys().(*syscall.Stat_t)
 	leader, err := unix.Getsid(pid)
-	if !ok || st.Uid != uid || err != nil || leader <= 0 {
+	if err != nil || leader <= 0 {
 		return false
 	}
 	_, there := readProcess(leader)

@@ -69,9 +69,14 @@ func processes() []process {
 
 // serves reports whether a process is a server's at data: PostgreSQL's program, of that user, at work in that directory.
 func serves(pid int, data string, uid uint32) bool {
+	return runs(pid, "postgres", uid) && worksIn(filepath.Join("/proc", strconv.Itoa(pid), "cwd"), data)
+}
+
+// runs reports whether a process is a program of that name and belongs to that user.
+func runs(pid int, program string, uid uint32) bool {
 	dir := filepath.Join("/proc", strconv.Itoa(pid))
 	exe, err := os.Readlink(filepath.Join(dir, "exe"))
-	if err != nil || filepath.Base(strings.TrimSuffix(exe, deleted)) != "postgres" {
+	if err != nil || filepath.Base(strings.TrimSuffix(exe, deleted)) != program {
 		return false
 	}
 	info, err := os.Stat(dir)
@@ -79,7 +84,7 @@ func serves(pid int, data string, uid uint32) bool {
 		return false
 	}
 	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && st.Uid == uid && worksIn(filepath.Join(dir, "cwd"), data)
+	return ok && st.Uid == uid
 }
 
 // worksIn reports whether a working directory is data: by its path, also when it was removed meanwhile, or as the same directory under

@@ -86,22 +86,26 @@ func (s SyncNames) Members(standbys []string) []int {
 
 // Needed tells how many of the Members must be asked so that the best of them holds every commit that was acknowledged under this
 // setting by primary, the name the server itself has as a standby: Num of M have each commit, whichever they were, so any M-Num+1 hold
-// among them one that has it. A name that is neither the primary's nor a known standby's may have been one of them and counts to
-// M; hence it may be more than there are Members, and then nobody can know. 0: commits waited for nobody.
+// among them one that has it. One of the Strangers may have been one of them and counts to M; hence it may be more than there are Members, and then nobody can know. 0: commits waited for nobody.
 //
 // FIRST is no better than ANY here: which standbys were the first was different while one of them was away.
 func (s SyncNames) Needed(primary string, standbys []string) int {
 	if s.Empty() {
 		return 0
 	}
-	all := len(s.Members(standbys))
+	return max(len(s.Members(standbys))+len(s.Strangers(primary, standbys))-s.Num+1, 1)
+}
+
+// Strangers lists the names that are neither the primary's nor a known standby's.
+func (s SyncNames) Strangers(primary string, standbys []string) []string {
+	var strangers []string
 	for _, n := range s.Names {
 		alone := SyncNames{Method: SyncAny, Num: 1, Names: []string{n}}
 		if !alone.Has(primary) && len(alone.Members(standbys)) == 0 {
-			all++
+			strangers = append(strangers, n)
 		}
 	}
-	return max(all-s.Num+1, 1)
+	return strangers
 }
 
 // String writes the setting in a form that the server reads as this one. All names are quoted.

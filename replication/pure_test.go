@@ -159,10 +159,10 @@ func TestStopWaitsForTheLease(t *testing.T) {
 	})
 }
 
-// stubborn is a host whose server does not shut down.
-type stubborn struct{ Host }
+// unwilling is a host whose server does not shut down.
+type unwilling struct{ Host }
 
-func (stubborn) Stop(ctx context.Context, _ cluster.Term, mode cluster.StopMode) (cluster.LSN, error) {
+func (unwilling) Stop(ctx context.Context, _ cluster.Term, mode cluster.StopMode) (cluster.LSN, error) {
 	if mode == cluster.StopNow {
 		return 0x60, nil
 	}
@@ -178,7 +178,7 @@ func TestAShutdownIsNotWaitedForWithoutEnd(t *testing.T) {
 		v := &cluster.View{Mode: cluster.ModeStreaming, Nodes: []cluster.Node{{Port: 5432, Status: cluster.StatusUp}}}
 		k := New(Parts{
 			Store: cluster.NewStore(v), Log: logging.Logger{}, Settings: func() Settings { return Settings{} },
-			Host: func(cluster.Node) (Host, error) { return stubborn{}, nil },
+			Host: func(cluster.Node) (Host, error) { return unwilling{}, nil },
 		})
 		began := time.Now()
 		end, err := k.Stop(t.Context(), v, 0, 1, cluster.StopFast)

@@ -40,13 +40,7 @@ func strangersOf(f *Facts) (strangers []string, known bool) {
 	if names.Needed(own, standbys) <= len(names.Members(standbys)) {
 		return nil, true
 	}
-	for _, name := range names.Names {
-		alone := cluster.SyncNames{Names: []string{name}}
-		if !alone.Has(own) && len(alone.Members(standbys)) == 0 {
-			strangers = append(strangers, name)
-		}
-	}
-	return strangers, true
+	return names.Strangers(own, standbys), true
 }
 
 // warnOfStrangers tells once that nobody could be promoted, which is better known before the primary is lost.
