@@ -1,6 +1,7 @@
 package runbook
 
 import (
+	"context"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -98,12 +99,28 @@ func play(t *testing.T, s *installation) (all []account, end string) {
 		}
 		if st.then != "" {
 			s.settle(t, st.then)
-			a.nodes, _, _ = s.shell(t, "for i in 0 1 2; do pcp_node_info"+pcp+"-v $i; pcp_node_info"+pcp+"$i; done")
+			a.nodes = s.nodeInfo(t, st.then)
 		}
 		a.calls, a.log = s.calls(t), s.notable(t)
 		all = append(all, a)
 	}
 	return all, s.pgpool.AwaitEnd(t, time.Minute)
+}
+
+// nodeInfo is what pcp_node_info prints of all nodes, in both forms. A standby that lost its stream between two looks has it again.
+func (s *installation) nodeInfo(t *testing.T, want string) (text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := pgcluster.Poll(ctx, "pcp_node_info shows the standbys streaming", func() (bool, error) {
+		text, _, _ = s.shell(t, "for i in 0 1 2; do pcp_node_info"+pcp+"-v $i; pcp_node_info"+pcp+"$i; done")
+		n := strings.Count(want, "up standby")
+		return len(upStreaming.FindAllString(text, -1)) == n && strings.Count(text, ": streaming\n") >= n, nil
+	})
+	if err != nil {
+		t.Errorf("%v: %s", err, text)
+	}
+	return text
 }
 
 // compare judges one step. What our log has beyond Pgpool-II's is no difference: nobody looks for it.
@@ -128,6 +145,8 @@ func compare(t *testing.T, st step, their, our account) {
 var (
 	stamp = regexp.MustCompile(`\d{4}-\d\d-\d\d \d\d:\d\d:\d\d`)
 	delay = regexp.MustCompile(`(?m)(Replication Delay +: |^(?:\S+ ){8})\d+`)
+	// A line of a standby that is in use, of which the primary has a stream.
+	upStreaming = regexp.MustCompile(`(?m) up up standby standby \d+ streaming async `)
 )
 
 // masked is what pcp_node_info prints without what depends on the moment.
