@@ -310,3 +310,40 @@ func TestBlindLeaderResigns(t *testing.T) {
 		}
 	})
 }
+
+// A node that is down already is left alone by whoever leads, when an order at any pgpool says so, until an order attaches it.
+func TestKeptOutByAnotherPgpool(t *testing.T) {
+	inCouncil(t, 3, 3, func(t *testing.T, c *council) {
+		a := &actors{
+			council: c, obeyed: make([]cluster.Term, 3), g: rand.New(rand.NewPCG(1, 1)), atWork: map[cluster.NodeID]bool{},
+			delay: time.Millisecond,
+		}
+		for _, m := range c.members {
+			m.parts.Actor, m.parts.Drainer = memberActor{a, m}, memberActor{a, m}
+		}
+		c.policy.Failover = conf.Failover{AutoFailover: true, FailoverOnBackendError: true}
+		c.begin()
+		synctest.Wait()
+		c.set(func() { c.servers[2] = server{dead: true, role: cluster.RoleStandby} })
+		for _, m := range c.members {
+			m.finds(2)
+		}
+		time.Sleep(10 * time.Second)
+		other := c.members[(c.leader+1)%len(c.members)]
+		for _, order := range []Request{Detach{Nodes: []cluster.NodeID{2}, Origin: ByOperator}, Attach{Node: 2, Origin: ByRecovery}} {
+			_, kept := order.(Detach)
+			if v := c.members[c.leader].store.Current(); v.Nodes[2].Detached == kept || v.Nodes[2].Status != cluster.StatusDown {
+				t.Fatalf("before: %s", brief(v))
+			}
+			if err := errors.Join(other.Submit(order), other.Settle(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			for _, m := range c.members {
+				synctest.Wait()
+				if v := m.store.Current(); v.Nodes[2].Detached != kept || v.Live(2) == kept {
+					t.Errorf("pgpool %d: kept out %v: %s", m.id, v.Nodes[2].Detached, brief(v))
+				}
+			}
+		}
+	})
+}

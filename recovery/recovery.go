@@ -26,7 +26,7 @@ type Attacher interface {
 	Attach(ctx context.Context, id cluster.NodeID) error
 }
 
-// Parts are what a Recoverer is built from. All but TLS are required.
+// Parts are what a Recoverer is built from. All but TLS and Reserve are required.
 type Parts struct {
 	Store    *cluster.Store
 	Settings func() Settings // in force now
@@ -37,7 +37,9 @@ type Parts struct {
 	TLS      func(node cluster.NodeID, host string) tlsconf.Server
 	Clients  Clients
 	Attacher Attacher
-	Log      logging.Logger
+	// Reserve has the other pgpools leave a node's server alone until it is attached, and returns when they do; nil: they would anyway.
+	Reserve func(ctx context.Context, id cluster.NodeID) error
+	Log     logging.Logger
 }
 
 // Settings are the parameters this package obeys.

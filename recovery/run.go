@@ -46,6 +46,9 @@ func (r *Recoverer) carryOut(ctx context.Context, p Plan, s Settings) error {
 	if err := x.prepare(ctx); err != nil {
 		return orGivenUp(ctx, p, err)
 	}
+	if err := x.reserve(ctx); err != nil {
+		return orGivenUp(ctx, p, err)
+	}
 	for _, step := range p.Steps {
 		if err := x.do(ctx, step); err != nil {
 			return orGivenUp(ctx, p, err)
@@ -90,6 +93,17 @@ func (x *run) prepare(ctx context.Context) *Error {
 	}
 	if !found {
 		return fail(fmt.Errorf(`extension pgpool_recovery is missing in database "%s"`, x.settings.RecoveryDatabase))
+	}
+	return nil
+}
+
+// reserve keeps others from the node's server before anything is done to it.
+func (x *run) reserve(ctx context.Context) *Error {
+	if x.parts.Reserve == nil {
+		return nil
+	}
+	if err := x.parts.Reserve(ctx, x.plan.Node.ID); err != nil {
+		return refuse("the other pgpools could not be told to leave the node alone: " + reason(err))
 	}
 	return nil
 }

@@ -86,6 +86,7 @@ func TestRecover(t *testing.T) {
 	t.Run("one at a time", l.oneAtATime)
 	t.Run("given up", l.givenUp)
 	t.Run("failures", l.failures)
+	t.Run("reserved", l.reserved)
 	t.Run("template1", l.functionsInTemplate)
 	t.Run("node", l.nodeThatIsNoStandby)
 }
@@ -288,6 +289,36 @@ func (l *lab) givenUp(t *testing.T) {
 	}
 	l.functions(t, mostArguments)
 	l.recovers(t, 1)
+}
+
+// The node is reserved when all is ready for the scripts, and before the first of them. Without that nothing is done.
+func (l *lab) reserved(t *testing.T) {
+	var said error
+	asked := 0
+	l.r.parts.Reserve = func(ctx context.Context, id cluster.NodeID) error {
+		asked++
+		if n, err := l.source.Value(ctx, "SELECT count(*) FROM given"); err != nil || n != "0" || id != 1 {
+			t.Errorf("node %d is reserved after %s scripts: %v", id, n, err)
+		}
+		return said
+	}
+	defer func() { l.r.parts.Reserve = nil }()
+	l.detach()
+	l.recovers(t, 1)
+	if l.given(t) == "" || asked != 1 {
+		t.Errorf("reserved %d times", asked)
+	}
+	said = errors.New("there is no leader")
+	l.detach()
+	e := l.fails(t.Context(), t, 1)
+	if want := "the other pgpools could not be told to leave the node alone: there is no leader"; e.Detail != want || l.given(t) != "" {
+		t.Errorf("%v", e)
+	}
+	l.exec(t, "DROP FUNCTION pgpool_remote_start(text, text)")
+	if l.fails(t.Context(), t, 1); asked != 2 {
+		t.Error("reserved though nothing can be done")
+	}
+	l.functions(t, mostArguments)
 }
 
 func (l *lab) failures(t *testing.T) {

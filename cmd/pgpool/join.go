@@ -67,12 +67,25 @@ func (f fencer) Fence(ctx context.Context, v *cluster.View) error { return f.p.p
 func (p *parts) openRecovery() {
 	p.recoverer = recovery.New(recovery.Parts{
 		Store: p.store, Password: p.internalPassword, TLS: p.tls.Server, Clients: p.proxy, Attacher: attacher{p},
-		Log: p.log,
+		Reserve: p.reserve, Log: p.log,
 		Settings: func() recovery.Settings {
 			c := p.live.Current()
 			return recovery.Settings{Recovery: c.Recovery, Mode: c.BackendClusteringMode}
 		},
 	})
+}
+
+// reserve has the pgpool that leads, which may be another one, leave the server of a node that is down alone until the node is attached.
+// If it acts on the servers it would rebuild this one at the same time.
+func (p *parts) reserve(ctx context.Context, id cluster.NodeID) error {
+	c := p.live.Current()
+	if !c.Watchdog.UseWatchdog || !keeperSettings(c).Active || p.store.Current().Nodes[id].Detached {
+		return nil
+	}
+	if err := p.coord.Submit(detachment(id)); err != nil {
+		return err
+	}
+	return p.coord.Settle(ctx)
 }
 
 // attacher has a recovered node taken in again.
