@@ -1,8 +1,9 @@
 package proxy
 
 import (
-	"strconv"
+	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"gopgpool/conf"
@@ -36,13 +37,10 @@ func TestRealCommitUnreplicated(t *testing.T) {
 	ok(t, other, "COMMIT")
 	r.must(n.Exec(ctx, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'"))
 	r.must(n.Reload())
-	await(t, "commits wait", func() bool { return r.value(n, "SHOW synchronous_standby_names") == "nobody" })
+	r.commitsWait()
 	victim.Send(pgwire.AppendQuery(nil, "COMMIT"))
-	const waits = "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
-	await(t, "the COMMIT waits", func() bool { return r.value(n, waits) != "0" })
-	pid, err := strconv.Atoi(r.value(n, waits))
-	r.must(err)
-	r.must(n.Exec(ctx, "SELECT pg_terminate_backend("+strconv.Itoa(pid)+")"))
+	await(t, "the COMMIT waits", func() bool { return r.value(n, waitingSQL) == "1" })
+	r.must(n.Exec(ctx, endWaitingSQL))
 	got, _ := victim.UntilEnd()
 	t.Log(fakepg.Transcript(got))
 	es := errorsOf(got)
@@ -54,6 +52,28 @@ func TestRealCommitUnreplicated(t *testing.T) {
 			t.Error("it was told that the transaction is committed")
 		}
 	}
+}
+
+const (
+	waitingSQL    = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+	endWaitingSQL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+)
+
+// commitsWait returns when commits wait for a standby that is not there. They do once the checkpointer has read the setting, whoever else has,
+// and nothing but a commit shows it.
+func (r *realPair) commitsWait() {
+	r.t.Helper()
+	ctx, end := context.WithCancel(r.t.Context())
+	var trying sync.WaitGroup
+	defer trying.Wait()
+	defer end()
+	trying.Go(func() {
+		for r.old.Exec(ctx, "SELECT pg_logical_emit_message(true, 'a commit', '')") == nil {
+		}
+	})
+	await(r.t, "commits wait", func() bool { return r.value(r.old, waitingSQL) == "1" })
+	r.must(r.old.Exec(ctx, endWaitingSQL))
+	await(r.t, "nobody waits any more", func() bool { return r.value(r.old, waitingSQL) == "0" })
 }
 
 // TestCommitHadMoreToDo: no id was assigned before the COMMIT, which would have done more than end the transaction: it sends what was notified,
