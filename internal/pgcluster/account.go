@@ -1,6 +1,7 @@
 package pgcluster
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -68,12 +69,17 @@ func (a account) mkdir(path string, mode fs.FileMode) error {
 	return a.own(path)
 }
 
-// write replaces a file by one of the account.
+// write replaces a file by one of the account, at once: a program that reads it meanwhile finds the one or the other.
 func (a account) write(path, text string, mode fs.FileMode) error {
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
+	next, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
+	if err != nil {
 		return err
 	}
-	return a.own(path)
+	_, err = next.WriteString(text)
+	if err := errors.Join(err, next.Chmod(mode), next.Close(), a.own(next.Name())); err != nil {
+		return errors.Join(err, os.Remove(next.Name()))
+	}
+	return os.Rename(next.Name(), path)
 }
 
 // checkReach tells whether the account may pass through every directory above path; a server started below root's home

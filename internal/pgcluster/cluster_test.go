@@ -71,6 +71,7 @@ func TestKillStopPromoteFollow(t *testing.T) {
 			c := StartTest(t, tc.opts)
 			ctx := t.Context()
 			old, heir, third := c.Nodes[0], c.Nodes[1], c.Nodes[2]
+			check(t, c.WaitReplayed(ctx, old)) // else the third may have more than the heir, whom it cannot follow then
 			pids := old.Pids()
 			check(t, old.Kill(ctx))
 			if alive := living(pids); len(alive) != 0 {

@@ -254,8 +254,27 @@ func (n *Node) dropSharedMemory() error {
 	return lines.Err()
 }
 
-// Pause stops all processes of the server with SIGSTOP: it keeps its sockets and answers nothing.
-func (n *Node) Pause() error { return n.signalFamily(syscall.SIGSTOP) }
+// Pause stops all processes of the server with SIGSTOP: it keeps its sockets and answers nothing. When it returns, all of them have
+// stopped, also those that were forked meanwhile.
+func (n *Node) Pause() error {
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	return Poll(ctx, n.Name+" is frozen", func() (bool, error) {
+		// A process stops when it gets a processor, until then it may fork. The first one leads: when it has stopped, the next list is
+		// complete but for children of its children.
+		frozen := true
+		for _, pid := range n.Pids() {
+			if stopped(pid) {
+				continue
+			}
+			frozen = false
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
+				return false, fmt.Errorf("%s: %w", n.Name, err)
+			}
+		}
+		return frozen, nil
+	})
+}
 
 // Resume undoes Pause.
 func (n *Node) Resume() error { return n.signalFamily(syscall.SIGCONT) }

@@ -197,20 +197,31 @@ func living(pids []int) []int {
 	return alive
 }
 
-// readParent reads "pid (name) state ppid ..." and leaves out zombies.
+// readParent reads the file stat of a process and leaves out zombies.
 func readParent(file string) (pid, parent int, ok bool) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return 0, 0, false
-	}
-	head, rest, _ := strings.Cut(string(text), " ")
-	fields := strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:])
+	head, fields := readStat(file)
 	if len(fields) < 2 || fields[0] == "Z" {
 		return 0, 0, false
 	}
 	pid, err1 := strconv.Atoi(head)
 	parent, err2 := strconv.Atoi(fields[1])
 	return pid, parent, err1 == nil && err2 == nil
+}
+
+// readStat reads "pid (name) state ppid ...": the pid, and the fields from the state on. There are none if the process is gone.
+func readStat(file string) (pid string, fields []string) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", nil
+	}
+	head, rest, _ := strings.Cut(string(text), " ")
+	return head, strings.Fields(rest[strings.LastIndexByte(rest, ')')+1:])
+}
+
+// stopped tells whether a signal has stopped a process, or whether it is over.
+func stopped(pid int) bool {
+	_, fields := readStat(fmt.Sprintf("/proc/%d/stat", pid))
+	return len(fields) == 0 || fields[0] == "T" || fields[0] == "Z"
 }
 
 // Poll asks cond every few milliseconds until it is true, fails, or the time is over. what names the condition in the
