@@ -107,15 +107,15 @@ func (s *stage) round(t *testing.T, seed uint64, index int) bool {
 	if err != nil {
 		complain("%v", err)
 	}
+	if err == nil { // first, or what a client has sent that left at once would be written behind the judge's back, into the next round
+		if err := s.settled(t.Context()); err != nil {
+			complain("%v", err)
+		}
+	}
 	var v verdict
 	if up != nil {
 		v, err = s.judge(t.Context(), clients, up, began)
 		if err != nil {
-			complain("%v", err)
-		}
-	}
-	if err == nil {
-		if err := s.settled(t.Context()); err != nil {
 			complain("%v", err)
 		}
 	}

@@ -72,7 +72,13 @@ func TestJudge(t *testing.T) {
 		}, Final: final(1, 2, 3)}, "two writers"},
 		{"two failovers", evidence{Attempts: []attempt{
 			at(1, 0, acknowledged, "a", 1, nil), at(2, 10, acknowledged, "b", 1, nil), at(3, 20, acknowledged, "a", 1, nil),
-		}, Final: final(1, 2, 3), Switches: []time.Time{t0.Add(5 * time.Millisecond), t0.Add(15 * time.Millisecond)}}, ""},
+		}, Final: final(1, 2, 3), Switches: []change{{t0.Add(5 * time.Millisecond), "b"}, {t0.Add(15 * time.Millisecond), "a"}}}, ""},
+		{"two failovers, one told late", evidence{Attempts: []attempt{
+			at(1, 0, acknowledged, "a", 1, nil), at(2, 10, acknowledged, "b", 1, nil), at(3, 20, acknowledged, "a", 1, nil),
+		}, Final: final(1, 2, 3), Switches: []change{{t0.Add(5 * time.Millisecond), "b"}, {t0.Add(25 * time.Millisecond), "a"}}}, ""},
+		{"one failover, and another one later", evidence{Attempts: []attempt{
+			at(1, 0, acknowledged, "a", 1, nil), at(2, 10, acknowledged, "b", 1, nil), at(3, 20, acknowledged, "a", 1, nil),
+		}, Final: final(1, 2, 3), Switches: []change{{t0.Add(5 * time.Millisecond), "b"}, {t0.Add(25 * time.Millisecond), "c"}}}, "two writers"},
 		{"no reason", evidence{Attempts: []attempt{at(1, 0, unknown, "", 0, &fault{Message: "EOF"})}}, "no reason given"},
 		{"pgpool was away", evidence{
 			Attempts: []attempt{at(1, 0, unknown, "", 0, &fault{Message: "EOF"})}, Absent: []span{{t0, t0.Add(time.Second)}},
@@ -105,11 +111,8 @@ func TestSwitches(t *testing.T) {
 	} {
 		events = append(events, event{Time: t0.Add(time.Duration(i) * time.Second), Message: text})
 	}
-	var got []int
-	for _, at := range switches(events, t0.Add(2*time.Second)) {
-		got = append(got, int(at.Sub(t0).Seconds()))
-	}
-	if want := []int{6, 9, 11}; !slices.Equal(got, want) {
+	want := []change{{t0.Add(6 * time.Second), "server2"}, {t0.Add(9 * time.Second), "server0"}, {t0.Add(11 * time.Second), "server2"}}
+	if got := switches(events, t0.Add(2*time.Second)); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}
 }

@@ -138,15 +138,21 @@ type evidence struct {
 	Final    map[rowID]place // the surviving rows
 	Ends     map[string]uint64
 	Absent   []span // pgpool was stopped
-	Switches []time.Time
+	Switches []change
+}
+
+// change is that pgpool tells of another primary than before.
+type change struct {
+	At     time.Time
+	Server string
 }
 
 // toldPrimary is in the lines that tell who the primary is: when one was searched for, when it moved by itself, at the end of an operation.
 var toldPrimary = regexp.MustCompile(`^(?:find_primary_node: primary node is|node|failover: set new primary node:) (\d+)(?: is the primary now.*)?$`)
 
-// switches are the times since began at which pgpool told of another primary than before. events are all it has logged: who was the
-// primary before is in them.
-func switches(events []event, began time.Time) (times []time.Time) {
+// switches are the changes of the primary that pgpool has told of since began. events are all it has logged: who was the primary before
+// is in them.
+func switches(events []event, began time.Time) (all []change) {
 	primary := ""
 	for _, e := range events {
 		m := toldPrimary.FindStringSubmatch(e.Message)
@@ -154,10 +160,10 @@ func switches(events []event, began time.Time) (times []time.Time) {
 			continue
 		}
 		if primary = m[1]; !e.Time.Before(began) {
-			times = append(times, e.Time)
+			all = append(all, change{e.Time, "server" + primary})
 		}
 	}
-	return times
+	return all
 }
 
 // verdict is what the judges say: breaches of the rules, and counts of what is allowed.
@@ -303,7 +309,7 @@ func (v *verdict) inTurns(e evidence, before, between, after []attempt) bool {
 	for _, b := range between {
 		i, _ := slices.BinarySearchFunc(before, b.Sent, func(a attempt, t time.Time) int { return a.Done.Compare(t) })
 		j, _ := slices.BinarySearchFunc(after, b.Done, func(a attempt, t time.Time) int { return a.Sent.Compare(t) })
-		if i > 0 && j < len(after) && v.changes(e, before[i-1].Sent, after[j].Done) < 2 {
+		if i > 0 && j < len(after) && v.changes(e, before[i-1], after[j]) < 2 {
 			v.breach("two writers: %v; %v; %v", before[i-1], b, after[j])
 			return true
 		}
@@ -311,11 +317,22 @@ func (v *verdict) inTurns(e evidence, before, between, after []attempt) bool {
 	return false
 }
 
-func (*verdict) changes(e evidence, from, to time.Time) int {
+// late is how long behind a change of the primary the line that tells of it may be written, where many want the processors: the new one
+// takes writes already.
+const late = time.Second
+
+// changes counts those of the primary between two writes. One to the server of the second write may be told a moment later.
+func (*verdict) changes(e evidence, first, second attempt) int {
 	n := 0
-	for _, t := range e.Switches {
-		if !t.Before(from) && !t.After(to) {
+	for _, c := range e.Switches {
+		switch {
+		case c.At.Before(first.Sent):
+		case !c.At.After(second.Done):
 			n++
+		case c.Server == second.At.Server && c.At.Sub(second.Done) < late:
+			return n + 1
+		default:
+			return n
 		}
 	}
 	return n

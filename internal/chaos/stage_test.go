@@ -60,6 +60,7 @@ type stage struct {
 	*pgcluster.Cluster
 	t     *testing.T
 	pool  *pgcluster.Pgpool
+	own   sync.Mutex   // held by whoever stops and starts pgpool
 	hosts []sync.Mutex // held by whoever starts or stops the server, index = node
 	began time.Time
 
@@ -406,6 +407,8 @@ func (s *stage) log(since time.Time) (events []event, err error) {
 
 // restart stops pgpool in the middle of everything and starts it.
 func (s *stage) restart(ctx context.Context) error {
+	s.own.Lock()
+	defer s.own.Unlock()
 	from := time.Now()
 	code, err := s.pool.Stop(ctx, syscall.SIGINT)
 	took := time.Since(from)
