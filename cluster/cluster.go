@@ -153,8 +153,8 @@ type View struct {
 	Primary    NodeID // NoNode where none is known or the mode has none
 
 	Op Operation // what is being carried out now
-	// Seeking: the primary was condemned and its successor is being looked for. Nothing may be written meanwhile; what needs the
-	// primary waits for the next View.
+	// Seeking: the primary was condemned and its successor is being looked for, or a node that was attached where none is known is asked
+	// whether it is one. Nothing may be written meanwhile; what needs the primary waits for the next View.
 	Seeking bool
 	// Following: follow_primary_command is running. The check for false primaries rests and nobody searches for a primary.
 	Following bool

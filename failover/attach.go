@@ -41,6 +41,9 @@ func attach(v *cluster.View, m Memory, r Attach, p Policy, now time.Time) Plan {
 	n.Detached = false
 	n.Epoch++ // what was found out about it before is worth nothing now
 	next.Op = e.Op
+	if v.Primary == cluster.NoNode && e.Search == LookOnce { // it may be the primary: it is not written to before it has been asked
+		next.Seeking = true
+	}
 	plan.relieveMain(v, next, now)
 	assignRoles(next)
 	e.Attached = append(slices.Clip(e.Attached), id)

@@ -34,7 +34,8 @@
 //	         (Primary = none, Seeking ends)
 //
 //	View.Op is set in all states but idle. View.Seeking is set from the moment the primary is condemned until another one is
-//	published: at no time are there two. Behind that, follow_primary_command may run beside everything else (View.Following).
+//	published: at no time are there two. It is set too while a node that was attached where no primary is known is asked whether it is
+//	one. Behind that, follow_primary_command may run beside everything else (View.Following).
 //
 // While an operation is under way the failure of further nodes is decided at once; orders wait for its end, but an
 // administrator may bring a primary while one is searched for. A finding about a node whose epoch has risen since is worth nothing.

@@ -67,7 +67,7 @@ func (plan Plan) end(v *cluster.View, primary cluster.NodeID, p Policy, now time
 	if primary != v.Primary {
 		next.Primary = primary
 		// Its connections were opened to a standby, and may finish what they are at.
-		if e.Lost || plan.Memory.Vacant || plan.Memory.promoted(primary) {
+		if v.Seeking || e.Lost || plan.Memory.Vacant || plan.Memory.promoted(primary) {
 			next.Nodes[primary].Epoch++
 		}
 		next.Nodes[primary].LastStatusChange = now

@@ -97,7 +97,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A switch is that the primary is another one, whichever line tells of it.
+// A switch is that another node takes what is written, whichever line tells of it.
 func TestSwitches(t *testing.T) {
 	t0 := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 	events := []event{}
@@ -108,10 +108,12 @@ func TestSwitches(t *testing.T) {
 		"failover: set new primary node: 2", "find_primary_node: standby node is 0", "failover: set new main node: 0",
 		"node 0 is the primary now instead of node 2", "node 1 says it is a primary, but node 0 is: it is a false primary",
 		"find_primary_node: primary node is 2",
+		"failover: set new primary node: -1", "failover: set new main node: -1", // nobody is left
+		"failover: set new primary node: -1", "failover: set new main node: 1", "find_primary_node: primary node is 1", // it was attached
 	} {
 		events = append(events, event{Time: t0.Add(time.Duration(i) * time.Second), Message: text})
 	}
-	want := []change{{t0.Add(6 * time.Second), "server2"}, {t0.Add(9 * time.Second), "server0"}, {t0.Add(11 * time.Second), "server2"}}
+	want := []change{{t0.Add(6 * time.Second), "server2"}, {t0.Add(9 * time.Second), "server0"}, {t0.Add(11 * time.Second), "server2"}, {t0.Add(15 * time.Second), "server1"}}
 	if got := switches(events, t0.Add(2*time.Second)); !slices.Equal(got, want) {
 		t.Errorf("%v, want %v", got, want)
 	}

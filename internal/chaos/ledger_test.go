@@ -141,26 +141,38 @@ type evidence struct {
 	Switches []change
 }
 
-// change is that pgpool tells of another primary than before.
+// change is that pgpool tells of another node than before that takes what is written.
 type change struct {
 	At     time.Time
 	Server string
 }
 
-// toldPrimary is in the lines that tell who the primary is: when one was searched for, when it moved by itself, at the end of an operation.
-var toldPrimary = regexp.MustCompile(`^(?:find_primary_node: primary node is|node|failover: set new primary node:) (\d+)(?: is the primary now.*)?$`)
+// The lines that tell who the primary is: when one was searched for, when it moved by itself, at the end of an operation; and who takes
+// what is written where none is known, told behind that.
+var (
+	toldPrimary = regexp.MustCompile(`^(?:find_primary_node: primary node is|node|failover: set new primary node:) (-?\d+)(?: is the primary now.*)?$`)
+	toldMain    = regexp.MustCompile(`^failover: set new main node: (-?\d+)$`)
+)
 
-// switches are the changes of the primary that pgpool has told of since began. events are all it has logged: who was the primary before
-// is in them.
+// nobody is the number of no node.
+const nobody = "-1"
+
+// switches are the times since began at which pgpool told of another node that takes what is written. events are all it has logged: who
+// was it before is in them.
 func switches(events []event, began time.Time) (all []change) {
-	primary := ""
+	primary, writer := nobody, nobody
 	for _, e := range events {
-		m := toldPrimary.FindStringSubmatch(e.Message)
-		if m == nil || m[1] == primary {
+		now := nobody
+		if m := toldPrimary.FindStringSubmatch(e.Message); m != nil {
+			primary, now = m[1], m[1]
+		} else if m := toldMain.FindStringSubmatch(e.Message); m != nil && primary == nobody {
+			now = m[1]
+		}
+		if now == nobody || now == writer {
 			continue
 		}
-		if primary = m[1]; !e.Time.Before(began) {
-			all = append(all, change{e.Time, "server" + primary})
+		if writer = now; !e.Time.Before(began) {
+			all = append(all, change{e.Time, "server" + writer})
 		}
 	}
 	return all
@@ -282,7 +294,7 @@ func (v *verdict) survivors(e evidence) {
 }
 
 // writers looks for two servers that take writes in turns. Between two writes of one server nobody else may acknowledge one, unless
-// pgpool has meanwhile changed its primary twice.
+// pgpool has meanwhile changed twice to whom it writes.
 func (v *verdict) writers(e evidence) {
 	bySent, byDone := map[string][]attempt{}, map[string][]attempt{}
 	for _, a := range e.Attempts {
@@ -317,11 +329,11 @@ func (v *verdict) inTurns(e evidence, before, between, after []attempt) bool {
 	return false
 }
 
-// late is how long behind a change of the primary the line that tells of it may be written, where many want the processors: the new one
-// takes writes already.
+// late is how long behind a change the line that tells of it may be written, where many want the processors: the new node takes writes
+// already.
 const late = time.Second
 
-// changes counts those of the primary between two writes. One to the server of the second write may be told a moment later.
+// changes counts those between two writes. One to the server of the second write may be told a moment later.
 func (*verdict) changes(e evidence, first, second attempt) int {
 	n := 0
 	for _, c := range e.Switches {
