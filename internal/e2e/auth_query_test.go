@@ -80,7 +80,7 @@ func TestAuthQuery(t *testing.T) {
 			t.Errorf("%s with %q: %q, want %q", c.user, c.password, got, c.want)
 		}
 	}
-	// What an administrator changes counts from the next login on.
+	// What an administrator changes counts from the next login on; what is read then, a standby may have to know too.
 	for _, c := range []struct{ change, password, want string }{
 		{"ALTER ROLE aq_user PASSWORD 'other'", "secret", "28P01"},
 		{"SELECT 1", "other", ""},
@@ -92,6 +92,7 @@ func TestAuthQuery(t *testing.T) {
 		{"REVOKE aq_banned FROM aq_user", "other", ""},
 	} {
 		onServer(t, 0, c.change)
+		replayed(t)
 		if got := loginState(t, p, "user=aq_user", "password="+c.password); got != c.want {
 			t.Errorf("after %s: %q, want %q", c.change, got, c.want)
 		}

@@ -139,7 +139,13 @@ func TestPauseForRestart(t *testing.T) {
 			const waits = "connect_timeout=0" // for the server, however long that takes
 			steady := begin(t, c, "-M", "prepared", p.ConnString("dbname=postgres", waits))
 			hasty := begin(t, c, "-C", p.ConnString("dbname=postgres", "user=worker", waits))
-			eventually(t, "pgbench works", func() bool { return openIn(t, c, "postgres") != "0" })
+			for _, role := range []string{"postgres", "worker"} { // who has not begun does not know the signal that ends it either
+				eventually(t, "pgbench works as "+role, func() bool {
+					n, err := c.Nodes[0].Value(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE usename = '"+role+
+						"' AND pid <> pg_backend_pid() AND query LIKE '%abalance%'")
+					return err == nil && n != "0"
+				})
+			}
 			exec(t, boss, "PGPOOL PAUSE")
 			if err := c.Nodes[0].Restart(t.Context()); err != nil {
 				t.Fatal(err)

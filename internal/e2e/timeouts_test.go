@@ -83,5 +83,5 @@ func TestQueryWaitTimeout(t *testing.T) {
 		t.Errorf("the client is told %v", err)
 	}
 	exec(t, holder, "COMMIT")
-	exec(t, connect(t, p, simple), "SELECT 1")
+	spared(t, p, "53300", "SELECT 1")
 }
