@@ -262,8 +262,12 @@ func TestReplicationCheck(t *testing.T) {
 	}
 	r.view.Primary = 0
 	standby := func() cluster.NodeGauge { return r.store.Gauges().Of(1) }
-	r.until(t, "catching up", func() bool { return standby().Lag == 0 })
-	if g := standby(); g.ReplicationState != "streaming" || g.SyncState != "async" || !g.Reachable || g.HasLagTime {
+	// A lag that nobody has measured is 0 too.
+	r.until(t, "streaming, and catching up", func() bool {
+		g := standby()
+		return g.ReplicationState == "streaming" && g.Reachable && !g.Measured.IsZero() && g.Lag == 0
+	})
+	if g := standby(); g.SyncState != "async" || g.HasLagTime {
 		t.Errorf("gauge %+v", g)
 	}
 	open := r.conns[1]
@@ -298,7 +302,14 @@ func TestServersComeAndGo(t *testing.T) {
 	r.view.Primary = 0
 	say := func(when, want string) {
 		t.Helper()
-		if said := r.do(t, false); said != want {
+		told := r.lines.Len()
+		said := r.do(t, false)
+		for again := 20; late(said, want) && again > 0; again-- {
+			t.Logf("%s the nodes said %s: the machine is busy", when, said)
+			r.lines.Truncate(told)
+			said = r.do(t, false)
+		}
+		if said != want {
 			t.Fatalf("%s the nodes said %s, want %s\n%s", when, said, want, r.lines)
 		}
 	}
@@ -355,7 +366,11 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- r.Run(ctx) }()
-	if said := <-rounds; said.Roles[0] != cluster.RolePrimary || said.Roles[1] != cluster.RoleStandby {
+	said := <-rounds
+	for again := 20; late(text(said), "PS") && again > 0; again-- {
+		said = <-rounds
+	}
+	if said.Roles[0] != cluster.RolePrimary || said.Roles[1] != cluster.RoleStandby {
 		t.Errorf("roles %v", said.Roles)
 	}
 	<-r.Ready()
