@@ -76,8 +76,9 @@ func (w *world) wait(ctx context.Context) error {
 	case <-w.hold:
 	case <-ctx.Done():
 	}
-	w.ended <- context.Cause(ctx)
-	return context.Cause(ctx)
+	cause := context.Cause(ctx) // once: who hears of the end may stop the server
+	w.ended <- cause
+	return cause
 }
 
 func (w *world) Attach(_ context.Context, id cluster.NodeID) error {
