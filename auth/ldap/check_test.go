@@ -241,6 +241,17 @@ func TestFrozenServer(t *testing.T) {
 	judge(t, "cancelled", ask(gone, o, "alice", password, nil), outcome{outside.Unavailable, "the client has left"})
 }
 
+// overdue is a context whose deadline is over, which it does not know yet.
+type overdue struct{ context.Context }
+
+func (overdue) Deadline() (time.Time, bool) { return time.Unix(1, 0), true }
+
+func TestDeadlineIsToldHoweverItIsSeen(t *testing.T) {
+	t.Parallel()
+	judge(t, "overdue", lost(overdue{t.Context()}, "no answer", os.ErrDeadlineExceeded), outcome{outside.Unavailable, "context deadline exceeded"})
+	judge(t, "in time", lost(t.Context(), "no answer", io.ErrUnexpectedEOF), outcome{outside.Unavailable, "unexpected EOF"})
+}
+
 // Whether a user exists does not show in how often the server is asked.
 func TestUnknownUserTakesAsLong(t *testing.T) {
 	t.Parallel()

@@ -83,10 +83,13 @@ func failed(ctx context.Context, text string, err error, kind outside.Failure) e
 	return outside.New(kind, text, err)
 }
 
-// lost is a server that gave no answer, if the context ended then because of that.
+// lost is a server that gave no answer, if the context ended then because of that. The dialer's own clock may run out a moment before the
+// context's.
 func lost(ctx context.Context, text string, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		err = cause
+	} else if end, ok := ctx.Deadline(); ok && !time.Now().Before(end) {
+		err = context.DeadlineExceeded
 	}
 	return outside.New(outside.Unavailable, text, err)
 }
