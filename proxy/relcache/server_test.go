@@ -26,14 +26,14 @@ type client struct {
 
 func newClient(t *testing.T, cache *Cache) *client {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
 	conn, err := shared.Cluster(t).Nodes[0].Connect(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := conn.Close(ctx); err != nil {
+		if err := conn.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
