@@ -3,10 +3,13 @@ package agent
 import (
 	"bytes"
 	"crypto/tls"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -36,31 +39,68 @@ func mixed(trust, own Credentials) *tls.Config {
 }
 
 // caught stops a program that has an argument as soon as ok holds, which is given the number of its processes. Until then it goes on in
-// small steps, so that it cannot be over unseen.
+// small steps, so that it cannot be over unseen: they are no longer because there is much else in the process table.
 func caught(t *testing.T, program, argument string, ok func(processes int) (bool, error)) func() (bool, error) {
+	var known []process
 	return func() (bool, error) {
-		n := signalled(t, program, argument, syscall.SIGSTOP)
-		if n == 0 {
+		if known = family(known); len(known) == 0 {
+			known = called(program, argument)
+		}
+		for _, p := range known {
+			check(t, p.signal(syscall.SIGSTOP))
+		}
+		if len(known) == 0 {
 			return false, nil
 		}
-		there, err := ok(n)
-		if !there {
-			signalled(t, program, argument, syscall.SIGCONT)
+		there, err := ok(len(known))
+		for _, p := range known {
+			if !there {
+				check(t, p.signal(syscall.SIGCONT))
+			}
 		}
 		return there, err
 	}
 }
 
-// signalled sends a signal to the processes of a program that have an argument, 0 for none, and returns how many there are.
-func signalled(t *testing.T, program, argument string, sig syscall.Signal) (found int) {
-	t.Helper()
+// family are those processes that are still there, and their children.
+func family(known []process) (all []process) {
+	add := func(pid int) {
+		if p, ok := readProcess(pid); ok && !slices.ContainsFunc(all, func(one process) bool { return one.pid == pid }) {
+			all = append(all, p)
+		}
+	}
+	for _, p := range known {
+		if p.alive() {
+			add(p.pid)
+		}
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", p.pid, p.pid)) // it may be gone
+		for _, text := range strings.Fields(string(children)) {
+			if pid, err := strconv.Atoi(text); err == nil {
+				add(pid)
+			}
+		}
+	}
+	return all
+}
+
+// called are the processes of a program that have an argument.
+func called(program, argument string) (all []process) {
 	for _, p := range processes() {
 		line, err := os.ReadFile("/proc/" + itoa(p.pid) + "/cmdline")
 		name, rest, _ := bytes.Cut(line, []byte{0})
 		if err == nil && filepath.Base(string(name)) == program && bytes.Contains(rest, []byte(argument)) {
-			check(t, p.signal(sig))
-			found++
+			all = append(all, p)
 		}
 	}
-	return found
+	return all
+}
+
+// signalled sends a signal to the processes of a program that have an argument, and returns how many there are.
+func signalled(t *testing.T, program, argument string, sig syscall.Signal) (found int) {
+	t.Helper()
+	all := called(program, argument)
+	for _, p := range all {
+		check(t, p.signal(sig))
+	}
+	return len(all)
 }

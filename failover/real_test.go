@@ -53,16 +53,19 @@ func TestRealFailover(t *testing.T) {
 		t.Fatalf("%v\n%s", err, p.LogTail())
 	}
 	t.Logf("writes again after %v", time.Since(began).Round(time.Millisecond))
-	if _, err := p.WaitLog(ctx, regexp.MustCompile(`Follow primary command for node 2 ended`)); err != nil {
-		t.Fatal(err)
+	for _, line := range []string{`Follow primary command for node 2 ended`, `4711\|t`} { // what a command says is read besides
+		if _, err := p.WaitLog(ctx, regexp.MustCompile(line)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	wantInOrder(
 		t, p, "received degenerate backend request for node_id: 0 from pid", "Pgpool-II parent process has received failover request",
-		"=== Starting degeneration. shutdown host 127.0.0.1(", "execute command: echo failover", "4711|t",
+		"=== Starting degeneration. shutdown host 127.0.0.1(", "execute command: echo failover",
 		"find_primary_node: primary node is 1", "starting follow degeneration", "failover: set new primary node: 1",
 		"=== Failover done. shutdown host 127.0.0.1(", "=== Starting follow primary command for node 0 ===",
 		"follow_primary_command for node 0 has failed", "exit status 3", "=== Starting follow primary command for node 2 ===",
 	)
+	wantInOrder(t, p, "execute command: echo failover", "4711|t")
 	port := func(i int) int { return c.Nodes[i].Port }
 	wantFile(t, ran, fmt.Sprintf("failover  0 127.0.0.1  %d  1 127.0.0.1 0 0 %d 127.0.0.1 %d\nfollow  0  1 0 0\nfollow  2  1 0 0\n",
 		port(0), port(1), port(0)))
