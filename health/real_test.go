@@ -230,8 +230,14 @@ func TestAsk(t *testing.T) {
 		},
 	} {
 		tc.change()
+		began := time.Now()
+		said := r.prober.Ask(t.Context(), r.view, r.settings)
+		for again := 20; time.Since(began) >= askBound && again > 0; again-- { // a busy machine has used the time up
+			began = time.Now()
+			said = r.prober.Ask(t.Context(), r.view, r.settings)
+		}
 		var got []string
-		for _, p := range r.prober.Ask(t.Context(), r.view, r.settings) {
+		for _, p := range said {
 			got = append(got, p.Status+" "+p.Role)
 		}
 		if text := strings.Join(got, "|"); text != tc.want {
