@@ -106,6 +106,9 @@ func (c *connection) answer(ctx context.Context, p Packet) error {
 		err = fatal("authentication failed for new PCP connection", "connection not authorized")
 	default:
 		err = c.command(ctx, p)
+		if end := ctx.Err(); end != nil && errors.Is(err, end) && !errors.As(err, new(*Error)) { // one of those says more
+			err = fatal("terminating connection due to administrator command", "pgpool is stopping, the command was given up")
+		}
 	}
 	if err != nil {
 		if err := c.refuse(asError(err)); err != nil {

@@ -279,6 +279,22 @@ func TestStopEndsRunningCommands(t *testing.T) {
 	}
 }
 
+// TestStopIsTold: the log says why a command was given up.
+func TestStopIsTold(t *testing.T) {
+	w := newWorld()
+	w.hold = make(chan struct{})
+	s := serve(t, w)
+	s.dial(t).login().send(AppendStrings(nil, TypeDetachGracefully, "1"))
+	wait(t, w.began)
+	s.stop()
+	want := `pcp_child: FATAL:  terminating connection due to administrator command
+pcp_child: DETAIL:  pgpool is stopping, the command was given up
+`
+	if got := s.log.String(); got != want {
+		t.Errorf("log:\n%s", got)
+	}
+}
+
 // TestClientThatDoesNotRead: a long reply is sent in parts, and the server is stopped in the middle of one.
 func TestClientThatDoesNotRead(t *testing.T) {
 	s := serve(t, longWorld{newWorld()})
