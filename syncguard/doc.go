@@ -31,8 +31,9 @@
 // other side may promote the standby, and nothing is acknowledged that this one lacks. pg_keeper, which decides on the primary's
 // host alone, has this hole.
 //
-// The way back is the opposite order: name it, wait until it is synchronous in fact and has flushed what was written up to then,
-// then record that it may be promoted.
+// The way back is the opposite order: name it, wait until commits wait and it is synchronous in fact and has flushed what was written up to
+// then, then record that it may be promoted. Whoever chooses by the old setting meanwhile must not take one for sure to have all that
+// the new one can do without: where that could be, it is barred before.
 //
 // Where commits wait for nobody, nobody is sure to have them, so no other standby may be promoted either: the administrator who
 // wants them on two servers has one left, and losing that one too is for him to decide about.

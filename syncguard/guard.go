@@ -167,6 +167,9 @@ func (g *Guard) look(ctx context.Context, v *cluster.View, s Settings) {
 	g.state.Store(&next)
 }
 
+// noticed is how long a checkpointer that has nothing else to do may take to read a setting that sessions have read.
+const noticed = 500 * time.Millisecond
+
 // see asks the primary, then its standbys, and decides.
 func (g *Guard) see(ctx context.Context, v *cluster.View, s Settings) (Plan, *Look, error) {
 	session, err := g.parts.Servers.Open(ctx, v.Nodes[v.Primary])
@@ -182,6 +185,7 @@ func (g *Guard) see(ctx context.Context, v *cluster.View, s Settings) (Plan, *Lo
 		g.force, g.since = l.InForce, time.Now()
 	}
 	l.Known = time.Since(g.since) > s.Told
+	l.Obeyed = l.Obeyed && time.Since(g.since) >= noticed
 	l.Answers = g.ping(ctx, v, &l)
 	if ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return Plan{}, nil, context.Cause(ctx)

@@ -10,10 +10,14 @@ import (
 type Look struct {
 	InForce    string      // synchronous_standby_names of the primary
 	Remembered string      // what an administrator had set, where something weaker is in force; else empty
-	LSN        cluster.LSN // where the primary writes
+	LSN        cluster.LSN // where the primary wrote before it was asked who streams
 	Peers      []Peer      // who streams from it
-	Answers    []bool      // index = NodeID: a new connection was served
-	Known      bool        // every pgpool has had the time to learn what is in force, so that nobody chooses a successor by an older setting
+	// Obeyed: commits wait if InForce has them wait. It is the checkpointer that has them do so when it has read the setting, later than
+	// sessions and walsenders if it is busy.
+	Obeyed  bool
+	After   cluster.LSN // where the primary wrote after all that had been seen
+	Answers []bool      // index = NodeID: a new connection was served
+	Known   bool        // every pgpool has had the time to learn what is in force, so that nobody chooses a successor by an older setting
 }
 
 // Peer is a row of pg_stat_replication.

@@ -89,7 +89,7 @@ func (m *machine) step(v *cluster.View, l *Look, r Rule) (Plan, error) {
 	wanted := m.wanted(force, full, r)
 	switch {
 	case !wanted.same(force):
-		plan.change(v, force, full, wanted)
+		plan.change(v, force, full, wanted, m.foresees(force, wanted))
 	case !force.same(full):
 		plan.renew(v, force, full)
 	}
@@ -162,7 +162,7 @@ func (s *standby) see(l *Look, before cluster.LSN, r Rule) *Note {
 	return nil
 }
 
-// enforce notes whether the setting in force has come into effect: as many standbys as it wants are synchronous.
+// enforce notes whether the setting in force has come into effect: commits wait, and as many standbys as it wants are synchronous.
 func (m *machine) enforce(force parsed, l *Look) {
 	if !force.same(m.force) {
 		m.since = 0
@@ -177,8 +177,8 @@ func (m *machine) enforce(force parsed, l *Look) {
 			effective++
 		}
 	}
-	if force.Empty() || effective >= force.Num {
-		m.since = l.LSN
+	if force.Empty() || l.Obeyed && effective >= force.Num {
+		m.since = l.After
 	}
 }
 
@@ -214,18 +214,34 @@ func (p parsed) strengthens(other parsed) bool {
 	return p.Num > other.Num && !slices.ContainsFunc(other.Names, func(n string) bool { return !p.Has(n) })
 }
 
+// foresees reports whether a pgpool that does not know yet that wanted is in force, and chooses a successor by force, finds one that has
+// what was acknowledged all the same: more of those it must ask than may lack it. FIRST 1 (a) asks a alone, whom FIRST 2 (a, b, c) may do without.
+func (m *machine) foresees(force, wanted parsed) bool {
+	named := func(p parsed) (n int) {
+		for i := range m.standbys {
+			if p.Has(m.standbys[i].name) {
+				n++
+			}
+		}
+		return n
+	}
+	return named(force)-force.Num+1 > named(wanted)-wanted.Num
+}
+
 // change plans another setting. Before it is weakened all who are named are barred, those too that stay named: what was acknowledged so far
-// may be on those that are lost alone. Where commits are to wait for nobody all nodes are, for then nobody is sure to have them.
-func (plan *Plan) change(v *cluster.View, force, full, wanted parsed) {
+// may be on those that are lost alone. Where commits are to wait for nobody all nodes are, for then nobody is sure to have them. A setting
+// that is only strengthened needs that where it is not foreseen by those who do not know of it yet.
+func (plan *Plan) change(v *cluster.View, force, full, wanted parsed, foreseen bool) {
 	plan.Set, plan.Names = true, wanted.text
 	plan.Back = wanted.same(full)
 	if plan.Back {
 		plan.Names = full.text
 	}
-	if wanted.strengthens(force) {
+	stronger := wanted.strengthens(force)
+	if stronger && foreseen {
 		return
 	}
-	if force.same(full) {
+	if !stronger && force.same(full) {
 		plan.Remember, plan.Forget = full.text, false
 	}
 	for i := range v.Nodes {

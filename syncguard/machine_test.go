@@ -68,7 +68,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 		"ANY 3 (a, b, c)",
 	}
 	promoted, weak := 0, 0
-	for seed := range uint64(700) {
+	for seed := range uint64(2000) {
 		dice := rand.New(rand.NewPCG(seed, 7))
 		w := newWorld(settings[dice.IntN(len(settings))], "a", "b", "c")
 		w.forgetful = true
@@ -96,7 +96,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // randomEvent has something happen and says what.
 func (w *world) randomEvent(dice *rand.Rand) string {
 	s := w.standbys[dice.IntN(len(w.standbys))]
-	switch dice.IntN(13) {
+	switch dice.IntN(14) {
 	case 0:
 		return w.told("down " + s.name)
 	case 1:
@@ -120,6 +120,8 @@ func (w *world) randomEvent(dice *rand.Rand) string {
 		w.machine.forget() // it was interrupted, and another one goes on
 		return fmt.Sprintf("look, %d steps of\n%v%v", steps, plan, err)
 	case 8:
+		return w.told([]string{"busy", "idle"}[dice.IntN(2)])
+	case 9:
 		w.stale = nil
 		return "all pgpools know what is in force"
 	default:

@@ -55,7 +55,7 @@ func TestSettings(t *testing.T) {
 		fresh := realOpen(t, "postgres")
 		l, err := ask(ctx, fresh)
 		ok(t, err)
-		if l.InForce != step.weaker || l.Remembered != step.full || l.LSN == 0 || len(l.Peers) != 0 {
+		if l.InForce != step.weaker || l.Remembered != step.full || l.LSN == 0 || l.After < l.LSN || len(l.Peers) != 0 {
 			t.Errorf("seen %+v", l)
 		}
 		ok(t, put(ctx, s, step.full, true))
@@ -71,6 +71,32 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s lines are left in postgresql.auto.conf", got)
 		}
 	}
+}
+
+// TestObeyed: a checkpointer that has nothing to do shows that it obeys, and so does a commit that waits.
+func TestObeyed(t *testing.T) {
+	s, waiting := realOpen(t, "postgres"), realOpen(t, "postgres")
+	obeyed := func() (bool, error) {
+		l, err := ask(t.Context(), s)
+		return l.Obeyed, err
+	}
+	ok(t, pgcluster.Poll(t.Context(), "the checkpointer is at leisure", obeyed))
+	done := make(chan error, 1)
+	go func() {
+		_, err := waiting.Rows(t.Context(), "SET synchronous_commit = on; SELECT pg_logical_emit_message(true, 'a commit', '')")
+		done <- err
+	}()
+	const waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+	ok(t, pgcluster.Poll(t.Context(), "a commit waits", func() (bool, error) {
+		n, err := value(t.Context(), s, waits)
+		return n == "1", err
+	}))
+	if o, err := obeyed(); err != nil || !o {
+		t.Errorf("a commit waits, obeyed is %v: %v", o, err)
+	}
+	_, err := s.Rows(t.Context(), "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+	ok(t, err)
+	ok(t, <-done)
 }
 
 // TestRights has users ask and change who may not, or may by what was granted to them.

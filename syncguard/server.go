@@ -34,7 +34,11 @@ const (
 	settingsSQL = "SELECT pg_catalog.pg_is_in_recovery(), pg_catalog.current_setting('synchronous_standby_names')," +
 		" coalesce(pg_catalog.current_setting('" + Remembered + "', true), '')," +
 		" CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_wal_lsn() END"
-	peersSQL = "SELECT application_name, state, sync_state, flush_lsn FROM pg_catalog.pg_stat_replication"
+	// attentiveSQL: the checkpointer waits, which it does when it has nothing else to do and has read its settings, or a commit waits.
+	attentiveSQL = "SELECT EXISTS (SELECT FROM pg_catalog.pg_stat_activity WHERE wait_event = 'SyncRep'" +
+		" OR backend_type = 'checkpointer' AND wait_event IN ('CheckpointerMain', 'CheckpointWriteDelay'))"
+	writesSQL = "SELECT pg_catalog.pg_current_wal_lsn()"
+	peersSQL  = "SELECT application_name, state, sync_state, flush_lsn FROM pg_catalog.pg_stat_replication"
 	// filesSQL finds what is in force without ALTER SYSTEM.
 	filesSQL = "SELECT setting FROM pg_catalog.pg_file_settings WHERE name = 'synchronous_standby_names'" +
 		" AND sourcefile NOT LIKE '%/postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1"
@@ -48,7 +52,8 @@ var (
 	errBlind      = errors.New("its user may not see pg_stat_replication: grant it pg_monitor")
 )
 
-// ask looks at the primary. Who streams is asked after where it writes, so that a standby seen there has all of it or not.
+// ask looks at the primary. Who streams is asked after where it writes, so that a standby seen there has all of it or not; and last where it
+// writes by now, so that what is seen to be in effect was so before. Obeyed is what the server shows at this moment.
 func ask(ctx context.Context, s Session) (Look, error) {
 	rows, err := s.Rows(ctx, settingsSQL)
 	if err != nil {
@@ -75,7 +80,28 @@ func ask(ctx context.Context, s Session) (Look, error) {
 		}
 		l.Peers = append(l.Peers, p)
 	}
-	return l, nil
+	attentive, err := value(ctx, s, attentiveSQL)
+	if err != nil {
+		return Look{}, err
+	}
+	l.Obeyed = attentive == "t"
+	after, err := value(ctx, s, writesSQL)
+	if err == nil {
+		l.After, err = cluster.ParseLSN(after)
+	}
+	return l, err
+}
+
+// value is the one field of a statement's one row.
+func value(ctx context.Context, s Session, sql string) (string, error) {
+	rows, err := s.Rows(ctx, sql)
+	if err == nil && (len(rows) != 1 || len(rows[0]) != 1) {
+		err = errUnreadable
+	}
+	if err != nil {
+		return "", err
+	}
+	return string(rows[0][0]), nil
 }
 
 func peer(r [][]byte) (Peer, error) {

@@ -13,6 +13,8 @@ import (
 type world struct {
 	names, remembered string
 	effective         string // what the processes of the primary obey: a reload comes to them a look later
+	waits             bool   // commits wait, for whom effective says
+	busy              bool   // the checkpointer, which has them wait or not
 	lsn               cluster.LSN
 	acked             cluster.LSN // end of the last commit a client was told about
 	standbys          []*fakeStandby
@@ -33,7 +35,7 @@ type fakeStandby struct {
 }
 
 func newWorld(names string, standbys ...string) *world {
-	w := &world{names: names, effective: names, lsn: 100, rule: Rule{Count: 2, Weaken: true}}
+	w := &world{names: names, effective: names, waits: names != "", lsn: 100, rule: Rule{Count: 2, Weaken: true}}
 	w.view = &cluster.View{Mode: cluster.ModeStreaming, Nodes: []cluster.Node{{ApplicationName: "p", Status: cluster.StatusUp, Port: 1}}}
 	for i, name := range standbys {
 		s := &fakeStandby{name: strings.TrimPrefix(name, "-"), node: cluster.NoNode, streams: true, answers: true, flush: 100}
@@ -74,8 +76,11 @@ func (w *world) write(n cluster.LSN) {
 // acknowledge tells clients of the commits that enough of the named have.
 func (w *world) acknowledge() {
 	s := must(w.effective)
-	if s.Empty() {
+	switch {
+	case !w.waits:
 		w.acked = w.lsn
+		return
+	case s.Empty():
 		return
 	}
 	var have []cluster.LSN
@@ -93,7 +98,7 @@ func (w *world) acknowledge() {
 }
 
 func (w *world) look() *Look {
-	l := &Look{InForce: w.names, Remembered: w.remembered, LSN: w.lsn, Answers: make([]bool, len(w.view.Nodes)), Known: !w.unknown && len(w.stale) == 0}
+	l := &Look{InForce: w.names, Remembered: w.remembered, LSN: w.lsn, After: w.lsn, Obeyed: !w.busy, Answers: make([]bool, len(w.view.Nodes)), Known: !w.unknown && len(w.stale) == 0}
 	s := must(w.effective)
 	for _, x := range w.standbys {
 		if x.node != cluster.NoNode {
@@ -116,13 +121,21 @@ func (w *world) look() *Look {
 	return l
 }
 
+// reload comes to all processes, to the checkpointer when it has time.
+func (w *world) reload(names string) {
+	w.effective = names
+	if !w.busy {
+		w.waits = !must(names).Empty()
+	}
+}
+
 // step is one look; the plan is carried out as far as its first steps of the given number, all with -1.
 func (w *world) step(steps int) (Plan, error) {
 	plan, err := w.machine.step(w.view, w.look(), w.rule)
 	if err != nil {
 		return plan, err
 	}
-	w.effective = w.names
+	w.reload(w.names)
 	do := func(f func()) {
 		if steps != 0 {
 			f()
@@ -150,7 +163,7 @@ func (w *world) step(steps int) (Plan, error) {
 		do(func() { w.remembered = "" })
 	}
 	if must(w.names).Empty() { // what waits goes on at once
-		w.effective = ""
+		w.reload("")
 	}
 	w.acknowledge()
 	return plan, nil
@@ -212,7 +225,10 @@ func (w *world) obey(line string) string {
 		s.streams, s.answers, s.catching = f[0] != "deaf", f[0] != "quiet", f[0] == "catchup"
 	case "names":
 		w.names = strings.TrimSpace(strings.TrimPrefix(line, "names"))
-		w.effective = w.names
+		w.reload(w.names)
+	case "busy", "idle":
+		w.busy = f[0] == "busy"
+		w.reload(w.effective)
 	case "remember":
 		w.remembered = f[1]
 	case "guard":
