@@ -315,8 +315,8 @@ func (l *lab) reserved(t *testing.T) {
 		t.Errorf("%v", e)
 	}
 	l.exec(t, "DROP FUNCTION pgpool_remote_start(text, text)")
-	if l.fails(t.Context(), t, 1); asked != 2 {
-		t.Error("reserved though nothing can be done")
+	if e := l.fails(t.Context(), t, 1); asked != 2 {
+		t.Errorf("reserved though nothing can be done: %v", e)
 	}
 	l.functions(t, mostArguments)
 }
