@@ -252,9 +252,11 @@ func (s *stage) judge(ctx context.Context, clients []*client, up *pgcluster.Node
 	s.collect(ctx)
 	e.Rows = s.rows
 	var err error
-	if e.Final, e.Ends, err = s.surviving(ctx, up); err != nil {
+	var timelines []stretch
+	if e.Final, timelines, err = s.surviving(ctx, up); err != nil {
 		return verdict{}, err
 	}
+	e.Ends, e.Begins = bounds(timelines)
 	events, err := s.log(s.began)
 	if err != nil {
 		return verdict{}, err

@@ -67,6 +67,22 @@ func TestJudge(t *testing.T) {
 			evidence{Attempts: []attempt{at(1, 0, acknowledged, "a", 9<<20, nil), at(2, 1, acknowledged, "a", 1<<20, nil)}, Final: final(2)},
 			"acknowledged and gone",
 		},
+		{
+			"lost with a branch of the same name",
+			evidence{
+				Attempts: []attempt{at(1, 0, acknowledged, "a", 4<<20, nil), at(2, 1, acknowledged, "a", 6<<20, nil)},
+				Final:    final(2), Begins: map[string]uint64{"00000001": 5 << 20},
+			},
+			"",
+		},
+		{
+			"lost behind the beginning of its branch",
+			evidence{
+				Attempts: []attempt{at(1, 0, acknowledged, "a", 6<<20, nil), at(2, 1, acknowledged, "a", 6<<20, nil)},
+				Final:    final(2), Begins: map[string]uint64{"00000001": 5 << 20},
+			},
+			"acknowledged and gone",
+		},
 		{"two writers", evidence{Attempts: []attempt{
 			at(1, 0, acknowledged, "a", 1, nil), at(2, 10, acknowledged, "b", 1, nil), at(3, 20, acknowledged, "a", 1, nil),
 		}, Final: final(1, 2, 3)}, "two writers"},

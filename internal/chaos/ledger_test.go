@@ -134,10 +134,11 @@ func (s span) touches(a attempt) bool { return !a.Done.Before(s.From) && !a.Sent
 // evidence is what a round has left.
 type evidence struct {
 	Attempts []attempt
-	Rows     []map[rowID]int // each snapshot of a server: how often each row was there
-	Final    map[rowID]place // the surviving rows
-	Ends     map[string]uint64
-	Absent   []span // pgpool was stopped
+	Rows     []map[rowID]int   // each snapshot of a server: how often each row was there
+	Final    map[rowID]place   // the surviving rows
+	Ends     map[string]uint64 // where the surviving history has left each timeline
+	Begins   map[string]uint64 // where it entered each
+	Absent   []span            // pgpool was stopped
 	Switches []change
 }
 
@@ -266,7 +267,8 @@ func (v *verdict) ghosts(e evidence) {
 const slack = 512 << 10
 
 // survivors looks for acknowledged rows that are gone. Where the surviving history has left a branch at some point, what lies behind
-// it was lost with its server. A branch that is not in that history at all was lost as a whole.
+// it was lost with its server. A branch that is not in that history at all was lost as a whole: one of another server, or one that a server
+// had under the same number before an operator made it a copy of another one, which is known by its having written before that number began.
 func (v *verdict) survivors(e evidence) {
 	makers := map[string]string{} // of the timelines in the surviving history, as far as rows tell
 	for _, p := range e.Final {
@@ -284,7 +286,7 @@ func (v *verdict) survivors(e evidence) {
 			switch {
 			case a.At.Server == "":
 				v.Counts["acknowledged, lost, place unknown"]++
-			case makers[a.At.Timeline] != a.At.Server, ended && a.At.LSN+slack > end:
+			case makers[a.At.Timeline] != a.At.Server, a.At.LSN < e.Begins[a.At.Timeline], ended && a.At.LSN+slack > end:
 				v.Counts["acknowledged, lost with its server"]++
 			default:
 				v.breach("acknowledged and gone (timeline ends at %X): %v", end, a)

@@ -341,8 +341,28 @@ func (s *stage) collectFrom(ctx context.Context, n *pgcluster.Node) {
 	s.rows = append(s.rows, seen)
 }
 
-// surviving are the rows of the primary and where its history left each timeline.
-func (s *stage) surviving(ctx context.Context, up *pgcluster.Node) (map[rowID]place, map[string]uint64, error) {
+// stretch is a timeline of a server's history; End is 0 for the one it is on.
+type stretch struct {
+	Timeline string
+	End      uint64
+}
+
+// bounds are where a history leaves its timelines, and where it enters them.
+func bounds(history []stretch) (ends, begins map[string]uint64) {
+	ends, begins = map[string]uint64{}, map[string]uint64{}
+	for i, s := range history {
+		if i > 0 {
+			begins[s.Timeline] = history[i-1].End
+		}
+		if s.End > 0 {
+			ends[s.Timeline] = s.End
+		}
+	}
+	return ends, begins
+}
+
+// surviving are the rows of the primary and its history.
+func (s *stage) surviving(ctx context.Context, up *pgcluster.Node) (map[rowID]place, []stretch, error) {
 	conn, err := up.Connect(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -369,14 +389,14 @@ func (s *stage) surviving(ctx context.Context, up *pgcluster.Node) (map[rowID]pl
 	if err == nil && timeline != "00000001" {
 		err = conn.QueryRow(ctx, "SELECT pg_read_file('pg_wal/' || $1::text || '.history')", timeline).Scan(&history)
 	}
-	ends := map[string]uint64{}
+	var timelines []stretch
 	for line := range strings.Lines(history) {
 		if f := strings.Fields(line); len(f) >= 2 {
 			n, _ := strconv.Atoi(f[0])
-			ends[fmt.Sprintf("%08X", n)] = parseLSN(f[1])
+			timelines = append(timelines, stretch{fmt.Sprintf("%08X", n), parseLSN(f[1])})
 		}
 	}
-	return all, ends, err
+	return all, append(timelines, stretch{Timeline: timeline}), err
 }
 
 // event is a line of pgpool's log.
