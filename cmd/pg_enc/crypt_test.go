@@ -141,7 +141,10 @@ func TestWithoutRightsOnDirectory(t *testing.T) {
 	if err == nil {
 		var data []byte
 		if data, err = os.ReadFile(self); err == nil {
-			err = os.WriteFile(program, data, 0o755) // the place of the test binary may be out of reach
+			// The place of the test binary may be out of reach. What another test starts meanwhile must not have the file open for writing.
+			syscall.ForkLock.RLock()
+			err = os.WriteFile(program, data, 0o755)
+			syscall.ForkLock.RUnlock()
 		}
 	}
 	if err != nil {
