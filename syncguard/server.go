@@ -157,8 +157,8 @@ func put(ctx context.Context, s Session, names string, back bool) error {
 
 // inFiles reports whether names is what an administrator's own file says. Without the right to know, it is not.
 func inFiles(ctx context.Context, s Session, names string) bool {
-	rows, err := s.Rows(ctx, filesSQL)
-	return err == nil && len(rows) == 1 && len(rows[0]) == 1 && string(rows[0][0]) == names
+	text, err := value(ctx, s, filesSQL)
+	return err == nil && text == names
 }
 
 // forceEvery is how often it is asked whether a reload has had its effect.
@@ -169,14 +169,12 @@ func awaitForce(ctx context.Context, s Session, names string) error {
 	tick := time.NewTicker(forceEvery)
 	defer tick.Stop()
 	for still := ""; ; {
-		rows, err := s.Rows(ctx, inForceSQL)
+		now, err := value(ctx, s, inForceSQL)
 		switch {
-		case err == nil && (len(rows) != 1 || len(rows[0]) != 1):
-			return errUnreadable
-		case err == nil && string(rows[0][0]) == names:
+		case err == nil && now == names:
 			return nil
 		case err == nil:
-			still = string(rows[0][0])
+			still = now
 		case ctx.Err() == nil:
 			return err
 		}
